@@ -1,0 +1,1 @@
+//! Demo, end-to-end tests and load generator.

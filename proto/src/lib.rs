@@ -1,0 +1,1 @@
+//! Wire formats of Kuma and their JSON mapping.

@@ -1,0 +1,1 @@
+//! What a write must satisfy and what it brings with it.

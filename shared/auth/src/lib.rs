@@ -1,0 +1,1 @@
+//! Tokens, keys, certificates and access rules.

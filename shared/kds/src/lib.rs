@@ -1,0 +1,1 @@
+//! Delta synchronization between global and zones.

@@ -1,0 +1,40 @@
+//! The ordered change feed.
+
+use std::sync::Arc;
+
+use tandem_model::{Resource, ResourceKey};
+
+use crate::Revision;
+
+/// One resource that was created (`old` is `None`), updated, or deleted (`new` is `None`).
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Revision of the commit.
+    pub revision: Revision,
+    /// The resource concerned.
+    pub key: ResourceKey,
+    /// Before the commit.
+    pub old: Option<Arc<Resource>>,
+    /// After the commit.
+    pub new: Option<Arc<Resource>>,
+}
+
+/// What a feed delivers at once.
+#[derive(Debug, Clone)]
+pub enum ChangeBatch {
+    /// The changes of one or several whole commits, in order.
+    Changes {
+        /// Revision after the last of them.
+        revision: Revision,
+        /// The changes.
+        changes: Vec<Arc<Change>>,
+    },
+    /// The reader was too far behind (or new): all resources as of `revision`. What the reader knew before and is not
+    /// listed here is gone.
+    Reset {
+        /// Revision of the list.
+        revision: Revision,
+        /// Every resource of the store.
+        resources: Vec<Arc<Resource>>,
+    },
+}

@@ -1,0 +1,28 @@
+//! What can go wrong in a store.
+
+use tandem_model::ResourceKey;
+
+/// Error of a store operation.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The resource does not exist.
+    #[error("resource not found: {0}")]
+    NotFound(ResourceKey),
+    /// A resource with this key exists.
+    #[error("resource already exists: {0}")]
+    AlreadyExists(ResourceKey),
+    /// The stored version is not the expected one.
+    #[error("resource conflict: {0}")]
+    Conflict(ResourceKey),
+    /// The owner of a resource to create does not exist.
+    #[error("owner of {key} not found: {owner}")]
+    OwnerNotFound {
+        /// The resource that was to be created.
+        key: ResourceKey,
+        /// The owner it names.
+        owner: ResourceKey,
+    },
+    /// The backend failed; the text names the file or server.
+    #[error("{0}")]
+    Backend(String),
+}

@@ -1,0 +1,46 @@
+//! The resource store: one trait, an ordered change feed, and its backends.
+//!
+//! Invariants: a write is acknowledged after it is durable; reads never wait for writes; changes are delivered in
+//! revision order, each exactly once, and a reader that falls too far behind is told to read everything again
+//! instead of holding memory.
+
+mod change;
+mod error;
+mod write;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tandem_model::{Kind, Resource, ResourceKey};
+
+pub use change::{Change, ChangeBatch, ChangeFeed};
+pub use error::StoreError;
+pub use write::{Committed, Write};
+
+/// Position in the order of all commits of a store; grows with every commit that changes something.
+pub type Revision = u64;
+
+/// A store shared by the components of a control plane.
+pub type SharedStore = Arc<dyn Store>;
+
+/// Typed resources with optimistic locking and an ordered change feed.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The resource under `key`, or `None`.
+    async fn get(&self, key: &ResourceKey) -> Result<Option<Arc<Resource>>, StoreError>;
+
+    /// All resources of a kind, in one mesh or (with `None`) in all, sorted by mesh and name.
+    async fn list(&self, kind: Kind, mesh: Option<&str>) -> Result<Vec<Arc<Resource>>, StoreError>;
+
+    /// Applies all writes or none, durably, as one revision. Deleting a resource deletes what it owns, recursively.
+    ///
+    /// An update that changes neither labels, owner, spec nor status is skipped: it makes no revision and no change.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; nothing was applied then.
+    async fn commit(&self, writes: Vec<Write>) -> Result<Committed, StoreError>;
+
+    /// Everything that is committed after `revision`, in order. [`Revision`] 0 is the empty store: a feed from 0
+    /// starts with a [`ChangeBatch::Reset`] that carries all resources.
+    fn changes(&self, revision: Revision) -> ChangeFeed;
+}

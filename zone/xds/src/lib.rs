@@ -1,0 +1,1 @@
+//! From mesh state to Envoy configuration.
