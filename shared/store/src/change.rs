@@ -1,4 +1,4 @@
-//! The ordered change feed.
+//! What the change feed delivers.
 
 use std::sync::Arc;
 
@@ -37,4 +37,13 @@ pub enum ChangeBatch {
         /// Every resource of the store.
         resources: Vec<Arc<Resource>>,
     },
+}
+
+impl ChangeBatch {
+    /// Revision that the reader knows after this batch.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Changes { revision, .. } | Self::Reset { revision, .. } => *revision,
+        }
+    }
 }

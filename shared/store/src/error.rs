@@ -22,6 +22,9 @@ pub enum StoreError {
         /// The owner it names.
         owner: ResourceKey,
     },
+    /// The name of a resource to create is empty, or name or mesh hold a NUL character.
+    #[error("invalid resource key: {0}: the name must not be empty, name and mesh must not contain NUL")]
+    InvalidKey(ResourceKey),
     /// The backend failed; the text names the file or server.
     #[error("{0}")]
     Backend(String),

@@ -5,7 +5,13 @@
 //! instead of holding memory.
 
 mod change;
+
 mod error;
+mod feed;
+mod memory;
+mod publisher;
+mod stage;
+mod state;
 mod write;
 
 use std::sync::Arc;
@@ -13,8 +19,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tandem_model::{Kind, Resource, ResourceKey};
 
-pub use change::{Change, ChangeBatch, ChangeFeed};
+pub use change::{Change, ChangeBatch};
 pub use error::StoreError;
+pub use feed::ChangeFeed;
+pub use memory::MemoryStore;
 pub use write::{Committed, Write};
 
 /// Position in the order of all commits of a store; grows with every commit that changes something.
@@ -43,4 +51,7 @@ pub trait Store: Send + Sync + 'static {
     /// Everything that is committed after `revision`, in order. [`Revision`] 0 is the empty store: a feed from 0
     /// starts with a [`ChangeBatch::Reset`] that carries all resources.
     fn changes(&self, revision: Revision) -> ChangeFeed;
+
+    /// Revision of the last commit that is visible to readers.
+    fn revision(&self) -> Revision;
 }
