@@ -1,0 +1,160 @@
+//! The delta variant: a response carries what changed and the names of what is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use tandem_xds::{Encoded, ResourceSet, ResourceType};
+use tonic::Status;
+
+use super::response;
+use super::variant::{Push, Received, Variant, resource_type};
+
+const WILDCARD: &str = "*";
+
+/// State of one stream.
+#[derive(Debug, Default)]
+pub struct Delta {
+    subscriptions: [Option<Subscription>; ResourceType::ALL.len()],
+    nonce: u64,
+}
+
+#[derive(Debug, Default)]
+struct Subscription {
+    wildcard: bool,
+    names: BTreeSet<String>,
+    /// What the client has (or refused), sorted by name.
+    sent: Vec<Arc<Encoded>>,
+    /// Versions the client brought from an earlier stream and has not been answered about.
+    brought: BTreeMap<String, String>,
+    /// Names to send even if unchanged; also names asked for that may not exist.
+    force: BTreeSet<String>,
+    nonce: u64,
+    awaiting: bool,
+    answered: bool,
+}
+
+/// What a client lacks.
+struct Difference {
+    changed: Vec<Arc<Encoded>>,
+    removed: Vec<String>,
+    current: Vec<Arc<Encoded>>,
+}
+
+impl Subscription {
+    fn covers(&self, name: &str) -> bool {
+        self.wildcard || self.names.contains(name)
+    }
+
+    fn difference(&self, resources: &[Arc<Encoded>]) -> Difference {
+        let current: Vec<_> = resources.iter().filter(|r| self.covers(&r.name)).cloned().collect();
+        let has = |resource: &Arc<Encoded>| match self.sent.binary_search_by(|s| s.name.cmp(&resource.name)) {
+            Ok(index) => self.sent[index].version == resource.version,
+            Err(_) => self.brought.get(&*resource.name).is_some_and(|v| *v == resource.version_text()),
+        };
+        let exists = |name: &str| current.binary_search_by(|r| (*r.name).cmp(name)).is_ok();
+        let changed = current.iter().filter(|r| self.force.contains(&*r.name) || !has(r)).cloned().collect();
+        let sent = self.sent.iter().map(|r| &*r.name);
+        let brought = self.brought.keys().map(String::as_str);
+        let asked = self.force.iter().map(String::as_str);
+        let gone: BTreeSet<&str> = sent.chain(brought).chain(asked).filter(|name| !exists(name)).collect();
+        let removed = gone.into_iter().map(str::to_owned).collect();
+        Difference { changed, removed, current }
+    }
+}
+
+impl Variant for Delta {
+    type Request = DeltaDiscoveryRequest;
+
+    fn node(request: &mut DeltaDiscoveryRequest) -> Option<Node> {
+        request.node.take()
+    }
+
+    fn receive(&mut self, request: DeltaDiscoveryRequest) -> Result<Received, Status> {
+        let Some(resource_type) = resource_type(&request.type_url)? else { return Ok(Received::Ignored) };
+        let slot = &mut self.subscriptions[resource_type as usize];
+        let first = slot.is_none();
+        let subscription = slot.get_or_insert_default();
+        if first {
+            subscription.wildcard = request.resource_names_subscribe.is_empty();
+            subscription.brought = request.initial_resource_versions.into_iter().collect();
+        }
+        for name in request.resource_names_subscribe {
+            if name == WILDCARD {
+                subscription.wildcard = true;
+                continue;
+            }
+            // Asking again for what is there means that the client lost it; a first request says itself what it has.
+            if !subscription.brought.contains_key(&name) {
+                subscription.force.insert(name.clone());
+            }
+            subscription.names.insert(name);
+        }
+        for name in request.resource_names_unsubscribe {
+            if name == WILDCARD {
+                subscription.wildcard = false;
+                continue;
+            }
+            subscription.names.remove(&name);
+            subscription.force.remove(&name);
+            if !subscription.wildcard {
+                subscription.sent.retain(|r| *r.name != *name);
+            }
+        }
+        if request.response_nonce.is_empty() {
+            return Ok(Received::Subscribed);
+        }
+        if request.response_nonce != subscription.nonce.to_string() {
+            return Ok(Received::Ignored);
+        }
+        let answered = std::mem::take(&mut subscription.awaiting);
+        Ok(match request.error_detail {
+            _ if !answered => Received::Subscribed,
+            Some(error) => Received::Rejected(resource_type, error.message),
+            None => Received::Acknowledged(resource_type),
+        })
+    }
+
+    fn next(&mut self, resources: &ResourceSet, control_plane: &str) -> Option<Push> {
+        for resource_type in ResourceType::ALL {
+            let Some(subscription) = &mut self.subscriptions[resource_type as usize] else { continue };
+            let difference = subscription.difference(resources.of(resource_type));
+            let owes_first_answer = subscription.wildcard && !subscription.answered;
+            if difference.changed.is_empty() && difference.removed.is_empty() && !owes_first_answer {
+                subscription.sent = difference.current;
+                subscription.brought.clear();
+                continue;
+            }
+            if subscription.awaiting {
+                return None;
+            }
+            self.nonce += 1;
+            subscription.nonce = self.nonce;
+            subscription.awaiting = true;
+            subscription.answered = true;
+            subscription.sent = difference.current;
+            subscription.brought.clear();
+            subscription.force.clear();
+            let body = response::delta(
+                &self.nonce.to_string(),
+                &difference.changed,
+                &difference.removed,
+                resource_type.type_url(),
+                &self.nonce.to_string(),
+                control_plane,
+            );
+            // A cluster that changed warms until it hears its endpoints again.
+            if resource_type == ResourceType::Cluster
+                && let Some(endpoints) = &mut self.subscriptions[ResourceType::Endpoint as usize]
+            {
+                let clusters = difference.changed.iter().map(|cluster| &*cluster.name);
+                let known: Vec<_> =
+                    clusters.filter(|name| endpoints.sent.iter().any(|e| *e.name == **name)).map(str::to_owned).collect();
+                endpoints.force.extend(known);
+            }
+            return Some(Push { resource_type, body });
+        }
+        None
+    }
+}

@@ -1,0 +1,119 @@
+//! The state-of-the-world variant: every response of a type lists all resources of the subscription.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
+use tandem_xds::{Encoded, ResourceSet, ResourceType};
+use tonic::Status;
+
+use super::response;
+use super::variant::{Push, Received, Variant, resource_type};
+
+/// State of one stream.
+#[derive(Debug, Default)]
+pub struct StateOfTheWorld {
+    subscriptions: [Option<Subscription>; ResourceType::ALL.len()],
+    nonce: u64,
+}
+
+#[derive(Debug, Default)]
+struct Subscription {
+    /// Names asked for; empty for all.
+    names: BTreeSet<String>,
+    nonce: u64,
+    awaiting: bool,
+    /// Version the client has, or refused.
+    version: String,
+    /// Send even if the version has not changed.
+    force: bool,
+}
+
+impl Subscription {
+    fn select<'a>(&self, resources: &'a [Arc<Encoded>]) -> Vec<&'a Arc<Encoded>> {
+        resources.iter().filter(|r| self.names.is_empty() || self.names.contains(&*r.name)).collect()
+    }
+}
+
+/// Version of a list of resources: equal lists have equal versions, also after a restart of the control plane, so that a
+/// returning client that has them is left alone.
+fn version_of(resources: &[&Arc<Encoded>]) -> String {
+    let mut hasher = DefaultHasher::new();
+    for resource in resources {
+        resource.name.hash(&mut hasher);
+        resource.version.hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
+}
+
+impl Variant for StateOfTheWorld {
+    type Request = DiscoveryRequest;
+
+    fn node(request: &mut DiscoveryRequest) -> Option<Node> {
+        request.node.take()
+    }
+
+    fn receive(&mut self, request: DiscoveryRequest) -> Result<Received, Status> {
+        let Some(resource_type) = resource_type(&request.type_url)? else { return Ok(Received::Ignored) };
+        let names = request.resource_names.into_iter().filter(|name| name != "*").collect();
+        let slot = &mut self.subscriptions[resource_type as usize];
+        let Some(subscription) = slot else {
+            *slot = Some(Subscription { names, version: request.version_info, ..Subscription::default() });
+            return Ok(Received::Subscribed);
+        };
+        if request.response_nonce.is_empty() {
+            *subscription = Subscription { names, version: request.version_info, ..Subscription::default() };
+            return Ok(Received::Subscribed);
+        }
+        if request.response_nonce != subscription.nonce.to_string() {
+            return Ok(Received::Ignored);
+        }
+        let answered = std::mem::take(&mut subscription.awaiting);
+        subscription.names = names;
+        Ok(match request.error_detail {
+            _ if !answered => Received::Subscribed,
+            Some(error) => Received::Rejected(resource_type, error.message),
+            None => Received::Acknowledged(resource_type),
+        })
+    }
+
+    fn next(&mut self, resources: &ResourceSet, control_plane: &str) -> Option<Push> {
+        for resource_type in ResourceType::ALL {
+            let Some(subscription) = &mut self.subscriptions[resource_type as usize] else { continue };
+            let selected = subscription.select(resources.of(resource_type));
+            let version = version_of(&selected);
+            if !subscription.force && version == subscription.version {
+                continue;
+            }
+            if subscription.awaiting {
+                return None;
+            }
+            // A client that asks for names that do not exist waits until they do.
+            if selected.is_empty() && !subscription.names.is_empty() && subscription.version.is_empty() {
+                continue;
+            }
+            self.nonce += 1;
+            subscription.nonce = self.nonce;
+            subscription.awaiting = true;
+            subscription.force = false;
+            let body = response::state_of_the_world(
+                &version,
+                &selected,
+                resource_type.type_url(),
+                &self.nonce.to_string(),
+                control_plane,
+            );
+            subscription.version = version;
+            // A cluster that changed warms until it hears its endpoints again.
+            if resource_type == ResourceType::Cluster
+                && let Some(endpoints) = &mut self.subscriptions[ResourceType::Endpoint as usize]
+            {
+                endpoints.force = true;
+            }
+            return Some(Push { resource_type, body });
+        }
+        None
+    }
+}

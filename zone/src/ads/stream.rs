@@ -1,0 +1,153 @@
+//! One stream of a proxy: takes in requests, regenerates when something changed, and answers when the client can take it.
+//!
+//! The stream is its own driver: it is polled when the connection has room for a response, so a client that does not read
+//! costs neither memory nor the time of others, and the newest state is encoded only when it can be sent.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Status, Streaming};
+use tracing::{debug, warn};
+
+use super::variant::{Received, Variant};
+use crate::proxy::session::{ProxyContext, Session};
+
+/// What all streams share.
+pub type AdsContext = ProxyContext;
+
+/// Opens the stream of a proxy; the proxy is known from its first request on.
+pub fn open<V: Variant>(
+    context: Arc<AdsContext>,
+    request: tonic::Request<Streaming<V::Request>>,
+) -> BoxStream<'static, Result<Bytes, Status>> {
+    let credential = credential(request.metadata());
+    let stream =
+        AdsStream::<V> { context, credential, requests: request.into_inner(), variant: V::default(), session: None, ended: false };
+    futures::stream::unfold(stream, |mut stream| async move {
+        let item = stream.next().await?;
+        Some((item, stream))
+    })
+    .boxed()
+}
+
+/// The token of a stream, empty when there is none.
+fn credential(metadata: &MetadataMap) -> Result<String, Status> {
+    let values: Vec<_> = metadata.get_all("authorization").iter().collect();
+    match values.as_slice() {
+        [] => Ok(String::new()),
+        [value] => value
+            .to_str()
+            .map(str::to_owned)
+            .map_err(|_| Status::unauthenticated("the \"authorization\" header is not text")),
+        several => Err(Status::unknown(format!(
+            "request must have exactly 1 \"authorization\" header, got {}",
+            several.len()
+        ))),
+    }
+}
+
+struct AdsStream<V: Variant> {
+    context: Arc<AdsContext>,
+    credential: Result<String, Status>,
+    requests: Streaming<V::Request>,
+    variant: V,
+    session: Option<Session>,
+    ended: bool,
+}
+
+enum Event<R> {
+    Request(R),
+    Changed,
+    Ended,
+}
+
+impl<V: Variant> AdsStream<V> {
+    async fn next(&mut self) -> Option<Result<Bytes, Status>> {
+        if self.ended {
+            return None;
+        }
+        match self.advance().await {
+            Ok(Some(body)) => Some(Ok(body)),
+            Ok(None) => None,
+            Err(status) => {
+                self.ended = true;
+                self.session = None;
+                Some(Err(status))
+            }
+        }
+    }
+
+    /// Works until there is a response to send, or the stream is over.
+    async fn advance(&mut self) -> Result<Option<Bytes>, Status> {
+        loop {
+            if let Some(session) = &self.session
+                && let Some(resources) = session.resources()
+                && let Some(push) = self.variant.next(resources, &self.context.settings.instance_id)
+            {
+                session.subscription().sent(push.resource_type);
+                return Ok(Some(push.body));
+            }
+            match self.wait().await? {
+                Event::Ended => return Ok(None),
+                Event::Changed => {
+                    if let Some(session) = &mut self.session {
+                        session.refresh().await;
+                    }
+                }
+                Event::Request(request) => self.receive(request).await?,
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Result<Event<V::Request>, Status> {
+        let Self { requests, session, context, .. } = self;
+        let changed = async {
+            match session {
+                Some(session) => session.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            request = requests.message() => Ok(match request {
+                Ok(Some(request)) => Event::Request(request),
+                Ok(None) => Event::Ended,
+                Err(status) => {
+                    // Undecodable requests are the client's fault and answered; a broken connection is just the end.
+                    if status.code() == tonic::Code::InvalidArgument {
+                        return Err(status);
+                    }
+                    debug!(%status, "stream of a proxy broke");
+                    Event::Ended
+                }
+            }),
+            () = changed => Ok(Event::Changed),
+            () = context.shutdown.cancelled() => Err(Status::unavailable("control plane is shutting down")),
+        }
+    }
+
+    async fn receive(&mut self, mut request: V::Request) -> Result<(), Status> {
+        let node = V::node(&mut request);
+        match (&mut self.session, node) {
+            (Some(session), Some(node)) => session.check_node(&node)?,
+            (Some(_), None) => {}
+            (None, Some(node)) => {
+                let credential = self.credential.clone()?;
+                self.session = Some(Session::open(self.context.clone(), node, credential).await?);
+            }
+            (None, None) => return Err(Status::invalid_argument("the first request of a stream must carry a node")),
+        }
+        let Some(session) = &self.session else { return Ok(()) };
+        match self.variant.receive(request)? {
+            Received::Acknowledged(resource_type) => session.subscription().acknowledged(resource_type),
+            Received::Rejected(resource_type, reason) => {
+                warn!(proxy = %session.key(), ?resource_type, reason, "proxy refused its configuration and keeps the earlier one");
+                session.subscription().rejected(resource_type);
+            }
+            Received::Subscribed | Received::Ignored => {}
+        }
+        Ok(())
+    }
+}

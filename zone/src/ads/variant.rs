@@ -1,0 +1,62 @@
+//! What the two variants of the aggregated discovery protocol have in common.
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::Node;
+use tandem_xds::{ResourceSet, ResourceType};
+use tonic::Status;
+
+/// What a request meant.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A subscription began or changed.
+    Subscribed,
+    /// The client took the last response of this type; the subscription may have changed too.
+    Acknowledged(ResourceType),
+    /// The client refused the last response of this type, with its reason.
+    Rejected(ResourceType, String),
+    /// The request answers a response that is not the last one, or asks for a type that is not served.
+    Ignored,
+}
+
+/// A response to send.
+#[derive(Debug)]
+pub struct Push {
+    /// Type of its resources.
+    pub resource_type: ResourceType,
+    /// The encoded response.
+    pub body: Bytes,
+}
+
+/// One variant of the protocol: pure state of one stream, fed with requests and asked for responses.
+///
+/// Invariants of both: at most one response of a type is unanswered; a response carries the newest state at the time it is
+/// made; what a client refused is not sent again until it changes; types are sent in the order of [`ResourceType::ALL`], and
+/// a type that has to wait for an answer holds back the types after it, so that no listener names a cluster before the client
+/// has heard of it.
+pub trait Variant: Default + Send + 'static {
+    /// Message the client sends.
+    type Request: prost::Message + Default + Send + 'static;
+
+    /// The node of a request; clients may leave it out after the first one.
+    fn node(request: &mut Self::Request) -> Option<Node>;
+
+    /// Takes in a request.
+    ///
+    /// # Errors
+    /// When the request breaks the protocol; the stream ends with the status.
+    fn receive(&mut self, request: Self::Request) -> Result<Received, Status>;
+
+    /// The next response that brings the client closer to `resources`, or `None` when nothing is to be sent now.
+    fn next(&mut self, resources: &ResourceSet, control_plane: &str) -> Option<Push>;
+}
+
+/// The type named by a request.
+///
+/// # Errors
+/// When it names none, which this protocol does not allow.
+pub fn resource_type(type_url: &str) -> Result<Option<ResourceType>, Status> {
+    if type_url.is_empty() {
+        return Err(Status::invalid_argument("type URL is required for ADS"));
+    }
+    Ok(ResourceType::from_type_url(type_url))
+}

@@ -1,0 +1,13 @@
+//! `POST /bootstrap`: the Envoy configuration a proxy starts with.
+//!
+//! Source of the behaviour: Kuma `pkg/xds/bootstrap/{handler,generator}.go`.
+
+mod envoy;
+mod handler;
+mod request;
+mod server_certificate;
+
+pub use envoy::BootstrapInput;
+pub use handler::{BootstrapContext, BootstrapSettings, router};
+pub use request::{BootstrapRequest, ProxyType};
+pub use server_certificate::{CaError, ServerCertificate, check_is_ca};

@@ -1,0 +1,125 @@
+//! What kuma-dp posts to `/bootstrap`.
+//!
+//! Source of the format: Kuma `pkg/xds/bootstrap/types/bootstrap_request.go`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Kind of proxy that asks for its bootstrap configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyType {
+    /// A sidecar or gateway.
+    Dataplane,
+    /// A ZoneIngress.
+    Ingress,
+    /// A ZoneEgress.
+    Egress,
+}
+
+impl ProxyType {
+    /// Parses the wire name; the empty name means a Dataplane.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "" | "dataplane" => Some(Self::Dataplane),
+            "ingress" => Some(Self::Ingress),
+            "egress" => Some(Self::Egress),
+            _ => None,
+        }
+    }
+
+    /// The wire name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dataplane => "dataplane",
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+/// Body of the request. Unknown members are ignored and absent ones empty, so that other versions of kuma-dp are served.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BootstrapRequest {
+    /// Mesh of the proxy; empty for zone proxies.
+    pub mesh: String,
+    /// Name of the proxy.
+    pub name: String,
+    /// `dataplane`, `ingress`, `egress`, or empty for `dataplane`.
+    pub proxy_type: String,
+    /// Token (a JWT without `Bearer`).
+    pub dataplane_token: String,
+    /// File on the proxy's host that holds the token.
+    pub dataplane_token_path: String,
+    /// The proxy's own resource as YAML or JSON text.
+    pub dataplane_resource: String,
+    /// Versions of kuma-dp and Envoy, passed on as they came.
+    pub version: Option<Value>,
+    /// PEM the proxy verifies the control plane with; empty: use the control plane's certificate.
+    pub ca_cert: String,
+    /// User-defined metadata.
+    pub dynamic_metadata: BTreeMap<String, String>,
+    /// Port of the DNS filter; 0 for none.
+    pub dns_port: u32,
+    /// Port of kuma-dp's readiness reporter; 0 for none.
+    pub readiness_port: u32,
+    /// True when the application probe proxy is *enabled*: the wire name says the opposite of what it means.
+    #[serde(rename = "appProbeProxyDisabled")]
+    pub app_probe_proxy_enabled: bool,
+    /// Feature flags of kuma-dp.
+    pub features: Vec<String>,
+    /// Limits of the proxy's container.
+    pub resources: ProxyResources,
+    /// Directory of the proxy's sockets.
+    pub workdir: String,
+    /// TLS material for metrics.
+    pub metrics_resources: MetricsResources,
+    /// CA bundle of the proxy's host.
+    pub system_ca_path: String,
+    /// Transparent proxy settings.
+    pub dataplane_config: Option<Value>,
+    /// Whether the proxy's host has IPv6.
+    pub ipv6_enabled: bool,
+    /// SPIRE agent of the proxy's host.
+    pub spire_resources: SpireResources,
+}
+
+/// Limits of the proxy's container.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyResources {
+    /// Heap limit in bytes; 0 for unlimited.
+    pub max_heap_size_bytes: u64,
+}
+
+/// TLS material for metrics on the proxy's host.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MetricsResources {
+    /// Certificate file.
+    pub cert_path: String,
+    /// Key file.
+    pub key_path: String,
+}
+
+/// SPIRE agent of the proxy's host.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SpireResources {
+    /// Unix socket of the agent.
+    pub socket_path: String,
+}
+
+impl BootstrapRequest {
+    /// True when kuma-dp announced `feature`.
+    pub fn has_feature(&self, feature: &str) -> bool {
+        self.features.iter().any(|f| f == feature)
+    }
+
+    /// True when the request names a token, inline or by file.
+    pub fn names_token(&self) -> bool {
+        !self.dataplane_token.is_empty() || !self.dataplane_token_path.is_empty()
+    }
+}

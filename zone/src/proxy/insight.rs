@@ -1,0 +1,354 @@
+//! What is known of each proxy's stream, written to its insight.
+//!
+//! Counting is cheap and happens on the stream; writing is coalesced: at once (after a short pause that gathers what happens
+//! together) when a stream opens or closes or a certificate changes, else every flush interval, and only what changed.
+//! Source of the format: Kuma `api/mesh/v1alpha1/dataplane_insight.proto`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tandem_model::{Kind, Resource, ResourceKey};
+use tandem_proto::mesh::v1alpha1 as pb;
+use tandem_store::{SharedStore, StoreError, Write};
+use tandem_xds::ResourceType;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Pause that gathers openings and closings into one write.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Settings of the writer.
+#[derive(Debug, Clone)]
+pub struct InsightSettings {
+    /// This instance, as recorded in subscriptions.
+    pub instance_id: String,
+    /// How often counters are written.
+    pub flush_interval: Duration,
+    /// How many subscriptions an insight keeps; 0 keeps none.
+    pub subscription_limit: usize,
+}
+
+/// The certificate a proxy was given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IssuedCertificate {
+    /// When it ends.
+    pub not_after: Timestamp,
+    /// Backend of the mesh that signed it.
+    pub backend: String,
+    /// Backends the proxy trusts.
+    pub supported_backends: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    subscription: pb::DiscoverySubscription,
+    /// Node metadata; dropped after it is written once.
+    metadata: Option<prost_types::Struct>,
+    certificate: Option<Option<IssuedCertificate>>,
+    dirty: bool,
+    closed: bool,
+}
+
+/// Writer of all insights of one instance.
+#[derive(Debug)]
+pub struct Insights {
+    settings: InsightSettings,
+    entries: Mutex<HashMap<ResourceKey, Entry>>,
+    soon: Notify,
+    later: Notify,
+}
+
+/// The kind of insight that belongs to a kind of proxy.
+pub fn insight_key(proxy: &ResourceKey) -> ResourceKey {
+    let kind = match proxy.kind {
+        Kind::ZoneIngress => Kind::ZoneIngressInsight,
+        Kind::ZoneEgress => Kind::ZoneEgressInsight,
+        _ => Kind::DataplaneInsight,
+    };
+    ResourceKey::new(kind, proxy.mesh.clone(), proxy.name.clone())
+}
+
+fn to_proto(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
+}
+
+impl Insights {
+    /// A writer without entries; [`Insights::run`] writes.
+    pub fn new(settings: InsightSettings) -> Arc<Self> {
+        Arc::new(Self { settings, entries: Mutex::default(), soon: Notify::new(), later: Notify::new() })
+    }
+
+    /// Begins the subscription of a proxy.
+    pub fn open(
+        self: &Arc<Self>,
+        proxy: &ResourceKey,
+        version: Option<pb::Version>,
+        metadata: Option<prost_types::Struct>,
+    ) -> Subscription {
+        let stats = || Some(pb::DiscoveryServiceStats::default());
+        let subscription = pb::DiscoverySubscription {
+            id: uuid::Uuid::new_v4().to_string(),
+            control_plane_instance_id: self.settings.instance_id.clone(),
+            connect_time: Some(to_proto(Timestamp::now())),
+            status: Some(pb::DiscoverySubscriptionStatus {
+                last_update_time: None,
+                total: stats(),
+                cds: stats(),
+                eds: stats(),
+                lds: stats(),
+                rds: stats(),
+            }),
+            version,
+            ..Default::default()
+        };
+        let entry = Entry { subscription, metadata, certificate: None, dirty: true, closed: false };
+        self.entries.lock().insert(proxy.clone(), entry);
+        self.soon.notify_one();
+        Subscription { insights: self.clone(), proxy: proxy.clone() }
+    }
+
+    fn update(&self, proxy: &ResourceKey, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.entries.lock().get_mut(proxy) {
+            change(entry);
+            entry.dirty = true;
+        }
+    }
+
+    fn count(&self, proxy: &ResourceKey, resource_type: ResourceType, count: impl Fn(&mut pb::DiscoveryServiceStats)) {
+        self.update(proxy, |entry| {
+            let status = entry.subscription.status.get_or_insert_default();
+            status.last_update_time = Some(to_proto(Timestamp::now()));
+            count(status.total.get_or_insert_default());
+            let group = match resource_type {
+                ResourceType::Cluster => &mut status.cds,
+                ResourceType::Endpoint => &mut status.eds,
+                ResourceType::Listener => &mut status.lds,
+                ResourceType::Route => &mut status.rds,
+                _ => return,
+            };
+            count(group.get_or_insert_default());
+        });
+        self.later.notify_one();
+    }
+
+    /// Writes until the token is cancelled, and once more then.
+    pub async fn run(&self, store: &SharedStore, shutdown: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = self.soon.notified() => tokio::time::sleep(GATHER).await,
+                () = self.later.notified() => tokio::select! {
+                    () = self.soon.notified() => tokio::time::sleep(GATHER).await,
+                    () = tokio::time::sleep(self.settings.flush_interval) => {}
+                    () = shutdown.cancelled() => {}
+                },
+                () = shutdown.cancelled() => {}
+            }
+            self.flush(store).await;
+            if shutdown.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    /// Writes every changed entry, in one transaction if possible.
+    pub async fn flush(&self, store: &SharedStore) {
+        let mut writes = Vec::new();
+        let changed: Vec<ResourceKey> =
+            self.entries.lock().iter().filter(|(_, entry)| entry.dirty).map(|(key, _)| key.clone()).collect();
+        for proxy in changed {
+            match self.compose(store, &proxy).await {
+                Ok(Some(resource)) => writes.push(Write::Put(resource)),
+                Ok(None) => {}
+                Err(error) => warn!(%proxy, %error, "cannot read the insight of a proxy"),
+            }
+        }
+        if writes.is_empty() || store.commit(writes.clone()).await.is_ok() {
+            return;
+        }
+        // One of the proxies was deleted in between: write the others alone.
+        for write in writes {
+            match store.commit(vec![write]).await {
+                Ok(_) | Err(StoreError::OwnerNotFound { .. }) => {}
+                Err(error) => warn!(%error, "cannot write the insight of a proxy"),
+            }
+        }
+    }
+
+    /// The insight of a proxy with the current subscription merged in, or `None` if the proxy does not exist (any more).
+    async fn compose(&self, store: &SharedStore, proxy: &ResourceKey) -> Result<Option<Resource>, StoreError> {
+        let key = insight_key(proxy);
+        let stored = store.get(&key).await?;
+        let exists = store.get(proxy).await?.is_some();
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(proxy) else { return Ok(None) };
+        entry.dirty = false;
+        let subscription = entry.subscription.clone();
+        let metadata = if exists { entry.metadata.take() } else { None };
+        let certificate = if exists { entry.certificate.take() } else { None };
+        if entry.closed {
+            entries.remove(proxy);
+        }
+        drop(entries);
+        if !exists {
+            return Ok(None);
+        }
+        let limit = self.settings.subscription_limit;
+        let resource = match key.kind {
+            Kind::DataplaneInsight => {
+                let mut insight: pb::DataplaneInsight = decode(stored.as_deref());
+                merge(&mut insight.subscriptions, subscription, limit);
+                if metadata.is_some() {
+                    insight.metadata = metadata;
+                }
+                if let Some(certificate) = certificate {
+                    insight.m_tls = certificate_state(insight.m_tls.take(), certificate);
+                }
+                Resource::from_proto(key, &insight)
+            }
+            Kind::ZoneIngressInsight => {
+                let mut insight: pb::ZoneIngressInsight = decode(stored.as_deref());
+                merge(&mut insight.subscriptions, subscription, limit);
+                insight.metadata = metadata.or(insight.metadata);
+                Resource::from_proto(key, &insight)
+            }
+            _ => {
+                let mut insight: pb::ZoneEgressInsight = decode(stored.as_deref());
+                merge(&mut insight.subscriptions, subscription, limit);
+                insight.metadata = metadata.or(insight.metadata);
+                Resource::from_proto(key, &insight)
+            }
+        };
+        Ok(Some(resource.with_owner(proxy.clone())))
+    }
+}
+
+/// Decodes a stored insight. One that does not decode is begun anew: it only holds what streams report.
+fn decode<M: prost::Message + Default>(stored: Option<&Resource>) -> M {
+    let Some(stored) = stored else { return M::default() };
+    stored.proto().unwrap_or_else(|error| {
+        warn!(%error, "beginning an undecodable insight anew");
+        M::default()
+    })
+}
+
+/// Puts a subscription in place of its earlier state, or behind those of earlier streams, which are then over.
+fn merge(subscriptions: &mut Vec<pb::DiscoverySubscription>, subscription: pb::DiscoverySubscription, limit: usize) {
+    match subscriptions.iter_mut().find(|stored| stored.id == subscription.id) {
+        Some(stored) => *stored = subscription,
+        None => {
+            let now = to_proto(Timestamp::now());
+            for earlier in subscriptions.iter_mut().filter(|earlier| earlier.disconnect_time.is_none()) {
+                earlier.disconnect_time = Some(now);
+            }
+            subscriptions.push(subscription);
+        }
+    }
+    let surplus = subscriptions.len().saturating_sub(limit);
+    subscriptions.drain(..surplus);
+}
+
+fn certificate_state(
+    stored: Option<pb::dataplane_insight::Mtls>,
+    certificate: Option<IssuedCertificate>,
+) -> Option<pb::dataplane_insight::Mtls> {
+    let certificate = certificate?;
+    let stored = stored.unwrap_or_default();
+    let expiration = Some(to_proto(certificate.not_after));
+    let unchanged = stored.certificate_expiration_time == expiration
+        && stored.issued_backend == certificate.backend
+        && stored.supported_backends == certificate.supported_backends;
+    if unchanged {
+        return Some(stored);
+    }
+    Some(pb::dataplane_insight::Mtls {
+        certificate_expiration_time: expiration,
+        last_certificate_regeneration: Some(to_proto(Timestamp::now())),
+        certificate_regenerations: stored.certificate_regenerations + 1,
+        issued_backend: certificate.backend,
+        supported_backends: certificate.supported_backends,
+    })
+}
+
+/// The subscription of an open stream; closed when dropped.
+#[derive(Debug)]
+pub struct Subscription {
+    insights: Arc<Insights>,
+    proxy: ResourceKey,
+}
+
+impl Subscription {
+    /// Counts a response that was sent.
+    pub fn sent(&self, resource_type: ResourceType) {
+        self.insights.count(&self.proxy, resource_type, |stats| stats.responses_sent += 1);
+    }
+
+    /// Counts a response that the proxy took.
+    pub fn acknowledged(&self, resource_type: ResourceType) {
+        self.insights.count(&self.proxy, resource_type, |stats| stats.responses_acknowledged += 1);
+    }
+
+    /// Counts a response that the proxy refused.
+    pub fn rejected(&self, resource_type: ResourceType) {
+        self.insights.count(&self.proxy, resource_type, |stats| stats.responses_rejected += 1);
+    }
+
+    /// Notes the certificate the proxy was given; `None` when it has none any more.
+    pub fn certificate(&self, certificate: Option<IssuedCertificate>) {
+        self.insights.update(&self.proxy, |entry| entry.certificate = Some(certificate));
+        self.insights.soon.notify_one();
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.insights.update(&self.proxy, |entry| {
+            entry.subscription.disconnect_time = Some(to_proto(Timestamp::now()));
+            entry.closed = true;
+        });
+        self.insights.soon.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscription(id: &str) -> pb::DiscoverySubscription {
+        pb::DiscoverySubscription { id: id.to_owned(), ..Default::default() }
+    }
+
+    #[test]
+    fn a_new_stream_ends_the_earlier_ones_and_the_oldest_is_dropped() {
+        let mut stored = vec![subscription("a"), subscription("b")];
+        merge(&mut stored, subscription("c"), 2);
+        assert_eq!(stored.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["b", "c"]);
+        assert!(stored[0].disconnect_time.is_some());
+        assert!(stored[1].disconnect_time.is_none());
+    }
+
+    #[test]
+    fn a_limit_of_zero_keeps_nothing() {
+        let mut stored = Vec::new();
+        merge(&mut stored, subscription("a"), 0);
+        assert!(stored.is_empty());
+    }
+
+    #[test]
+    fn regenerations_are_counted_once_per_certificate() {
+        let certificate = IssuedCertificate {
+            not_after: Timestamp::from_second(1_000).unwrap(),
+            backend: "ca-1".into(),
+            supported_backends: vec!["ca-1".into()],
+        };
+        let first = certificate_state(None, Some(certificate.clone()));
+        let same = certificate_state(first.clone(), Some(certificate.clone()));
+        assert_eq!(same, first);
+        let renewed = IssuedCertificate { not_after: Timestamp::from_second(2_000).unwrap(), ..certificate };
+        assert_eq!(certificate_state(same, Some(renewed)).unwrap().certificate_regenerations, 2);
+        assert_eq!(certificate_state(first, None), None);
+    }
+}

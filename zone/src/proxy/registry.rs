@@ -1,0 +1,202 @@
+//! The proxies that are connected to this instance, and who has to look again when something changes.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tandem_model::{Kind, ResourceKey};
+use tandem_xds::Touched;
+use tokio::sync::Notify;
+
+/// A service of a mesh.
+pub type ServiceKey = (String, String);
+
+/// Connected proxies by key.
+#[derive(Debug, Default)]
+pub struct Registry {
+    state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connected: HashMap<ResourceKey, Arc<Notify>>,
+    users: HashMap<ServiceKey, HashSet<ResourceKey>>,
+    /// Counts connections, so that a departure can tell whether its proxy came back in between.
+    connections: u64,
+    last_connection: HashMap<ResourceKey, u64>,
+}
+
+/// Another stream of the same proxy is open.
+#[derive(Debug, thiserror::Error)]
+#[error("there is already an active stream from this node, try again later")]
+pub struct AlreadyConnected;
+
+impl Registry {
+    /// Notes that a proxy is connected. The returned handle ends the connection when dropped.
+    ///
+    /// # Errors
+    /// When a stream of the same proxy is open.
+    pub fn connect(self: &Arc<Self>, key: &ResourceKey) -> Result<Connection, AlreadyConnected> {
+        let mut state = self.state.write();
+        if state.connected.contains_key(key) {
+            return Err(AlreadyConnected);
+        }
+        let dirty = Arc::new(Notify::new());
+        state.connections += 1;
+        let number = state.connections;
+        state.connected.insert(key.clone(), dirty.clone());
+        state.last_connection.insert(key.clone(), number);
+        drop(state);
+        Ok(Connection { registry: self.clone(), key: key.clone(), number, dirty, services: BTreeSet::new() })
+    }
+
+    /// Wakes the streams of the proxies that a change concerns; a stream that is busy finds the wake-up when it is done, and
+    /// several wake-ups are one.
+    pub fn wake(&self, touched: &Touched) {
+        let state = self.state.read();
+        if touched.everything {
+            state.connected.values().for_each(|dirty| dirty.notify_one());
+            return;
+        }
+        let concerns_group = |key: &ResourceKey| match key.kind {
+            Kind::Dataplane => touched.meshes.contains(&key.mesh),
+            _ => touched.zone_proxies,
+        };
+        if !touched.meshes.is_empty() || touched.zone_proxies {
+            state.connected.iter().filter(|(key, _)| concerns_group(key)).for_each(|(_, dirty)| dirty.notify_one());
+        }
+        let users = touched.services.iter().filter_map(|service| state.users.get(service)).flatten();
+        for key in touched.proxies.iter().chain(users) {
+            if let Some(dirty) = state.connected.get(key) {
+                dirty.notify_one();
+            }
+        }
+    }
+
+    /// True while a stream of the proxy is open.
+    pub fn is_connected(&self, key: &ResourceKey) -> bool {
+        self.state.read().connected.contains_key(key)
+    }
+
+    /// Number of connected proxies.
+    pub fn len(&self) -> usize {
+        self.state.read().connected.len()
+    }
+
+    /// Forgets a proxy that is gone, unless it has connected again after connection `number`. True when it is forgotten.
+    pub fn forget(&self, key: &ResourceKey, number: u64) -> bool {
+        let mut state = self.state.write();
+        let gone = !state.connected.contains_key(key) && state.last_connection.get(key) == Some(&number);
+        if gone {
+            state.last_connection.remove(key);
+        }
+        gone
+    }
+}
+
+/// An open stream of a proxy.
+#[derive(Debug)]
+pub struct Connection {
+    registry: Arc<Registry>,
+    key: ResourceKey,
+    number: u64,
+    dirty: Arc<Notify>,
+    services: BTreeSet<ServiceKey>,
+}
+
+impl Connection {
+    /// The proxy.
+    pub fn key(&self) -> &ResourceKey {
+        &self.key
+    }
+
+    /// Number of this connection among all of this instance.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Resolves when something changed for the proxy since the last call.
+    pub fn dirty(&self) -> &Arc<Notify> {
+        &self.dirty
+    }
+
+    /// Tells whose endpoints the proxy uses from now on.
+    pub fn use_services(&mut self, services: &BTreeSet<ServiceKey>) {
+        if self.services == *services {
+            return;
+        }
+        let mut state = self.registry.state.write();
+        for gone in self.services.difference(services) {
+            remove_user(&mut state, gone, &self.key);
+        }
+        for new in services.difference(&self.services) {
+            state.users.entry(new.clone()).or_default().insert(self.key.clone());
+        }
+        drop(state);
+        self.services.clone_from(services);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut state = self.registry.state.write();
+        state.connected.remove(&self.key);
+        for service in &self.services {
+            remove_user(&mut state, service, &self.key);
+        }
+    }
+}
+
+fn remove_user(state: &mut State, service: &ServiceKey, key: &ResourceKey) {
+    if let Some(users) = state.users.get_mut(service) {
+        users.remove(key);
+        if users.is_empty() {
+            state.users.remove(service);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+
+    fn proxy(name: &str) -> ResourceKey {
+        ResourceKey::new(Kind::Dataplane, "default", name)
+    }
+
+    fn woken(connection: &Connection) -> bool {
+        connection.dirty().notified().now_or_never().is_some()
+    }
+
+    #[test]
+    fn a_second_stream_is_refused_until_the_first_ends() {
+        let registry = Arc::new(Registry::default());
+        let first = registry.connect(&proxy("a")).unwrap();
+        assert!(registry.connect(&proxy("a")).is_err());
+        drop(first);
+        assert!(registry.connect(&proxy("a")).is_ok());
+    }
+
+    #[test]
+    fn only_users_of_a_service_are_woken() {
+        let registry = Arc::new(Registry::default());
+        let mut user = registry.connect(&proxy("user")).unwrap();
+        let other = registry.connect(&proxy("other")).unwrap();
+        let service = ("default".to_owned(), "backend".to_owned());
+        user.use_services(&BTreeSet::from([service.clone()]));
+        registry.wake(&Touched { services: BTreeSet::from([service]), ..Touched::default() });
+        assert!(woken(&user));
+        assert!(!woken(&other));
+    }
+
+    #[test]
+    fn a_proxy_that_came_back_is_not_forgotten() {
+        let registry = Arc::new(Registry::default());
+        let number = registry.connect(&proxy("a")).unwrap().number();
+        let again = registry.connect(&proxy("a")).unwrap();
+        assert!(!registry.forget(&proxy("a"), number));
+        drop(again);
+        assert!(!registry.forget(&proxy("a"), number));
+    }
+}
