@@ -2,6 +2,28 @@
 //!
 //! Source of the names: Kuma `api/mesh/v1alpha1/dataplane_helpers.go` and `pkg/core/resources/model/labels`.
 
+mod compute;
+mod syntax;
+mod validate;
+
+pub use compute::{compute, is_locally_originated};
+pub use syntax::{label_key_errors, label_value_errors};
+pub use validate::{validate, validate_unchanged, validate_workload};
+
+use crate::mode::Mode;
+
+/// What the labels of a resource depend on besides the resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelContext {
+    /// Role of the control plane that stores the resource.
+    pub mode: Mode,
+    /// Name of the zone; unused on global.
+    pub zone: String,
+    /// False switches off the rules that the label [`ORIGIN`] has to name the side that is written to
+    /// (`multizone.{global,zone}.disableOriginLabelValidation`).
+    pub check_origin: bool,
+}
+
 /// Name of the mesh a resource belongs to.
 pub const MESH: &str = "kuma.io/mesh";
 /// Which side created the resource: [`ORIGIN_GLOBAL`] or [`ORIGIN_ZONE`], as seen by the holder.
@@ -40,3 +62,5 @@ pub const PROTOCOL_TAG: &str = "kuma.io/protocol";
 pub const ORIGIN_GLOBAL: &str = "global";
 /// Value of [`ORIGIN`] for what a zone created.
 pub const ORIGIN_ZONE: &str = "zone";
+/// Value of [`ENV`] for a control plane outside of Kubernetes, as this one.
+pub const ENV_UNIVERSAL: &str = "universal";

@@ -3,11 +3,22 @@
 //! Invariant: this crate does no I/O, keeps no clock and starts no task. Everything here is a plain value
 //! or a pure function, so that both control planes, the store and the xDS generator can share it.
 
+pub mod dataplane;
 pub mod kind;
+pub mod kri;
 pub mod label;
+pub mod mesh;
+pub mod mode;
+pub mod name;
+pub mod protocol;
 pub mod resource;
+pub mod tags;
 pub mod violation;
 
 pub use kind::{Descriptor, Direction, Encoding, Kind, Scope};
+pub use kri::Kri;
+pub use label::LabelContext;
+pub use mode::Mode;
+pub use protocol::Protocol;
 pub use resource::{DecodeError, Labels, Resource, ResourceKey, Spec};
 pub use violation::{Path, Violation, Violations};

@@ -13,6 +13,9 @@ use crate::label;
 /// Labels of a resource, sorted by key.
 pub type Labels = BTreeMap<String, String>;
 
+/// Mesh that is meant where none is named.
+pub const DEFAULT_MESH: &str = "default";
+
 /// Identity of a resource: unique in a store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceKey {
@@ -169,8 +172,9 @@ impl Resource {
     /// When the kind is not encoded as protobuf or the bytes are not a valid `M`.
     pub fn proto<M: prost::Message + Default>(&self) -> Result<M, DecodeError> {
         match &self.spec {
-            Spec::Proto(bytes) => M::decode(bytes.clone())
-                .map_err(|source| DecodeError::Proto { key: self.key.clone(), source }),
+            Spec::Proto(bytes) => {
+                M::decode(bytes.clone()).map_err(|source| DecodeError::Proto { key: self.key.clone(), source })
+            }
             Spec::Json(_) => Err(DecodeError::Encoding { key: self.key.clone(), expected: "protobuf" }),
         }
     }
