@@ -10,6 +10,7 @@ mod error;
 mod feed;
 mod memory;
 mod publisher;
+mod sled_store;
 mod stage;
 mod state;
 mod write;
@@ -23,6 +24,7 @@ pub use change::{Change, ChangeBatch};
 pub use error::StoreError;
 pub use feed::ChangeFeed;
 pub use memory::MemoryStore;
+pub use sled_store::SledStore;
 pub use write::{Committed, Write};
 
 /// Position in the order of all commits of a store; grows with every commit that changes something.

@@ -45,11 +45,6 @@ impl Publisher {
         transactions.into_iter().map(|writes| group.stage(writes)).collect()
     }
 
-    /// Number of resources there are now.
-    pub(crate) fn len(&self) -> usize {
-        self.state.read().len()
-    }
-
     /// Makes durable commits visible and wakes the feeds. Commits must come in order, changes grouped by revision.
     pub(crate) fn publish<'a>(&self, commits: impl IntoIterator<Item = (Revision, &'a [Arc<Change>])>) {
         let revision = {

@@ -74,10 +74,6 @@ impl State {
         self.revision
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.resources.len()
-    }
-
     pub(crate) fn get(&self, key: &ResourceKey) -> Option<&Arc<Resource>> {
         self.resources.get(key).map(|entry| &entry.0)
     }

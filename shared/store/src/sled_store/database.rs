@@ -1,0 +1,268 @@
+//! The sled database of a store: opening with its checks, and durable writes.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use tandem_model::{Resource, ResourceKey};
+
+use super::record::{self, Summary};
+use super::witness::Witness;
+use crate::state::State;
+use crate::{Change, Revision};
+
+/// Format of the database: which trees there are and what they hold.
+const FORMAT: &str = "1";
+/// Tree of what must be known before the records are read.
+const META_TREE: &str = "meta";
+/// Key of [`FORMAT`] in the meta tree.
+const FORMAT_KEY: &str = "format";
+/// Tree of the resources.
+const RESOURCES_TREE: &str = "resources";
+/// Key of the [`Summary`] in the tree of the resources, so that one batch covers both. No kind has an empty name.
+const SUMMARY_KEY: &[u8] = b"\0summary";
+/// Everything is served from the memory of the store, so that sled needs little of its own.
+const CACHE_BYTES: u64 = 2 << 20;
+/// How long to wait for another holder of the lock: a process that is about to end, or sled's own threads.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// An open database.
+///
+/// sled reports some damage by panicking. Panics are caught here and the database is never touched again then, not even
+/// to close it.
+#[derive(Debug)]
+pub(super) struct Database {
+    path: PathBuf,
+    trees: Option<Trees>,
+    witness: Witness,
+    resources: u64,
+    /// Why no more writes are possible.
+    failure: Option<String>,
+}
+
+#[derive(Debug)]
+struct Trees {
+    db: sled::Db,
+    resources: sled::Tree,
+}
+
+impl Database {
+    /// Opens the database in a directory, creating both if needed, and reads everything.
+    ///
+    /// # Errors
+    /// A text that names the path and what to do about it.
+    pub(super) fn open(path: &Path) -> Result<(Self, State), String> {
+        std::fs::create_dir_all(path)
+            .map_err(|error| format!("cannot create store directory {}: {error}", path.display()))?;
+        let db = open_locked(path)?;
+        let (loaded, db) = contained(db, |db| load(path, db));
+        let damaged = |reason: String| {
+            format!(
+                "store at {} cannot be used: {reason}; restore the directory from a backup, \
+                 or move it away to start with an empty store",
+                path.display()
+            )
+        };
+        let Loaded { tree, summary, resources, witness } = loaded.map_err(damaged)?;
+        let db = db.ok_or_else(|| damaged("the database failed while it was read".to_owned()))?;
+        let state = State::restored(summary.revision, resources);
+        let database = Self {
+            path: path.to_owned(),
+            trees: Some(Trees { db, resources: tree }),
+            witness,
+            resources: summary.resources,
+            failure: None,
+        };
+        Ok((database, state))
+    }
+
+    /// Makes the changes of a group of commits durable, all or none.
+    ///
+    /// # Errors
+    /// When the disk or the database fails. What is on disk is not known then, therefore all further writes fail too;
+    /// the next [`Database::open`] finds either all of the group or nothing of it.
+    pub(super) fn write<'a>(
+        &mut self,
+        revision: Revision,
+        changes: impl IntoIterator<Item = &'a Arc<Change>>,
+    ) -> Result<(), String> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let mut resources = self.resources;
+        let mut last: BTreeMap<&ResourceKey, Option<&Arc<Resource>>> = BTreeMap::new();
+        for change in changes {
+            match (&change.old, &change.new) {
+                (None, Some(_)) => resources += 1,
+                (Some(_), None) => resources = resources.saturating_sub(1),
+                _ => {}
+            }
+            last.insert(&change.key, change.new.as_ref());
+        }
+        let mut batch = sled::Batch::default();
+        for (key, resource) in last {
+            match resource {
+                Some(resource) => {
+                    let value = record::encode(resource).map_err(|error| format!("{key}: {error}"))?;
+                    batch.insert(record::encode_key(key), value);
+                }
+                None => batch.remove(record::encode_key(key)),
+            }
+        }
+        batch.insert(SUMMARY_KEY, Summary { revision, resources }.encode_to_vec());
+
+        let outcome = match self.trees.take() {
+            Some(trees) => {
+                let (outcome, trees) = contained(trees, |trees| {
+                    trees.resources.apply_batch(batch).and_then(|()| trees.db.flush()).map_err(|e| e.to_string())
+                });
+                self.trees = trees;
+                outcome
+            }
+            None => Err("closed".to_owned()),
+        };
+        match outcome {
+            Ok(_) => {
+                self.resources = resources;
+                if let Err(error) = self.witness.write(revision) {
+                    tracing::warn!(file = %self.witness.path().display(), %error, "cannot be written");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let failure = format!(
+                    "store at {} failed to write: {error}; it serves reads only until the control plane is restarted",
+                    self.path.display()
+                );
+                tracing::error!("{failure}");
+                self.failure = Some(failure.clone());
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// Runs `work` on `subject` and gives it back, unless `work` panicked: it is leaked then, because its destructor could
+/// panic as well.
+fn contained<S, T>(subject: S, work: impl FnOnce(&S) -> Result<T, String>) -> (Result<T, String>, Option<S>) {
+    match catch_unwind(AssertUnwindSafe(|| work(&subject))) {
+        Ok(result) => (result, Some(subject)),
+        Err(panic) => {
+            std::mem::forget(subject);
+            (Err(panic_text(panic)), None)
+        }
+    }
+}
+
+fn panic_text(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the database is damaged ({})", text.unwrap_or("no details"))
+}
+
+/// Opens sled, waiting a little for a lock that another holder is about to release.
+fn open_locked(path: &Path) -> Result<sled::Db, String> {
+    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let error = match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                return Err(format!(
+                    "cannot open store at {}: {}; restore the directory from a backup, \
+                     or move it away to start with an empty store",
+                    path.display(),
+                    panic_text(panic)
+                ));
+            }
+        };
+        // sled wraps the failed lock into an I/O error of kind `Other` with this text.
+        let locked = matches!(&error, sled::Error::Io(io) if io.to_string().contains("could not acquire lock"));
+        if !locked {
+            return Err(match error {
+                sled::Error::Io(io) => format!("cannot open store at {}: {io}", path.display()),
+                other => format!(
+                    "cannot open store at {}: {other}; restore the directory from a backup, \
+                     or move it away to start with an empty store",
+                    path.display()
+                ),
+            });
+        }
+        if Instant::now() >= deadline {
+            return Err(format!(
+                "cannot open store at {}: another process uses this directory; stop it or configure another directory",
+                path.display()
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+struct Loaded {
+    tree: sled::Tree,
+    summary: Summary,
+    resources: Vec<Arc<Resource>>,
+    witness: Witness,
+}
+
+/// Checks the database and reads all resources; a new one gets its format.
+fn load(path: &Path, db: &sled::Db) -> Result<Loaded, String> {
+    let text = |error: sled::Error| error.to_string();
+    let (witness, acknowledged) = Witness::open(path)?;
+    let meta = db.open_tree(META_TREE).map_err(text)?;
+    let tree = db.open_tree(RESOURCES_TREE).map_err(text)?;
+    let format = meta.get(FORMAT_KEY).map_err(text)?;
+    let summary = tree.get(SUMMARY_KEY).map_err(text)?;
+
+    match format {
+        Some(format) if format == FORMAT => {}
+        Some(format) => {
+            return Err(format!(
+                "its format is {:?} and this version reads {FORMAT:?}",
+                String::from_utf8_lossy(&format)
+            ));
+        }
+        None if acknowledged.is_none() && summary.is_none() && is_blank(db, &meta, &tree) => {
+            tree.insert(SUMMARY_KEY, Summary::default().encode_to_vec()).map_err(text)?;
+            meta.insert(FORMAT_KEY, FORMAT).map_err(text)?;
+            db.flush().map_err(text)?;
+            return Ok(Loaded { tree, summary: Summary::default(), resources: Vec::new(), witness });
+        }
+        None => return Err("its format is not recorded".to_owned()),
+    }
+
+    let summary = summary.ok_or("the record of the last revision is missing")?;
+    let summary = Summary::decode(&summary[..]).map_err(|error| format!("the record of the last revision: {error}"))?;
+    if let Some(acknowledged) = acknowledged.filter(|acknowledged| *acknowledged > summary.revision) {
+        return Err(format!(
+            "commits are missing: revision {acknowledged} was acknowledged according to {}, \
+             the database ends at revision {}",
+            witness.path().display(),
+            summary.revision
+        ));
+    }
+    let mut resources = Vec::new();
+    for entry in tree.iter() {
+        let (key, value) = entry.map_err(text)?;
+        if key == SUMMARY_KEY {
+            continue;
+        }
+        let name = || String::from_utf8_lossy(&key).replace('\0', "/");
+        let key = record::decode_key(&key).map_err(|error| format!("record {:?}: {error}", name()))?;
+        let resource = record::decode(key.clone(), &value).map_err(|error| format!("record of {key}: {error}"))?;
+        resources.push(Arc::new(resource));
+    }
+    if resources.len() as u64 != summary.resources {
+        return Err(format!("it holds {} resources of {}", resources.len(), summary.resources));
+    }
+    Ok(Loaded { tree, summary, resources, witness })
+}
+
+/// True for a database in which nothing was ever stored; one that another program made is not blank.
+fn is_blank(db: &sled::Db, meta: &sled::Tree, resources: &sled::Tree) -> bool {
+    meta.is_empty() && resources.is_empty() && db.is_empty() && db.tree_names().len() <= 3
+}

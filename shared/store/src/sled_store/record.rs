@@ -1,0 +1,233 @@
+//! How a resource is written: the key under which it is stored and the bytes stored there.
+//!
+//! Key: name of the kind, NUL, mesh, NUL, name. Value: one byte format ([`FORMAT`]), CRC-32 of the rest
+//! (little endian), then the protobuf message [`Record`].
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use prost::Message;
+use tandem_model::{Kind, Resource, ResourceKey, Spec};
+
+/// Format of the values written by this version.
+const FORMAT: u8 = 1;
+/// Bytes before the message: format and checksum.
+const HEADER: usize = 5;
+
+/// Everything of a resource but its key, which is the key of the record.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Record {
+    #[prost(btree_map = "string, string", tag = "1")]
+    labels: BTreeMap<String, String>,
+    #[prost(uint64, tag = "2")]
+    version: u64,
+    #[prost(message, required, tag = "3")]
+    created: Time,
+    #[prost(message, required, tag = "4")]
+    modified: Time,
+    #[prost(message, optional, tag = "5")]
+    owner: Option<Owner>,
+    #[prost(oneof = "EncodedSpec", tags = "6, 7")]
+    spec: Option<EncodedSpec>,
+    /// JSON text.
+    #[prost(bytes = "vec", optional, tag = "8")]
+    status: Option<Vec<u8>>,
+}
+
+/// Time since the Unix epoch.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct Time {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanoseconds: i32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Owner {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(string, tag = "2")]
+    mesh: String,
+    #[prost(string, tag = "3")]
+    name: String,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum EncodedSpec {
+    /// The protobuf encoding as it is.
+    #[prost(bytes = "vec", tag = "6")]
+    Proto(Vec<u8>),
+    /// JSON text.
+    #[prost(bytes = "vec", tag = "7")]
+    Json(Vec<u8>),
+}
+
+impl From<Timestamp> for Time {
+    fn from(time: Timestamp) -> Self {
+        Self { seconds: time.as_second(), nanoseconds: time.subsec_nanosecond() }
+    }
+}
+
+impl TryFrom<Time> for Timestamp {
+    type Error = jiff::Error;
+
+    fn try_from(time: Time) -> Result<Self, Self::Error> {
+        Timestamp::new(time.seconds, time.nanoseconds)
+    }
+}
+
+/// The key under which a resource is stored.
+pub(super) fn encode_key(key: &ResourceKey) -> Vec<u8> {
+    let kind = key.kind.name();
+    let mut bytes = Vec::with_capacity(kind.len() + key.mesh.len() + key.name.len() + 2);
+    bytes.extend_from_slice(kind.as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(key.mesh.as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(key.name.as_bytes());
+    bytes
+}
+
+/// The resource key that [`encode_key`] made `bytes` of, or why there is none.
+pub(super) fn decode_key(bytes: &[u8]) -> Result<ResourceKey, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| format!("invalid key: {error}"))?;
+    let mut parts = text.splitn(3, '\0');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(kind), Some(mesh), Some(name)) => {
+            let kind = Kind::from_str(kind).map_err(|error| error.to_string())?;
+            Ok(ResourceKey::new(kind, mesh, name))
+        }
+        _ => Err("invalid key: not a type, a mesh and a name".to_owned()),
+    }
+}
+
+/// The value stored for a resource, or why it cannot be encoded.
+pub(super) fn encode(resource: &Resource) -> Result<Vec<u8>, String> {
+    let json = |value| serde_json::to_vec(value).map_err(|error| error.to_string());
+    let spec = match &resource.spec {
+        Spec::Proto(bytes) => EncodedSpec::Proto(bytes.to_vec()),
+        Spec::Json(value) => EncodedSpec::Json(json(value)?),
+    };
+    let record = Record {
+        labels: resource.labels.clone(),
+        version: resource.version,
+        created: resource.created.into(),
+        modified: resource.modified.into(),
+        owner: resource.owner.as_ref().map(|owner| Owner {
+            kind: owner.kind.name().to_owned(),
+            mesh: owner.mesh.clone(),
+            name: owner.name.clone(),
+        }),
+        spec: Some(spec),
+        status: resource.status.as_ref().map(json).transpose()?,
+    };
+    let mut bytes = Vec::with_capacity(HEADER + record.encoded_len());
+    bytes.extend_from_slice(&[FORMAT, 0, 0, 0, 0]);
+    record.encode(&mut bytes).map_err(|error| error.to_string())?;
+    let checksum = crc32fast::hash(&bytes[HEADER..]);
+    bytes[1..HEADER].copy_from_slice(&checksum.to_le_bytes());
+    Ok(bytes)
+}
+
+/// The resource that [`encode`] made `bytes` of, or why there is none.
+pub(super) fn decode(key: ResourceKey, bytes: &[u8]) -> Result<Resource, String> {
+    let Some((&[format, ref checksum @ ..], body)) = bytes.split_first_chunk::<HEADER>() else {
+        return Err(format!("record of {} bytes is too short", bytes.len()));
+    };
+    if format != FORMAT {
+        return Err(format!("unknown record format {format}, this version reads {FORMAT}"));
+    }
+    if u32::from_le_bytes(*checksum) != crc32fast::hash(body) {
+        return Err("checksum does not match".to_owned());
+    }
+    let record = Record::decode(body).map_err(|error| error.to_string())?;
+    let json = |text: &[u8]| serde_json::from_slice(text).map_err(|error| error.to_string());
+    let spec = match record.spec {
+        Some(EncodedSpec::Proto(bytes)) => Spec::Proto(bytes.into()),
+        Some(EncodedSpec::Json(text)) => Spec::Json(json(&text)?),
+        None => return Err("no specification".to_owned()),
+    };
+    let owner = match record.owner {
+        Some(Owner { kind, mesh, name }) => {
+            let kind = Kind::from_str(&kind).map_err(|error| format!("owner: {error}"))?;
+            Some(ResourceKey::new(kind, mesh, name))
+        }
+        None => None,
+    };
+    let time = |time: Time| Timestamp::try_from(time).map_err(|error| error.to_string());
+    Ok(Resource {
+        key,
+        labels: record.labels,
+        version: record.version,
+        created: time(record.created)?,
+        modified: time(record.modified)?,
+        owner,
+        spec,
+        status: record.status.as_deref().map(json).transpose()?,
+    })
+}
+
+/// What the store as a whole was at its last commit; written with every commit.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct Summary {
+    /// Revision of the last commit.
+    #[prost(uint64, tag = "1")]
+    pub(super) revision: u64,
+    /// Number of resources.
+    #[prost(uint64, tag = "2")]
+    pub(super) resources: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn resource() -> Resource {
+        let spec = json!({"z": [1, -2, 0.1, 1e300, u64::MAX], "a": {"ä": null, "": true}});
+        let mut resource = Resource::from_json(ResourceKey::new(Kind::MeshService, "default", "web"), spec)
+            .with_labels([("kuma.io/origin", "zone"), ("empty", "")])
+            .with_owner(ResourceKey::global(Kind::Mesh, "default"));
+        resource.version = 7;
+        resource.created = "1969-12-31T23:59:59.5Z".parse().expect("a valid time");
+        resource.modified = "2025-01-02T03:04:05.123456789Z".parse().expect("a valid time");
+        resource
+    }
+
+    #[test]
+    fn nothing_is_lost() {
+        let mut proto = resource();
+        proto.spec = Spec::Proto(vec![0, 255, 1].into());
+        proto.status = None;
+        proto.owner = None;
+        for resource in [resource(), proto] {
+            let key = decode_key(&encode_key(&resource.key)).expect("a valid key");
+            let decoded = decode(key, &encode(&resource).expect("encodable")).expect("a valid record");
+            assert_eq!(decoded, resource);
+            assert_eq!(format!("{:?}", decoded.spec), format!("{:?}", resource.spec), "order of members");
+        }
+    }
+
+    #[test]
+    fn any_changed_byte_is_noticed() {
+        let bytes = encode(&resource()).expect("encodable");
+        for index in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[index] ^= 0x40;
+            assert!(decode(resource().key, &changed).is_err(), "byte {index}");
+        }
+        for length in 0..bytes.len() {
+            assert!(decode(resource().key, &bytes[..length]).is_err(), "length {length}");
+        }
+    }
+
+    #[test]
+    fn keys_without_a_known_type_are_refused() {
+        assert_eq!(decode_key(b"Mush\0\0x").expect_err("unknown"), "unknown resource type \"Mush\"");
+        assert!(decode_key(b"Mesh\0x").is_err());
+        assert!(decode_key(b"Mesh\0\0\xff").is_err());
+    }
+}
