@@ -118,7 +118,7 @@ impl Database {
         let outcome = match self.trees.take() {
             Some(trees) => {
                 let (outcome, trees) = contained(trees, |trees| {
-                    trees.resources.apply_batch(batch).and_then(|()| trees.db.flush()).map_err(|e| e.to_string())
+                    trees.resources.apply_batch(batch).and_then(|()| trees.db.flush()).map_err(text)
                 });
                 self.trees = trees;
                 outcome
@@ -186,9 +186,10 @@ fn open_locked(path: &Path) -> Result<sled::Db, String> {
             return Err(match error {
                 sled::Error::Io(io) => format!("cannot open store at {}: {io}", path.display()),
                 other => format!(
-                    "cannot open store at {}: {other}; restore the directory from a backup, \
+                    "cannot open store at {}: {}; restore the directory from a backup, \
                      or move it away to start with an empty store",
-                    path.display()
+                    path.display(),
+                    text(other)
                 ),
             });
         }
@@ -202,6 +203,14 @@ fn open_locked(path: &Path) -> Result<sled::Db, String> {
     }
 }
 
+fn text(error: sled::Error) -> String {
+    match error {
+        sled::Error::Corruption { at: Some(at), .. } => format!("the database is damaged at {at:?}"),
+        sled::Error::Corruption { at: None, .. } => "the files of the database are damaged".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 struct Loaded {
     tree: sled::Tree,
     summary: Summary,
@@ -211,7 +220,6 @@ struct Loaded {
 
 /// Checks the database and reads all resources; a new one gets its format.
 fn load(path: &Path, db: &sled::Db) -> Result<Loaded, String> {
-    let text = |error: sled::Error| error.to_string();
     let (witness, acknowledged) = Witness::open(path)?;
     let meta = db.open_tree(META_TREE).map_err(text)?;
     let tree = db.open_tree(RESOURCES_TREE).map_err(text)?;
