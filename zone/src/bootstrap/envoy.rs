@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::request::{BootstrapRequest, ProxyType};
+use tandem_xds::ProxyType;
+
+use super::request::BootstrapRequest;
 
 const FEATURE_DELTA: &str = "feature-delta-grpc";
 
@@ -44,6 +46,8 @@ pub struct BootstrapInput<'a> {
     pub unified_naming: bool,
     /// Give Envoy the path of the token file rather than the token.
     pub reloadable_token: bool,
+    /// The control plane collects the results of probes.
+    pub hds: bool,
     /// Set for builtin gateways: the limit of downstream connections.
     pub gateway_max_connections: Option<u32>,
 }
@@ -129,6 +133,14 @@ impl BootstrapInput<'_> {
                 ]
             }
         });
+        if self.hds && self.proxy_type == ProxyType::Dataplane {
+            bootstrap["hdsConfig"] = json!({
+                "apiType": "GRPC",
+                "grpcServices": [service],
+                "setNodeOnFirstMessageOnly": true,
+                "transportApiVersion": "V3"
+            });
+        }
         if self.admin_port != 0 {
             bootstrap["admin"] = json!({
                 "accessLog": [{
@@ -244,7 +256,7 @@ impl BootstrapInput<'_> {
     fn metadata(&self) -> Value {
         let request = self.request;
         let mut metadata = json!({
-            "dataplane.proxyType": self.proxy_type.as_str(),
+            "dataplane.proxyType": proxy_type_name(self.proxy_type),
             "features": request.features,
             "ipv6Enabled": request.ipv6_enabled,
             "metricsCertPath": request.metrics_resources.cert_path,
@@ -277,6 +289,15 @@ impl BootstrapInput<'_> {
             metadata["transparentProxy"] = config.clone();
         }
         metadata
+    }
+}
+
+/// The wire name of a proxy type.
+pub(super) fn proxy_type_name(proxy_type: ProxyType) -> &'static str {
+    match proxy_type {
+        ProxyType::Dataplane => "dataplane",
+        ProxyType::Ingress => "ingress",
+        ProxyType::Egress => "egress",
     }
 }
 

@@ -16,10 +16,11 @@ use serde_json::json;
 use tandem_model::{Kind, Path, Resource, ResourceKey, Violations};
 use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_store::SharedStore;
+use tandem_xds::ProxyType;
 use tracing::{debug, error};
 
-use super::envoy::BootstrapInput;
-use super::request::{BootstrapRequest, ProxyType};
+use super::envoy::{BootstrapInput, proxy_type_name};
+use super::request::BootstrapRequest;
 use super::server_certificate::{ServerCertificate, check_is_ca};
 use crate::proxy::resource;
 
@@ -44,6 +45,8 @@ pub struct BootstrapSettings {
     pub admin_port: u16,
     /// File that Envoy's admin interface logs to.
     pub admin_access_log_path: String,
+    /// Collect the results of probes.
+    pub hds: bool,
     /// Limit of downstream connections of builtin gateways.
     pub gateway_max_connections: u32,
     /// Template of a Corefile handed to the proxies, if configured.
@@ -199,8 +202,10 @@ struct ProxyFacts {
 
 async fn answer(context: &BootstrapContext, request: &BootstrapRequest, host: &str) -> Result<Answer, BootstrapError> {
     let settings = &context.settings;
-    let proxy_type = ProxyType::parse(&request.proxy_type)
-        .ok_or_else(|| BootstrapError::UnknownProxyType(request.proxy_type.clone()))?;
+    let proxy_type = match request.proxy_type.as_str() {
+        "" => ProxyType::Dataplane,
+        name => ProxyType::parse(name).ok_or_else(|| BootstrapError::UnknownProxyType(name.to_owned()))?,
+    };
     let token_required = match proxy_type {
         ProxyType::Dataplane => settings.dataplane_token_required,
         ProxyType::Ingress | ProxyType::Egress => settings.zone_token_required,
@@ -231,6 +236,7 @@ async fn answer(context: &BootstrapContext, request: &BootstrapRequest, host: &s
         ca_pem,
         unified_naming: facts.unified_naming,
         reloadable_token: settings.reloadable_tokens,
+        hds: settings.hds,
         gateway_max_connections: facts.is_builtin_gateway.then_some(settings.gateway_max_connections),
     };
     Ok(Answer { bootstrap: input.build(), address: facts.address, aggregates: facts.aggregates })
@@ -313,11 +319,7 @@ async fn proxy_resource(
     request: &BootstrapRequest,
     proxy_type: ProxyType,
 ) -> Result<Arc<Resource>, BootstrapError> {
-    let kind = match proxy_type {
-        ProxyType::Dataplane => Kind::Dataplane,
-        ProxyType::Ingress => Kind::ZoneIngress,
-        ProxyType::Egress => Kind::ZoneEgress,
-    };
+    let kind = proxy_type.kind();
     if request.dataplane_resource.is_empty() {
         let mesh = if kind.is_mesh_scoped() { request.mesh.clone() } else { String::new() };
         let key = ResourceKey::new(kind, mesh, request.name.clone());
@@ -330,7 +332,7 @@ async fn proxy_resource(
     if resource.kind() != kind {
         return Err(BootstrapError::Internal(format!(
             "a proxy of type {} brought a resource of type {}",
-            proxy_type.as_str(),
+            proxy_type_name(proxy_type),
             resource.kind()
         )));
     }

@@ -7,38 +7,6 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Kind of proxy that asks for its bootstrap configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProxyType {
-    /// A sidecar or gateway.
-    Dataplane,
-    /// A ZoneIngress.
-    Ingress,
-    /// A ZoneEgress.
-    Egress,
-}
-
-impl ProxyType {
-    /// Parses the wire name; the empty name means a Dataplane.
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "" | "dataplane" => Some(Self::Dataplane),
-            "ingress" => Some(Self::Ingress),
-            "egress" => Some(Self::Egress),
-            _ => None,
-        }
-    }
-
-    /// The wire name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dataplane => "dataplane",
-            Self::Ingress => "ingress",
-            Self::Egress => "egress",
-        }
-    }
-}
-
 /// Body of the request. Unknown members are ignored and absent ones empty, so that other versions of kuma-dp are served.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

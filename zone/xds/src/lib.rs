@@ -1,1 +1,14 @@
-//! From mesh state to Envoy configuration.
+//! From the state of the meshes to the configuration of each proxy.
+//!
+//! [`MeshIndex`] takes in resources as they change and hands out [`Snapshot`]s.
+//!
+//! Invariant: this crate does no I/O, keeps no clock and starts no task. The same snapshot and the same input give the same
+//! bytes in every process.
+
+pub mod encoded;
+pub mod index;
+pub mod metadata;
+
+pub use encoded::{Encoded, ResourceSet, ResourceType, Version};
+pub use index::{MeshIndex, Problem, ServiceKey, Snapshot, Touched, ZoneSettings};
+pub use metadata::{Features, NodeId, NodeIdError, ProxyMetadata, ProxyType};

@@ -1,0 +1,427 @@
+//! Taking changes into the index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tandem_model::{Kind, Resource, ResourceKey};
+use tandem_proto::mesh::v1alpha1 as pb;
+
+use super::dataplane::{DataplaneView, LocalEndpoint};
+use super::external::ExternalView;
+use super::mesh::{MeshView, root_certificates};
+use super::service::Service;
+use super::snapshot::{AuthorityMissing, MeshState, Snapshot};
+use super::touched::{Problem, Touched};
+use super::zone_proxy::{EgressView, IngressView, Topology};
+use super::MeshIndex;
+
+type New<'a> = Option<&'a Arc<Resource>>;
+
+pub(super) fn apply<'a>(
+    index: &mut MeshIndex,
+    changes: impl IntoIterator<Item = (&'a ResourceKey, New<'a>)>,
+) -> Touched {
+    let mut touched = Touched::default();
+    let mut zone_proxies_changed = false;
+    for (key, new) in changes {
+        match key.kind {
+            Kind::Mesh => mesh(index, key, new, &mut touched),
+            Kind::Dataplane => dataplane(index, key, new, &mut touched),
+            Kind::ZoneIngress => zone_proxies_changed |= ingress(index, key, new, &mut touched),
+            Kind::ZoneEgress => zone_proxies_changed |= egress(index, key, new, &mut touched),
+            Kind::ExternalService => external(index, key, new, &mut touched),
+            Kind::Secret => secret(index, key, new, &mut touched),
+            Kind::ServiceInsight => insight(index, key, new, &mut touched),
+            Kind::MeshService | Kind::MeshMultiZoneService | Kind::MeshExternalService => {
+                policy(index, key, new, &mut touched);
+            }
+            kind if kind.is_target_ref_policy() => policy(index, key, new, &mut touched),
+            _ => {}
+        }
+    }
+    if zone_proxies_changed {
+        topology(index, &mut touched);
+    }
+    touched
+}
+
+impl MeshIndex {
+    fn state_mut(&mut self) -> &mut Snapshot {
+        Arc::make_mut(&mut self.state)
+    }
+
+    /// The state of a mesh, created when absent.
+    fn mesh_mut(&mut self, name: &str) -> &mut MeshState {
+        let state = self.state_mut();
+        if !state.meshes.contains_key(name) {
+            state.meshes.insert_mut(name.into(), Arc::default());
+        }
+        let mesh = state.meshes.get_mut(name).expect("inserted just now when absent");
+        Arc::make_mut(mesh)
+    }
+
+    fn drop_mesh_if_empty(&mut self, name: &str) {
+        if self.state.meshes.get(name).is_some_and(|mesh| mesh.is_empty()) {
+            self.state_mut().meshes.remove_mut(name);
+        }
+    }
+
+    fn report(&mut self, key: &ResourceKey, reason: impl ToString) {
+        self.problems.push(Problem { key: key.clone(), reason: reason.to_string() });
+    }
+
+    /// Decodes a resource; reports one that cannot be decoded and treats it as absent.
+    fn decoded<T, E: ToString>(
+        &mut self,
+        key: &ResourceKey,
+        new: New<'_>,
+        decode: impl FnOnce(&Arc<Resource>) -> Result<T, E>,
+    ) -> Option<Arc<T>> {
+        match decode(new?) {
+            Ok(view) => Some(Arc::new(view)),
+            Err(error) => {
+                self.report(key, error);
+                None
+            }
+        }
+    }
+
+    /// Edits a service, which changes its revision, and removes it when nobody provides it any more.
+    fn edit_service(&mut self, mesh: &str, service: &str, touched: &mut Touched, edit: impl FnOnce(&mut Service)) {
+        let revision = self.next_revision();
+        let state = self.mesh_mut(mesh);
+        let mut edited = state.services.get(service).cloned().unwrap_or_default();
+        edited.revision = revision;
+        edit(&mut edited);
+        if edited.is_empty() {
+            state.services.remove_mut(service);
+        } else {
+            state.services.insert_mut(service.into(), edited);
+        }
+        touched.services.insert((mesh.to_owned(), service.to_owned()));
+    }
+
+    /// Looks up the root certificates of a mesh again. True when they changed.
+    fn refresh_authority(&mut self, mesh: &str) -> bool {
+        let Some(state) = self.state.meshes.get(mesh) else { return false };
+        let mtls = state.config.as_ref().and_then(|config| config.mtls.as_ref());
+        let authority = match mtls {
+            None => Err(AuthorityMissing::default()),
+            Some(mtls) => root_certificates(mtls, |name| state.secrets.get(name)).map_err(AuthorityMissing),
+        };
+        let changed = state.authority != authority;
+        if changed {
+            self.mesh_mut(mesh).authority = authority;
+        }
+        changed
+    }
+
+    /// Computes again which services of a mesh are ready for TLS, and touches those whose readiness changed.
+    fn refresh_readiness(&mut self, mesh: &str, touched: &mut Touched) {
+        let Some(state) = self.state.meshes.get(mesh).cloned() else { return };
+        let mut ready = BTreeMap::new();
+        if let Some(config) = state.config.as_ref().filter(|config| config.permissive()) {
+            let backend = config.mtls.as_ref().map_or("", |mtls| &mtls.backend);
+            for insight in state.insights.values() {
+                match insight.proto::<pb::ServiceInsight>() {
+                    Ok(insight) => ready.extend(readiness(insight, backend)),
+                    Err(error) => self.report(&insight.key, error),
+                }
+            }
+        }
+        if ready == *state.tls_ready {
+            return;
+        }
+        for (service, is_ready) in &ready {
+            if state.tls_ready.get(service) != Some(is_ready) {
+                touched.services.insert((mesh.to_owned(), service.clone()));
+            }
+        }
+        for service in state.tls_ready.keys().filter(|service| !ready.contains_key(*service)) {
+            touched.services.insert((mesh.to_owned(), service.clone()));
+        }
+        self.mesh_mut(mesh).tls_ready = Arc::new(ready);
+    }
+}
+
+/// Which services have a certificate of the backend on every proxy.
+fn readiness(insight: pb::ServiceInsight, backend: &str) -> impl Iterator<Item = (String, bool)> {
+    insight.services.into_iter().map(move |(name, service)| {
+        let proxies = service.dataplanes.unwrap_or_default();
+        let issued = service.issued_backends.get(backend).copied().unwrap_or_default();
+        (name, issued == proxies.online.saturating_add(proxies.offline))
+    })
+}
+
+fn mesh(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) {
+    let name = key.name.as_str();
+    let view = index.decoded(key, new, MeshView::decode);
+    let old = index.state.mesh(name);
+    if view.is_none() && old.is_none() {
+        return;
+    }
+    if let (Some(old), Some(view)) = (old, &view)
+        && old.resource.spec == view.resource.spec
+        && old.resource.labels == view.resource.labels
+    {
+        return;
+    }
+    let revision = index.next_revision();
+    let state = index.mesh_mut(name);
+    state.config = view;
+    state.config_revision = revision;
+    index.refresh_authority(name);
+    index.refresh_readiness(name, touched);
+    index.drop_mesh_if_empty(name);
+    touched.meshes.insert(name.to_owned());
+    touched.zone_proxies = true;
+}
+
+/// Endpoints of a Dataplane by service.
+fn by_service(view: Option<&Arc<DataplaneView>>) -> BTreeMap<Arc<str>, Vec<Arc<LocalEndpoint>>> {
+    let mut services: BTreeMap<Arc<str>, Vec<_>> = BTreeMap::new();
+    for endpoint in view.into_iter().flat_map(|view| &view.endpoints) {
+        services.entry(endpoint.service.clone()).or_default().push(endpoint.clone());
+    }
+    services
+}
+
+fn dataplane(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) {
+    let view = index.decoded(key, new, DataplaneView::decode);
+    let old = index.state.dataplane(&key.mesh, &key.name).cloned();
+    if let (Some(old), Some(view)) = (&old, &view)
+        && old.resource.spec == view.resource.spec
+        && old.resource.labels == view.resource.labels
+    {
+        return;
+    }
+    if old.is_none() && view.is_none() {
+        return;
+    }
+    let name: Arc<str> = key.name.as_str().into();
+    let (before, after) = (by_service(old.as_ref()), by_service(view.as_ref()));
+    let services: BTreeSet<&Arc<str>> = before.keys().chain(after.keys()).collect();
+    for service in services {
+        let (before, after) = (before.get(service), after.get(service));
+        if before == after {
+            continue;
+        }
+        index.edit_service(&key.mesh, service, touched, |service| {
+            for endpoint in before.into_iter().flatten() {
+                service.local.remove_mut(&(name.clone(), endpoint.index));
+            }
+            for endpoint in after.into_iter().flatten() {
+                service.local.insert_mut((name.clone(), endpoint.index), endpoint.clone());
+            }
+        });
+    }
+    let state = index.mesh_mut(&key.mesh);
+    match view {
+        Some(view) => {
+            state.dataplanes.insert_mut(name, view);
+        }
+        None => {
+            state.dataplanes.remove_mut(&name);
+        }
+    }
+    index.drop_mesh_if_empty(&key.mesh);
+    touched.proxies.insert(key.clone());
+}
+
+/// True when the topology may have changed.
+fn ingress(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) -> bool {
+    let view = index.decoded(key, new, IngressView::decode);
+    let old = index.state.ingress(&key.name).cloned();
+    if let (Some(old), Some(view)) = (&old, &view)
+        && old.resource.spec == view.resource.spec
+        && old.resource.labels == view.resource.labels
+    {
+        return false;
+    }
+    if old.is_none() && view.is_none() {
+        return false;
+    }
+    let zone = index.state.settings.zone.clone();
+    let empty = BTreeMap::new();
+    let remote = |view: &Option<Arc<IngressView>>| view.clone().filter(|view| view.is_remote(&zone));
+    let (was_remote, is_remote) = (remote(&old), remote(&view));
+    let before = was_remote.as_ref().map_or(&empty, |view| &view.services);
+    let after = is_remote.as_ref().map_or(&empty, |view| &view.services);
+    let moved = was_remote.as_ref().map(|view| &view.public) != is_remote.as_ref().map(|view| &view.public);
+    let name: Arc<str> = key.name.as_str().into();
+    let services: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    for service in services {
+        let (before, after) = (before.get(service), after.get(service));
+        if before == after && !moved {
+            continue;
+        }
+        let (mesh, service) = service;
+        index.edit_service(mesh, service, touched, |service| {
+            match after {
+                Some(services) => service.remote.insert_mut(name.clone(), services.clone()),
+                None => {
+                    service.remote.remove_mut(&name);
+                }
+            };
+        });
+        index.drop_mesh_if_empty(mesh);
+        // The egress of this zone has a chain per service, known only after it was generated.
+        touched.zone_proxies = true;
+    }
+    let state = index.state_mut();
+    match view {
+        Some(view) => {
+            state.ingresses.insert_mut(name, view);
+        }
+        None => {
+            state.ingresses.remove_mut(&name);
+        }
+    }
+    touched.proxies.insert(key.clone());
+    true
+}
+
+/// True when the topology may have changed.
+fn egress(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) -> bool {
+    let view = index.decoded(key, new, EgressView::decode);
+    let old = index.state.egress(&key.name);
+    if let (Some(old), Some(view)) = (old, &view)
+        && old.resource.spec == view.resource.spec
+        && old.resource.labels == view.resource.labels
+    {
+        return false;
+    }
+    if old.is_none() && view.is_none() {
+        return false;
+    }
+    let state = index.state_mut();
+    match view {
+        Some(view) => {
+            state.egresses.insert_mut(key.name.as_str().into(), view);
+        }
+        None => {
+            state.egresses.remove_mut(key.name.as_str());
+        }
+    }
+    touched.proxies.insert(key.clone());
+    true
+}
+
+/// Computes which ingresses count and where the egresses are, and touches the meshes for which that makes a difference.
+fn topology(index: &mut MeshIndex, touched: &mut Touched) {
+    let state = &index.state;
+    let new = Topology::compute(&state.settings.zone, state.ingresses.values(), state.egresses.values());
+    let old = state.topology.clone();
+    if new == *old {
+        return;
+    }
+    let weight_changed = new.local_weight() != old.local_weight();
+    let egresses_changed = new.egresses != old.egresses;
+    for mesh in state.meshes() {
+        if mesh.mtls.is_some() && weight_changed || mesh.zone_egress && egresses_changed {
+            touched.meshes.insert(mesh.name.to_string());
+            touched.zone_proxies = true;
+        }
+    }
+    // An ingress that begins or ceases to count changes the services it makes reachable.
+    let names: BTreeSet<_> = old.ingresses.keys().chain(new.ingresses.keys()).collect();
+    for name in names {
+        if old.ingresses.get(name) == new.ingresses.get(name) {
+            continue;
+        }
+        if let Some(ingress) = state.ingresses.get(name) {
+            touched.services.extend(ingress.services.keys().cloned());
+            touched.zone_proxies = true;
+        }
+    }
+    let revision = index.next_revision();
+    let state = index.state_mut();
+    state.topology = Arc::new(new);
+    state.topology_revision = revision;
+}
+
+fn external(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) {
+    let view = index.decoded(key, new, ExternalView::decode);
+    let name: Arc<str> = key.name.as_str().into();
+    let services = index.state.meshes.get(&*key.mesh).map(|mesh| &mesh.services);
+    // ExternalServices are few and change seldom, so the old one is found by looking, not by a second map.
+    let old = services.into_iter().flat_map(|all| all.values()).find_map(|service| service.external.get(&name)).cloned();
+    if old == view {
+        return;
+    }
+    if let Some(old) = old {
+        index.edit_service(&key.mesh, &old.service, touched, |service| {
+            service.external.remove_mut(&name);
+        });
+    }
+    if let Some(view) = view {
+        index.edit_service(&key.mesh, &view.service.clone(), touched, |service| {
+            service.external.insert_mut(name, view);
+        });
+    }
+    index.drop_mesh_if_empty(&key.mesh);
+    touched.zone_proxies = true;
+}
+
+fn secret(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) {
+    let state = index.mesh_mut(&key.mesh);
+    match new {
+        Some(resource) => {
+            state.secrets.insert_mut(key.name.as_str().into(), resource.clone());
+        }
+        None => {
+            state.secrets.remove_mut(key.name.as_str());
+        }
+    }
+    if index.refresh_authority(&key.mesh) {
+        let revision = index.next_revision();
+        index.mesh_mut(&key.mesh).config_revision = revision;
+        touched.meshes.insert(key.mesh.clone());
+        touched.zone_proxies = true;
+    }
+    index.drop_mesh_if_empty(&key.mesh);
+}
+
+fn insight(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) {
+    let state = index.mesh_mut(&key.mesh);
+    match new {
+        Some(resource) => {
+            state.insights.insert_mut(key.name.as_str().into(), resource.clone());
+        }
+        None => {
+            state.insights.remove_mut(key.name.as_str());
+        }
+    }
+    if state.config.as_ref().is_some_and(|config| config.permissive()) {
+        index.refresh_readiness(&key.mesh, touched);
+    }
+    index.drop_mesh_if_empty(&key.mesh);
+}
+
+fn policy(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) {
+    let old = index.state.meshes.get(&*key.mesh).and_then(|mesh| mesh.policies.get(key));
+    match (old, new) {
+        (None, None) => return,
+        (Some(old), Some(new)) if same_policy(old, new) => return,
+        _ => {}
+    }
+    let revision = index.next_revision();
+    let state = index.mesh_mut(&key.mesh);
+    state.policy_revision = revision;
+    match new {
+        Some(resource) => {
+            state.policies.insert_mut(key.clone(), resource.clone());
+        }
+        None => {
+            state.policies.remove_mut(key);
+        }
+    }
+    index.drop_mesh_if_empty(&key.mesh);
+    touched.meshes.insert(key.mesh.clone());
+    touched.zone_proxies = true;
+}
+
+/// True when two versions of a policy have the same effect. The time of creation counts: it breaks ties between policies.
+fn same_policy(old: &Resource, new: &Resource) -> bool {
+    old.spec == new.spec && old.status == new.status && old.labels == new.labels && old.created == new.created
+}

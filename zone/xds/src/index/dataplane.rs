@@ -1,0 +1,75 @@
+//! Dataplanes as generation needs them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _};
+use tandem_model::label::ZONE;
+use tandem_model::{DecodeError, Protocol, Resource};
+use tandem_proto::mesh::v1alpha1 as pb;
+
+/// A Dataplane, decoded.
+#[derive(Debug)]
+pub struct DataplaneView {
+    /// Name.
+    pub name: Arc<str>,
+    /// The resource it was decoded from.
+    pub resource: Arc<Resource>,
+    /// Its specification.
+    pub spec: pb::Dataplane,
+    /// Endpoints it offers to others: its healthy inbounds.
+    pub(crate) endpoints: Vec<Arc<LocalEndpoint>>,
+}
+
+/// A healthy inbound of a Dataplane of this zone, seen as an endpoint.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LocalEndpoint {
+    /// Index of the inbound in its Dataplane.
+    pub index: u32,
+    /// Service the inbound belongs to; may be empty.
+    pub service: Arc<str>,
+    /// Address under which other proxies reach it.
+    pub address: Arc<str>,
+    /// Port.
+    pub port: u32,
+    /// Tags of the inbound.
+    pub tags: Arc<BTreeMap<String, String>>,
+    /// Protocol its tag tells.
+    pub protocol: Protocol,
+}
+
+impl LocalEndpoint {
+    /// Zone its tag tells.
+    pub fn zone(&self) -> Option<&str> {
+        self.tags.get(ZONE).map(String::as_str)
+    }
+}
+
+impl DataplaneView {
+    pub(crate) fn decode(resource: &Arc<Resource>) -> Result<Self, DecodeError> {
+        let spec: pb::Dataplane = resource.proto()?;
+        let healthy = (0u32..).zip(spec.inbounds()).filter(|(_, inbound)| inbound.is_healthy());
+        let endpoints = healthy.map(|(index, inbound)| {
+            let interface = spec.inbound_interface(inbound);
+            Arc::new(LocalEndpoint {
+                index,
+                service: inbound.service().into(),
+                address: interface.advertised_address.into(),
+                port: interface.port,
+                tags: Arc::new(inbound.tags.clone()),
+                protocol: inbound.protocol(),
+            })
+        });
+        Ok(Self {
+            name: resource.key.name.as_str().into(),
+            resource: resource.clone(),
+            endpoints: endpoints.collect(),
+            spec,
+        })
+    }
+
+    /// Address of the proxy; empty when the specification has none.
+    pub fn address(&self) -> &str {
+        self.spec.networking.as_ref().map_or("", |networking| &networking.address)
+    }
+}

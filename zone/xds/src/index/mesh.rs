@@ -1,0 +1,173 @@
+//! Mesh resources as generation needs them.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use prost::Message as _;
+use prost_types::value::Kind as ValueKind;
+use sha2::{Digest as _, Sha256};
+use tandem_model::mesh::MeshExt as _;
+use tandem_model::{DecodeError, Kind, Resource};
+use tandem_proto::mesh::v1alpha1 as pb;
+use tandem_proto::mesh::v1alpha1::mesh::mesh_services::Mode as MeshServicesMode;
+use tandem_proto::system::v1alpha1 as system;
+
+/// Mutual TLS of a mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mtls {
+    /// Name of the enabled backend.
+    pub backend: String,
+    /// Plain text is still accepted.
+    pub permissive: bool,
+    /// Lifetime of workload certificates as configured (`dpCert.rotation.expiration`); empty for the default.
+    pub expiration: String,
+    /// Digest of the whole `mtls` section: changes whenever the section does.
+    pub digest: [u8; 16],
+    /// Where the root certificates are.
+    pub(crate) root: RootSource,
+}
+
+/// Where the root certificates of a backend are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RootSource {
+    /// A Secret of the mesh, by name.
+    Secret(String),
+    /// In the Mesh itself, PEM.
+    Inline(Arc<[u8]>),
+    /// Nowhere this control plane can read; with the reason.
+    Unavailable(String),
+}
+
+/// A Mesh, decoded.
+#[derive(Debug)]
+pub struct MeshView {
+    /// Name.
+    pub name: Arc<str>,
+    /// The resource it was decoded from.
+    pub resource: Arc<Resource>,
+    /// Mutual TLS; `None` when off.
+    pub mtls: Option<Mtls>,
+    /// Traffic to other zones and external services goes through the ZoneEgress.
+    pub zone_egress: bool,
+    /// Endpoints of the own zone are preferred.
+    pub locality_aware: bool,
+    /// Traffic to unknown destinations passes.
+    pub passthrough: bool,
+    /// MeshExternalServices are forbidden unless allowed.
+    pub forbid_external_services: bool,
+    /// How MeshServices come to be in the mesh.
+    pub mesh_services: MeshServicesMode,
+}
+
+impl MeshView {
+    pub(crate) fn decode(resource: &Arc<Resource>) -> Result<Self, DecodeError> {
+        let mesh: pb::Mesh = resource.proto()?;
+        let mtls = mesh.enabled_backend().map(|backend| Mtls {
+            backend: backend.name.clone(),
+            permissive: mesh.mtls_permissive(),
+            expiration: backend
+                .dp_cert
+                .as_ref()
+                .and_then(|cert| cert.rotation.as_ref())
+                .map(|rotation| rotation.expiration.clone())
+                .unwrap_or_default(),
+            digest: digest(&mesh.mtls.as_ref().map(prost::Message::encode_to_vec).unwrap_or_default()),
+            root: root_source(&resource.key.name, backend),
+        });
+        let routing = mesh.routing.as_ref();
+        Ok(Self {
+            name: resource.key.name.as_str().into(),
+            resource: resource.clone(),
+            mtls,
+            zone_egress: mesh.zone_egress(),
+            locality_aware: mesh.locality_aware(),
+            passthrough: mesh.passthrough(),
+            forbid_external_services: routing.is_some_and(|r| r.default_forbid_mesh_external_service_access),
+            mesh_services: mesh.mesh_services_mode(),
+        })
+    }
+
+    /// True when mutual TLS is on and inbounds still accept plain text.
+    pub fn permissive(&self) -> bool {
+        self.mtls.as_ref().is_some_and(|mtls| mtls.permissive)
+    }
+
+    /// True when services are found through MeshServices only.
+    pub fn exclusive(&self) -> bool {
+        self.mesh_services == MeshServicesMode::Exclusive
+    }
+}
+
+fn digest(bytes: &[u8]) -> [u8; 16] {
+    let full = Sha256::digest(bytes);
+    let mut half = [0; 16];
+    half.copy_from_slice(&full[..16]);
+    half
+}
+
+/// Source of the names and shapes: Kuma `pkg/plugins/ca/{builtin,provided}`.
+fn root_source(mesh: &str, backend: &pb::CertificateAuthorityBackend) -> RootSource {
+    match backend.r#type.as_str() {
+        "builtin" => RootSource::Secret(format!("{mesh}.ca-builtin-cert-{}", backend.name)),
+        "provided" => provided_source(backend).unwrap_or_else(RootSource::Unavailable),
+        other => RootSource::Unavailable(format!(
+            "backend {:?} has the type {other:?}, which is not one of builtin, provided",
+            backend.name
+        )),
+    }
+}
+
+fn provided_source(backend: &pb::CertificateAuthorityBackend) -> Result<RootSource, String> {
+    let missing = || format!("backend {:?} has no usable conf.cert: set secret, inline or inlineString", backend.name);
+    let member = |members: &prost_types::Struct, name: &str| members.fields.get(name).and_then(|v| v.kind.clone());
+    let Some(ValueKind::StructValue(source)) = backend.conf.as_ref().and_then(|conf| member(conf, "cert")) else {
+        return Err(missing());
+    };
+    let text = |name: &str| match member(&source, name) {
+        Some(ValueKind::StringValue(text)) => Some(text),
+        _ => None,
+    };
+    if let Some(secret) = text("secret") {
+        return Ok(RootSource::Secret(secret));
+    }
+    if let Some(pem) = text("inlineString") {
+        return Ok(RootSource::Inline(pem.into_bytes().into()));
+    }
+    if let Some(encoded) = text("inline") {
+        let pem = base64::engine::general_purpose::STANDARD
+            .decode(&encoded)
+            .map_err(|error| format!("backend {:?}: conf.cert.inline is not base64: {error}", backend.name))?;
+        return Ok(RootSource::Inline(pem.into()));
+    }
+    match text("file") {
+        Some(file) => Err(format!(
+            "backend {:?}: conf.cert.file ({file}) is not read by a zone; store the certificate as a secret",
+            backend.name
+        )),
+        None => Err(missing()),
+    }
+}
+
+/// Root certificates (PEM) of a mesh, or why there are none.
+pub(crate) fn root_certificates<'a>(
+    mtls: &Mtls,
+    secret: impl FnOnce(&str) -> Option<&'a Arc<Resource>>,
+) -> Result<Arc<[u8]>, String> {
+    let name = match &mtls.root {
+        RootSource::Inline(pem) => return Ok(pem.clone()),
+        RootSource::Unavailable(reason) => return Err(reason.clone()),
+        RootSource::Secret(name) => name,
+    };
+    let secret = secret(name).ok_or_else(|| {
+        format!("the secret {name:?} with the certificate of backend {:?} is not there (yet)", mtls.backend)
+    })?;
+    debug_assert_eq!(secret.kind(), Kind::Secret);
+    let tandem_model::Spec::Proto(bytes) = &secret.spec else {
+        return Err(format!("the secret {name:?} is not encoded as protobuf"));
+    };
+    let secret = system::Secret::decode(bytes.clone()).map_err(|error| format!("secret {name:?}: {error}"))?;
+    match secret.data {
+        Some(data) if !data.is_empty() => Ok(Arc::from(&data[..])),
+        _ => Err(format!("the secret {name:?} with the certificate of backend {:?} is empty", mtls.backend)),
+    }
+}

@@ -1,0 +1,77 @@
+//! The mesh index: what the store holds, arranged for generation and kept current change by change.
+//!
+//! Every resource is decoded once. A change costs what it changes: a Dataplane that joins touches its own services and
+//! nothing else of its mesh. [`MeshIndex::snapshot`] hands out an immutable view that shares structure with the next one.
+
+mod apply;
+mod dataplane;
+mod external;
+mod mesh;
+mod service;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod touched;
+mod zone_proxy;
+
+use std::sync::Arc;
+
+use tandem_model::{Resource, ResourceKey};
+
+pub use dataplane::DataplaneView;
+pub(crate) use external::ExternalView;
+pub use mesh::{MeshView, Mtls};
+pub(crate) use service::{Endpoint, Service, Viewpoint};
+pub(crate) use snapshot::MeshState;
+pub use snapshot::{Snapshot, ZoneSettings};
+pub use touched::{Problem, Touched};
+pub use zone_proxy::{AvailableService, EgressView, IngressView, ServiceKey, Topology};
+
+/// The index. One task owns it and feeds it; everybody else reads snapshots.
+#[derive(Debug)]
+pub struct MeshIndex {
+    state: Arc<Snapshot>,
+    /// Source of revisions; a revision is never used twice.
+    revision: u64,
+    problems: Vec<Problem>,
+}
+
+impl MeshIndex {
+    /// An index of an empty store.
+    pub fn new(settings: ZoneSettings) -> Self {
+        Self { state: Arc::new(Snapshot::empty(settings)), revision: 0, problems: Vec::new() }
+    }
+
+    /// Takes in changes in order: a key with the new resource, or without one when it was deleted. Kinds that generation does
+    /// not read are passed over. Returns what they mean for proxies.
+    ///
+    /// A resource that cannot be read is left out, as if it did not exist, and reported by [`MeshIndex::take_problems`].
+    pub fn apply<'a>(
+        &mut self,
+        changes: impl IntoIterator<Item = (&'a ResourceKey, Option<&'a Arc<Resource>>)>,
+    ) -> Touched {
+        apply::apply(self, changes)
+    }
+
+    /// Starts over with these resources.
+    pub fn reset<'a>(&mut self, resources: impl IntoIterator<Item = &'a Arc<Resource>>) -> Touched {
+        self.state = Arc::new(Snapshot::empty(self.state.settings().clone()));
+        self.apply(resources.into_iter().map(|resource| (&resource.key, Some(resource))));
+        Touched { everything: true, ..Touched::default() }
+    }
+
+    /// The current state. Cheap.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.state.clone()
+    }
+
+    /// The resources left out since the last call.
+    pub fn take_problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.problems)
+    }
+
+    fn next_revision(&mut self) -> u64 {
+        self.revision += 1;
+        self.revision
+    }
+}

@@ -1,0 +1,133 @@
+//! Immutable views of everything that generation reads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rpds::RedBlackTreeMapSync;
+use tandem_model::{Resource, ResourceKey};
+
+use super::dataplane::DataplaneView;
+use super::mesh::MeshView;
+use super::service::{Service, Viewpoint};
+use super::zone_proxy::{EgressView, IngressView, Topology};
+
+/// Settings of the zone that generation depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZoneSettings {
+    /// Name of the zone.
+    pub zone: String,
+    /// Address ranges that count as internal (`ipam.knownInternalCIDRs`); an entry that is no range is passed over.
+    pub internal_cidrs: Vec<String>,
+}
+
+impl ZoneSettings {
+    /// Kuma's default of the internal address ranges.
+    pub const DEFAULT_INTERNAL_CIDRS: [&'static str; 7] =
+        ["10.0.0.0/8", "192.168.0.0/16", "172.16.0.0/12", "fc00::/7", "fd00::/8", "127.0.0.1/32", "::1/128"];
+
+    /// The settings of a zone with defaults for everything else.
+    pub fn new(zone: impl Into<String>) -> Self {
+        let internal_cidrs = Self::DEFAULT_INTERNAL_CIDRS.map(str::to_owned).to_vec();
+        Self { zone: zone.into(), internal_cidrs }
+    }
+}
+
+/// State of one mesh. Nothing in it comes from another mesh.
+#[derive(Debug, Clone, Default)]
+pub struct MeshState {
+    /// The Mesh; `None` while only things of it are known.
+    pub(crate) config: Option<Arc<MeshView>>,
+    /// Root certificates (PEM) of the enabled backend, or why there are none. Empty error when mutual TLS is off.
+    pub(crate) authority: Result<Arc<[u8]>, AuthorityMissing>,
+    /// Changes with `config` and `authority`.
+    pub(crate) config_revision: u64,
+    pub(crate) dataplanes: RedBlackTreeMapSync<Arc<str>, Arc<DataplaneView>>,
+    pub(crate) services: RedBlackTreeMapSync<Arc<str>, Service>,
+    /// Policies selected by `targetRef`, and the resources they may refer to.
+    pub(crate) policies: RedBlackTreeMapSync<ResourceKey, Arc<Resource>>,
+    /// Changes with `policies`.
+    pub(crate) policy_revision: u64,
+    pub(crate) secrets: RedBlackTreeMapSync<Arc<str>, Arc<Resource>>,
+    pub(crate) insights: RedBlackTreeMapSync<Arc<str>, Arc<Resource>>,
+    /// Services whose every proxy has a certificate; only kept in meshes that accept plain text.
+    pub(crate) tls_ready: Arc<BTreeMap<String, bool>>,
+}
+
+/// Why there is no root certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct AuthorityMissing(pub(crate) String);
+
+/// Everything generation reads, as of one moment. Cheap to keep: versions share what did not change.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub(crate) settings: Arc<ZoneSettings>,
+    pub(crate) meshes: RedBlackTreeMapSync<Arc<str>, Arc<MeshState>>,
+    pub(crate) ingresses: RedBlackTreeMapSync<Arc<str>, Arc<IngressView>>,
+    pub(crate) egresses: RedBlackTreeMapSync<Arc<str>, Arc<EgressView>>,
+    pub(crate) topology: Arc<Topology>,
+    /// Changes with `topology`.
+    pub(crate) topology_revision: u64,
+}
+
+impl Snapshot {
+    pub(crate) fn empty(settings: ZoneSettings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            meshes: RedBlackTreeMapSync::default(),
+            ingresses: RedBlackTreeMapSync::default(),
+            egresses: RedBlackTreeMapSync::default(),
+            topology: Arc::default(),
+            topology_revision: 0,
+        }
+    }
+
+    /// Settings of the zone.
+    pub fn settings(&self) -> &ZoneSettings {
+        &self.settings
+    }
+
+    /// A Mesh by name.
+    pub fn mesh(&self, name: &str) -> Option<&Arc<MeshView>> {
+        self.meshes.get(name)?.config.as_ref()
+    }
+
+    /// Names of all meshes, sorted.
+    pub fn meshes(&self) -> impl Iterator<Item = &Arc<MeshView>> {
+        self.meshes.values().filter_map(|mesh| mesh.config.as_ref())
+    }
+
+    /// A Dataplane by mesh and name.
+    pub fn dataplane(&self, mesh: &str, name: &str) -> Option<&Arc<DataplaneView>> {
+        self.meshes.get(mesh)?.dataplanes.get(name)
+    }
+
+    /// The Dataplanes of a mesh, sorted by name.
+    pub fn dataplanes(&self, mesh: &str) -> impl Iterator<Item = &Arc<DataplaneView>> {
+        self.meshes.get(mesh).into_iter().flat_map(|mesh| mesh.dataplanes.values())
+    }
+
+    /// A ZoneIngress by name, of this zone or another one.
+    pub fn ingress(&self, name: &str) -> Option<&Arc<IngressView>> {
+        self.ingresses.get(name)
+    }
+
+    /// A ZoneEgress by name.
+    pub fn egress(&self, name: &str) -> Option<&Arc<EgressView>> {
+        self.egresses.get(name)
+    }
+
+    pub(crate) fn viewpoint<'a>(&'a self, mesh: &'a MeshView) -> Viewpoint<'a> {
+        Viewpoint { zone: &self.settings.zone, mesh, topology: &self.topology }
+    }
+}
+
+impl MeshState {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.config.is_none()
+            && self.dataplanes.is_empty()
+            && self.services.is_empty()
+            && self.policies.is_empty()
+            && self.secrets.is_empty()
+            && self.insights.is_empty()
+    }
+}
