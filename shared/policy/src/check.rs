@@ -1,0 +1,31 @@
+//! Checking specifications that users write.
+
+use serde_json::Value;
+use tandem_model::kind::Kind;
+use tandem_model::violation::Violations;
+
+use crate::registry::policy_type;
+use crate::role::Role;
+
+/// Result of a check.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// What is wrong; the policy must be refused unless this is empty.
+    pub violations: Violations,
+    /// What is allowed but should be written differently; shown to whoever writes the policy.
+    pub warnings: Vec<String>,
+}
+
+/// Checks the specification of a policy with role [`Role::System`], the only one outside Kubernetes. See [`check_as`].
+pub fn check(kind: Kind, spec: &mut Value) -> Checked {
+    check_as(kind, Role::System, spec)
+}
+
+/// Checks the specification of a policy and brings it into the form to be stored: schema defaults applied, durations
+/// in one form, members in the schema's order.
+///
+/// Unknown members are violations. When the shape is wrong, only that is reported and the specification is left as it
+/// was. Kinds that are no policies selected by `targetRef` are not looked at.
+pub fn check_as(kind: Kind, role: Role, spec: &mut Value) -> Checked {
+    policy_type(kind).map(|policy| (policy.check)(spec, role)).unwrap_or_default()
+}

@@ -1,0 +1,120 @@
+//! Matches and references used by several policies.
+//!
+//! Source: Kuma `api/common/v1alpha1/{header,match,targetref}.go`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::is_empty;
+use crate::target_ref::{ProxyType, TargetKind, TargetRef};
+
+/// How a header value is compared.
+#[allow(missing_docs)] // the variants are the names users write
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum HeaderMatchType {
+    #[default]
+    Exact,
+    Present,
+    RegularExpression,
+    Absent,
+    Prefix,
+}
+
+/// A condition on an HTTP header.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HeaderMatch {
+    /// How the value is compared.
+    #[serde(default, rename = "type")]
+    pub kind: HeaderMatchType,
+    /// Name of the header, in lower case.
+    pub name: String,
+    /// Value, or pattern; empty for comparisons that need none.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub value: String,
+}
+
+/// How a SPIFFE identity is compared.
+#[allow(missing_docs)] // the variants are the names users write
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SpiffeIdMatchType {
+    Exact,
+    Prefix,
+}
+
+/// A condition on the SPIFFE identity of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SpiffeIdMatch {
+    /// How the identity is compared.
+    #[serde(rename = "type")]
+    pub kind: SpiffeIdMatchType,
+    /// Identity, or the beginning of one.
+    pub value: String,
+}
+
+/// A condition on a client.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SpiffeMatch {
+    /// Condition on its identity.
+    #[serde(default, rename = "spiffeID", skip_serializing_if = "Option::is_none")]
+    pub spiffe_id: Option<SpiffeIdMatch>,
+}
+
+/// A destination of a route: a reference with a weight and a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)] // the fields are those of `TargetRef`
+pub struct BackendRef {
+    pub kind: TargetKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_types: Option<Vec<ProxyType>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section_name: Option<String>,
+    /// Share of the traffic relative to the other destinations; zero for none.
+    #[serde(default = "default_weight")]
+    pub weight: u32,
+    /// Port of the destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u32>,
+}
+
+fn default_weight() -> u32 {
+    1
+}
+
+impl BackendRef {
+    /// The reference without weight and port.
+    pub fn target_ref(&self) -> TargetRef {
+        TargetRef {
+            kind: self.kind,
+            name: self.name.clone(),
+            tags: self.tags.clone(),
+            mesh: self.mesh.clone(),
+            proxy_types: self.proxy_types.clone(),
+            namespace: self.namespace.clone(),
+            labels: self.labels.clone(),
+            section_name: self.section_name.clone(),
+        }
+    }
+
+    /// True when it names a resource, as opposed to a value of `kuma.io/service`.
+    pub fn references_resource(&self) -> bool {
+        match self.kind {
+            TargetKind::MeshServiceSubset => false,
+            TargetKind::MeshService => {
+                self.section_name.as_deref().is_some_and(|name| !name.is_empty()) || self.port.is_some()
+            }
+            _ => true,
+        }
+    }
+}

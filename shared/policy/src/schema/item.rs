@@ -1,0 +1,36 @@
+//! The entries of `to`, `from` and `rules`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::target_ref::TargetRef;
+
+/// Configuration of traffic to some destinations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "C: Deserialize<'de> + Default"))]
+pub struct ToItem<C> {
+    /// The destinations.
+    pub target_ref: TargetRef,
+    /// The configuration.
+    #[serde(default)]
+    pub default: C,
+}
+
+/// Configuration of traffic from some clients.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "C: Deserialize<'de> + Default"))]
+pub struct FromItem<C> {
+    /// The clients.
+    pub target_ref: TargetRef,
+    /// The configuration.
+    #[serde(default)]
+    pub default: C,
+}
+
+/// Configuration of all incoming traffic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "C: Deserialize<'de> + Default"))]
+pub struct RuleItem<C> {
+    /// The configuration.
+    #[serde(default)]
+    pub default: C,
+}
