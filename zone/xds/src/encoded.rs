@@ -151,7 +151,9 @@ impl ResourceSet {
 
     /// All resources with their types, in sending order.
     pub fn iter(&self) -> impl Iterator<Item = (ResourceType, &Arc<Encoded>)> {
-        ResourceType::ALL.into_iter().flat_map(|resource_type| self.of(resource_type).iter().map(move |r| (resource_type, r)))
+        ResourceType::ALL
+            .into_iter()
+            .flat_map(|resource_type| self.of(resource_type).iter().map(move |r| (resource_type, r)))
     }
 }
 

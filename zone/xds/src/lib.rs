@@ -5,10 +5,13 @@
 //! Invariant: this crate does no I/O, keeps no clock and starts no task. The same snapshot and the same input give the same
 //! bytes in every process.
 
+mod cache;
 pub mod encoded;
 pub mod index;
+pub mod input;
 pub mod metadata;
 
 pub use encoded::{Encoded, ResourceSet, ResourceType, Version};
 pub use index::{MeshIndex, Problem, ServiceKey, Snapshot, Touched, ZoneSettings};
+pub use input::{AdminTls, GenerateError, Generated, Identity, IdentityRequest, ProxyInput};
 pub use metadata::{Features, NodeId, NodeIdError, ProxyMetadata, ProxyType};

@@ -278,7 +278,9 @@ impl<'a> Members<'a> {
     /// A port written as a number or as a decimal string.
     fn number_port(self, name: &str) -> Option<u32> {
         match self.kind(name)? {
-            ValueKind::NumberValue(number) if *number >= 0.0 && *number <= f64::from(u16::MAX) && number.fract() == 0.0 => {
+            ValueKind::NumberValue(number)
+                if *number >= 0.0 && *number <= f64::from(u16::MAX) && number.fract() == 0.0 =>
+            {
                 // In range and whole, as just checked.
                 Some(*number as u32)
             }
@@ -424,8 +426,7 @@ mod tests {
         let list = ["feature-reuse-port", "feature-unheard-of"].map(|name| Value { kind: Some(text(name)) });
         let port = members([("port", ValueKind::NumberValue(15000.0)), ("enabled", ValueKind::BoolValue(false))]);
         let directions = members([("outbound", ValueKind::StructValue(port))]);
-        let redirection =
-            members([("ipFamilyMode", text("ipv4")), ("redirect", ValueKind::StructValue(directions))]);
+        let redirection = members([("ipFamilyMode", text("ipv4")), ("redirect", ValueKind::StructValue(directions))]);
         let metadata = read([
             ("dataplane.proxyType", text("egress")),
             ("dataplane.resource", text("type: ZoneEgress")),

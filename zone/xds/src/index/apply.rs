@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1 as pb;
 
+use super::MeshIndex;
 use super::dataplane::{DataplaneView, LocalEndpoint};
 use super::external::ExternalView;
 use super::mesh::{MeshView, root_certificates};
 use super::service::Service;
-use super::snapshot::{AuthorityMissing, MeshState, Snapshot};
+use super::snapshot::{Authority, MeshState, Snapshot};
 use super::touched::{Problem, Touched};
 use super::zone_proxy::{EgressView, IngressView, Topology};
-use super::MeshIndex;
 
 type New<'a> = Option<&'a Arc<Resource>>;
 
@@ -106,8 +106,11 @@ impl MeshIndex {
         let Some(state) = self.state.meshes.get(mesh) else { return false };
         let mtls = state.config.as_ref().and_then(|config| config.mtls.as_ref());
         let authority = match mtls {
-            None => Err(AuthorityMissing::default()),
-            Some(mtls) => root_certificates(mtls, |name| state.secrets.get(name)).map_err(AuthorityMissing),
+            None => Authority::Off,
+            Some(mtls) => match root_certificates(mtls, |name| state.secrets.get(name)) {
+                Ok(root) => Authority::Root(root),
+                Err(reason) => Authority::Missing(reason),
+            },
         };
         let changed = state.authority != authority;
         if changed {
@@ -343,11 +346,16 @@ fn topology(index: &mut MeshIndex, touched: &mut Touched) {
 fn external(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) {
     let view = index.decoded(key, new, ExternalView::decode);
     let name: Arc<str> = key.name.as_str().into();
-    let services = index.state.meshes.get(&*key.mesh).map(|mesh| &mesh.services);
-    // ExternalServices are few and change seldom, so the old one is found by looking, not by a second map.
-    let old = services.into_iter().flat_map(|all| all.values()).find_map(|service| service.external.get(&name)).cloned();
+    let old = index.state.meshes.get(&*key.mesh).and_then(|mesh| mesh.externals.get(&name)).cloned();
     if old == view {
         return;
+    }
+    let externals = &mut index.mesh_mut(&key.mesh).externals;
+    match &view {
+        Some(view) => externals.insert_mut(name.clone(), view.clone()),
+        None => {
+            externals.remove_mut(&name);
+        }
     }
     if let Some(old) = old {
         index.edit_service(&key.mesh, &old.service, touched, |service| {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
-use tandem_model::label::{PROTOCOL_TAG, SERVICE_TAG, ZONE};
 use tandem_model::Protocol;
+use tandem_model::label::{PROTOCOL_TAG, SERVICE_TAG, ZONE};
 
 use super::dataplane::LocalEndpoint;
 use super::external::ExternalView;
@@ -88,7 +88,7 @@ impl Service {
         let mtls = view.mesh.mtls.is_some();
         if mtls {
             for (services, public) in self.reachable(view.topology) {
-                for service in services {
+                for service in services.iter() {
                     if view.mesh.zone_egress {
                         endpoints.extend(view.topology.egresses.iter().map(|(address, port)| Endpoint {
                             address: address.clone(),
@@ -146,7 +146,7 @@ impl Service {
             return endpoints;
         }
         for (services, public) in self.reachable(view.topology) {
-            for service in services {
+            for service in services.iter() {
                 let mut endpoint = self.through_ingress(service, public, view);
                 let mut tags = (*endpoint.tags).clone();
                 tags.insert("mesh".to_owned(), view.mesh.name.to_string());
@@ -193,9 +193,7 @@ impl Service {
 
     /// The protocol all providers speak as a sidecar learns it: that of the endpoints it sees, or of the external services.
     pub fn protocol(&self, view: Viewpoint<'_>) -> Protocol {
-        let tag = |tags: &BTreeMap<String, String>| {
-            Protocol::parse(tags.get(PROTOCOL_TAG).map_or("", String::as_str))
-        };
+        let tag = |tags: &BTreeMap<String, String>| Protocol::parse(tags.get(PROTOCOL_TAG).map_or("", String::as_str));
         let mtls = view.mesh.mtls.is_some();
         let routed = mtls && (!view.mesh.zone_egress || !view.topology.egresses.is_empty());
         let remote = self.reachable(view.topology).filter(|_| routed).flat_map(|(services, _)| services.iter());
@@ -204,10 +202,12 @@ impl Service {
         Protocol::common_of(remote.map(|service| tag(&service.tags)).chain(local).chain(external))
     }
 
-    /// True when the service is provided by ExternalServices.
-    pub fn is_external(&self) -> bool {
-        !self.external.is_empty()
-            || self.remote.values().any(|services| services.iter().any(|service| service.external))
+    /// True when sidecars are to treat the service as an external one: it is, or it is one of another zone that is reached
+    /// through the egress.
+    pub fn is_external(&self, view: Viewpoint<'_>) -> bool {
+        let through_egress = view.mesh.zone_egress && view.mesh.mtls.is_some() && !view.topology.egresses.is_empty();
+        let mut remote = self.reachable(view.topology).flat_map(|(services, _)| services.iter());
+        !self.external.is_empty() || through_egress && remote.any(|service| service.external)
     }
 
     /// Name of the service that a set of tags tells.

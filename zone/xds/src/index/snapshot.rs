@@ -7,6 +7,7 @@ use rpds::RedBlackTreeMapSync;
 use tandem_model::{Resource, ResourceKey};
 
 use super::dataplane::DataplaneView;
+use super::external::ExternalView;
 use super::mesh::MeshView;
 use super::service::{Service, Viewpoint};
 use super::zone_proxy::{EgressView, IngressView, Topology};
@@ -37,12 +38,13 @@ impl ZoneSettings {
 pub struct MeshState {
     /// The Mesh; `None` while only things of it are known.
     pub(crate) config: Option<Arc<MeshView>>,
-    /// Root certificates (PEM) of the enabled backend, or why there are none. Empty error when mutual TLS is off.
-    pub(crate) authority: Result<Arc<[u8]>, AuthorityMissing>,
+    /// Root certificates of the enabled backend.
+    pub(crate) authority: Authority,
     /// Changes with `config` and `authority`.
     pub(crate) config_revision: u64,
     pub(crate) dataplanes: RedBlackTreeMapSync<Arc<str>, Arc<DataplaneView>>,
     pub(crate) services: RedBlackTreeMapSync<Arc<str>, Service>,
+    pub(crate) externals: RedBlackTreeMapSync<Arc<str>, Arc<ExternalView>>,
     /// Policies selected by `targetRef`, and the resources they may refer to.
     pub(crate) policies: RedBlackTreeMapSync<ResourceKey, Arc<Resource>>,
     /// Changes with `policies`.
@@ -53,9 +55,17 @@ pub struct MeshState {
     pub(crate) tls_ready: Arc<BTreeMap<String, bool>>,
 }
 
-/// Why there is no root certificate.
+/// Root certificates of a mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct AuthorityMissing(pub(crate) String);
+pub(crate) enum Authority {
+    /// Mutual TLS is off.
+    #[default]
+    Off,
+    /// There are none, with the reason.
+    Missing(String),
+    /// PEM.
+    Root(Arc<[u8]>),
+}
 
 /// Everything generation reads, as of one moment. Cheap to keep: versions share what did not change.
 #[derive(Debug, Clone)]
@@ -126,6 +136,7 @@ impl MeshState {
         self.config.is_none()
             && self.dataplanes.is_empty()
             && self.services.is_empty()
+            && self.externals.is_empty()
             && self.policies.is_empty()
             && self.secrets.is_empty()
             && self.insights.is_empty()
