@@ -1,0 +1,24 @@
+//! What can be wrong with certificate authorities.
+
+/// Error of a certificate authority.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// The certificate of the authority cannot be read.
+    #[error("invalid CA certificate: {0}")]
+    Certificate(String),
+    /// The key of the authority cannot be read.
+    #[error("invalid CA key: {0}")]
+    Key(String),
+    /// A duration is not written as a number and a unit.
+    #[error("invalid duration {0:?}: expected a number followed by one of y, w, d, h, m, s, ms")]
+    Duration(String),
+    /// A mesh, service or tag cannot be part of an identity.
+    #[error("{0:?} cannot be part of an identity in a certificate")]
+    Identity(String),
+    /// The size of an RSA key is not supported.
+    #[error("RSA keys of {0} bits are not supported, use 2048, 3072 or 4096")]
+    RsaBits(u32),
+    /// Making the certificate failed.
+    #[error("cannot make the certificate: {0}")]
+    Issue(#[from] rcgen::Error),
+}

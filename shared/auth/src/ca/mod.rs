@@ -1,0 +1,15 @@
+//! Certificate authorities of meshes and the certificates they issue to proxies.
+//!
+//! Source of names, subjects and extensions: Kuma `pkg/plugins/ca` and `pkg/core/ca/issuer`.
+
+mod builtin;
+mod duration;
+mod error;
+mod signer;
+mod workload;
+
+pub use builtin::{BuiltinAuthority, RsaBits, cert_secret_name, key_secret_name};
+pub use duration::parse_duration;
+pub use error::CaError;
+pub use signer::Signer;
+pub use workload::{DEFAULT_VALIDITY, WorkloadCertificate, ZONE_EGRESS_SERVICE, issue};

@@ -1,0 +1,148 @@
+//! Certificates of proxies.
+//!
+//! Source of the identities: SPIFFE X509-SVID and Kuma `pkg/core/ca/issuer/issuer.go`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rcgen::string::Ia5String;
+use rcgen::{
+    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    SanType, SerialNumber,
+};
+use time::OffsetDateTime;
+
+use super::builtin::CLOCK_SKEW;
+use super::{CaError, Signer};
+
+/// How long a workload certificate is valid where the Mesh does not say.
+pub const DEFAULT_VALIDITY: Duration = Duration::from_secs(24 * 3600);
+
+/// Service that stands for all ZoneEgresses in identities.
+pub const ZONE_EGRESS_SERVICE: &str = "zone-egress";
+
+const SERVICE_TAG: &str = "kuma.io/service";
+
+/// A certificate with its key.
+#[derive(Clone)]
+pub struct WorkloadCertificate {
+    /// The certificate as PEM.
+    pub cert_pem: String,
+    /// The key as PEM.
+    pub key_pem: String,
+    /// When it was made.
+    pub issued: Timestamp,
+    /// When it ends.
+    pub not_after: Timestamp,
+}
+
+/// Leaves the key out.
+impl std::fmt::Debug for WorkloadCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkloadCertificate").field("not_after", &self.not_after).finish_non_exhaustive()
+    }
+}
+
+impl WorkloadCertificate {
+    /// When it is to be replaced: after four fifths of its life.
+    pub fn renew_at(&self) -> Timestamp {
+        let life = self.not_after.duration_since(self.issued);
+        self.issued.saturating_add(life * 4 / 5).unwrap_or(self.not_after)
+    }
+}
+
+/// Issues a certificate to a proxy with these tags: a SPIFFE identity for each of its services, then an identity for each tag.
+///
+/// # Errors
+/// When a name cannot be part of an identity, or signing fails.
+pub fn issue(
+    signer: &Signer,
+    mesh: &str,
+    tags: &BTreeMap<String, BTreeSet<String>>,
+    validity: Duration,
+) -> Result<WorkloadCertificate, CaError> {
+    let services = tags.get(SERVICE_TAG).into_iter().flatten().map(|service| format!("spiffe://{mesh}/{service}"));
+    let all = tags.iter().flat_map(|(tag, values)| values.iter().map(move |value| format!("kuma://{tag}/{value}")));
+    let names: Result<Vec<SanType>, CaError> = services
+        .chain(all)
+        .map(|uri| Ia5String::try_from(uri.clone()).map(SanType::URI).map_err(|_| CaError::Identity(uri)))
+        .collect();
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let mut params = CertificateParams::default();
+    params.serial_number = Some(SerialNumber::from_slice(uuid::Uuid::new_v4().as_bytes()));
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = names?;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages =
+        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyAgreement];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - CLOCK_SKEW;
+    params.not_after = now + validity;
+    let certificate = params.signed_by(&key, &signer.issuer)?;
+    let stamp = |time: OffsetDateTime| Timestamp::from_second(time.unix_timestamp()).unwrap_or(Timestamp::MAX);
+    Ok(WorkloadCertificate {
+        cert_pem: certificate.pem(),
+        key_pem: key.serialize_pem(),
+        issued: stamp(now),
+        not_after: stamp(now + validity),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ca::{BuiltinAuthority, RsaBits};
+    use x509_parser::extensions::GeneralName;
+
+    fn tags() -> BTreeMap<String, BTreeSet<String>> {
+        let set = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
+        BTreeMap::from([("kuma.io/service".to_owned(), set(&["web", "api"])), ("kuma.io/zone".to_owned(), set(&["east"]))])
+    }
+
+    #[test]
+    fn a_certificate_carries_the_identities_and_is_signed_by_the_authority() {
+        let authority = BuiltinAuthority::generate("default", RsaBits::default(), None).unwrap();
+        let signer = Signer::from_pem(authority.cert_pem.as_bytes(), authority.key_pem.as_bytes()).unwrap();
+        let issued = issue(&signer, "default", &tags(), DEFAULT_VALIDITY).unwrap();
+        let leaf = pem::parse(&issued.cert_pem).unwrap();
+        let (_, leaf) = x509_parser::parse_x509_certificate(leaf.contents()).unwrap();
+        let root = pem::parse(&authority.cert_pem).unwrap();
+        let (_, root) = x509_parser::parse_x509_certificate(root.contents()).unwrap();
+        leaf.verify_signature(Some(root.public_key())).unwrap();
+        assert_eq!(root.raw_serial(), [0]);
+        assert_eq!(leaf.subject().iter().count(), 0);
+        let names = leaf.subject_alternative_name().unwrap().unwrap();
+        assert!(names.critical);
+        let uris: Vec<_> = names
+            .value
+            .general_names
+            .iter()
+            .map(|name| match name {
+                GeneralName::URI(uri) => *uri,
+                other => panic!("{other}"),
+            })
+            .collect();
+        assert_eq!(
+            uris,
+            [
+                "spiffe://default/api",
+                "spiffe://default/web",
+                "kuma://kuma.io/service/api",
+                "kuma://kuma.io/service/web",
+                "kuma://kuma.io/zone/east"
+            ]
+        );
+        assert!(issued.renew_at() < issued.not_after);
+    }
+
+    #[test]
+    fn a_key_of_another_authority_is_refused() {
+        let one = BuiltinAuthority::generate("one", RsaBits::default(), None).unwrap();
+        let two = BuiltinAuthority::generate("two", RsaBits::default(), None).unwrap();
+        let error = Signer::from_pem(one.cert_pem.as_bytes(), two.key_pem.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("does not belong"), "{error}");
+    }
+}
