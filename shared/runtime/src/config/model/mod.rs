@@ -1,0 +1,221 @@
+//! The typed form of the keys that this build uses. One struct per section, fields named as the YAML keys.
+
+mod access;
+mod api_server;
+mod multizone;
+mod proxies;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use access::{Access, Allowed, StaticAccess};
+pub use api_server::{
+    ApiServer, Authn, ClientCertificates, Gui, HttpServer, HttpsServer, PublicKey, UserTokens, Validator,
+};
+pub use multizone::{GlobalKds, KdsLabels, KdsServer, Multizone, ZoneHealthCheck, ZoneKds, ZoneSettings};
+pub use proxies::{
+    Bootstrap, BootstrapParams, DpServer, DpServerAuthn, DpTokenAuthn, ProxyAuthn, TokenAuthn, XdsServer,
+    ZoneProxyAuthn,
+};
+
+use super::{Role, Tls, duration};
+
+/// The configuration of a control plane.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// Which control plane this is.
+    pub mode: Role,
+    /// Always `universal`.
+    pub environment: String,
+    /// Process-wide settings.
+    pub general: General,
+    /// Logs.
+    pub log: Log,
+    /// Where resources are kept.
+    pub store: StoreSettings,
+    /// The HTTP API.
+    pub api_server: ApiServer,
+    /// Who may do what on the HTTP API.
+    pub access: Access,
+    /// The server for proxies (zone).
+    pub dp_server: DpServer,
+    /// Envoy configuration served to proxies (zone).
+    pub xds_server: XdsServer,
+    /// What proxies start with (zone).
+    pub bootstrap_server: Bootstrap,
+    /// Health, readiness and metrics.
+    pub diagnostics: Diagnostics,
+    /// Default resources.
+    pub defaults: Defaults,
+    /// The link between global and zones.
+    pub multizone: Multizone,
+    /// What insights keep.
+    pub metrics: Metrics,
+    /// Clean-up of what proxies left behind.
+    pub runtime: Runtime,
+    /// Address ranges.
+    pub ipam: Ipam,
+    /// Settings that may change.
+    pub experimental: Experimental,
+}
+
+impl Config {
+    /// True for a zone control plane that has a global one.
+    pub fn is_federated_zone(&self) -> bool {
+        self.mode == Role::Zone && !self.multizone.zone.global_address.is_empty()
+    }
+}
+
+/// Process-wide settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct General {
+    /// Directory for generated files; made with mode 0700.
+    pub work_dir: PathBuf,
+    /// The certificate of every server that has none of its own.
+    pub tls: Tls,
+    /// True when no certificate is configured: `tls` names files in `work_dir` that are to be generated if absent.
+    #[serde(skip)]
+    pub generated_certificate: bool,
+    /// First delay before something that failed, as the connection to global, is tried again.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub resilient_component_base_backoff: Duration,
+    /// Longest such delay.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub resilient_component_max_backoff: Duration,
+}
+
+/// Logs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Log {
+    /// Level, or levels by target, see [`crate::log::parse_level`].
+    pub level: String,
+    /// `text` or `json`.
+    pub format: String,
+}
+
+/// Where resources are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Backend.
+    pub r#type: StoreType,
+    /// Settings of the sled backend.
+    pub sled: Sled,
+    /// Skip the checks that refuse to delete what is in use.
+    pub unsafe_delete: bool,
+}
+
+/// Backend of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreType {
+    /// Lost when the process ends.
+    Memory,
+    /// On disk.
+    Sled,
+}
+
+/// Settings of the sled backend.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sled {
+    /// Directory of the database.
+    pub path: PathBuf,
+}
+
+/// Health, readiness and metrics.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Diagnostics {
+    /// Port on all interfaces.
+    pub server_port: u16,
+    /// Whether the port speaks TLS.
+    pub tls_enabled: bool,
+    /// TLS settings, when enabled.
+    pub tls: Tls,
+}
+
+/// Default resources.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Defaults {
+    /// Do not create the Mesh `default`.
+    pub skip_mesh_creation: bool,
+    /// Do not create any resource at start.
+    pub skip_tenant_resources: bool,
+    /// Create a TrafficPermission and a TrafficRoute with every Mesh.
+    pub create_mesh_routing_resources: bool,
+    /// Do not create HostnameGenerators.
+    #[serde(rename = "SkipHostnameGenerators")]
+    pub skip_hostname_generators: bool,
+}
+
+/// What insights keep.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metrics {
+    /// Insights of proxies.
+    pub dataplane: ProxyInsights,
+    /// Insights of zones.
+    pub zone: ZoneInsights,
+}
+
+/// Insights of proxies.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProxyInsights {
+    /// How many of the last subscriptions are kept.
+    pub subscription_limit: usize,
+}
+
+/// Insights of zones.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ZoneInsights {
+    /// How many of the last subscriptions are kept.
+    pub subscription_limit: usize,
+    /// Finished subscriptions lose their configuration and their statistics by type.
+    pub compact_finished_subscriptions: bool,
+}
+
+/// Environment-specific settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Runtime {
+    /// Settings outside of Kubernetes.
+    pub universal: Universal,
+}
+
+/// Settings outside of Kubernetes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Universal {
+    /// Dataplanes whose proxy is away for longer are removed.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub dataplane_cleanup_age: Duration,
+    /// ZoneIngresses and ZoneEgresses whose proxy is away for longer are removed.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub zone_resource_cleanup_age: Duration,
+}
+
+/// Address ranges.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ipam {
+    /// Ranges that Envoy treats as internal.
+    #[serde(rename = "knownInternalCIDRs")]
+    pub known_internal_cidrs: Vec<String>,
+}
+
+/// Settings that may change.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Experimental {
+    /// Prefixes of the tags that are kept in the available services of a ZoneIngress; empty keeps all.
+    pub ingress_tag_filters: Vec<String>,
+}

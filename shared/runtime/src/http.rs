@@ -1,0 +1,156 @@
+//! Serving HTTP/1 and HTTP/2, plain or over TLS, on a socket.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+/// A handshake that takes longer is given up.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, which mostly means that the process has no file descriptors left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// The certificate chain that a client proved to own, leaf first; an extension of its requests.
+#[derive(Debug, Clone)]
+pub struct PeerCertificates(pub Arc<[CertificateDer<'static>]>);
+
+/// Limits of a server.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How long a client may take for the header of an HTTP/1 request.
+    pub header: Duration,
+    /// How long requests may go on after the server was told to stop; then their connections are cut.
+    pub grace: Duration,
+    /// Most HTTP/2 streams per connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { header: Duration::from_secs(5), grace: Duration::from_secs(3), streams: 1_000 }
+    }
+}
+
+/// Serves `router` until `shutdown`, then lets open requests finish within the limit.
+///
+/// Requests carry [`ConnectInfo<SocketAddr>`] and, when the client has one that `tls` verified,
+/// [`PeerCertificates`].
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .keep_alive_interval(Some(Duration::from_secs(15)))
+        .keep_alive_timeout(Duration::from_secs(15));
+    let server = Server { builder, tls: tls.map(TlsAcceptor::from), router };
+    let server = Arc::new(server);
+    let graceful = GracefulShutdown::new();
+    let cut = CancellationToken::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = server.clone().connection(stream, peer, graceful.watcher());
+                let cut = cut.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = connection => {}
+                        () = cut.cancelled() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.grace, graceful.shutdown()).await.is_err() {
+        tracing::info!(grace = ?limits.grace, "connections were still in use and are cut");
+    }
+    cut.cancel();
+}
+
+struct Server {
+    builder: Builder<TokioExecutor>,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+}
+
+impl Server {
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        watcher: hyper_util::server::graceful::Watcher,
+    ) {
+        // Small responses must not wait for acknowledgements; a failure only costs speed.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            return self.requests(stream, peer, None, watcher).await;
+        };
+        match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let certificates = stream.get_ref().1.peer_certificates();
+                let certificates =
+                    certificates.map(|chain| PeerCertificates(chain.iter().map(|c| c.clone().into_owned()).collect()));
+                self.requests(stream, peer, certificates, watcher).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+        }
+    }
+
+    async fn requests(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        certificates: Option<PeerCertificates>,
+        watcher: hyper_util::server::graceful::Watcher,
+    ) {
+        let router = self.router.clone();
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            if let Some(certificates) = &certificates {
+                request.extensions_mut().insert(certificates.clone());
+            }
+            let mut router = router.clone();
+            async move {
+                // A router is always ready.
+                let response = router.call(request.map(axum::body::Body::new)).await;
+                response.map_err(|never: Infallible| match never {})
+            }
+        });
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+}
