@@ -114,7 +114,7 @@ impl DataplaneExt for Dataplane {
             address: address.to_owned(),
             advertised_address: first_set(advertised, address).to_owned(),
             port: inbound.port,
-            workload_address: first_set(&inbound.service_address, proxy_address).to_owned(),
+            workload_address: first_set(&inbound.service_address, address).to_owned(),
             workload_port: if inbound.service_port == 0 { inbound.port } else { inbound.service_port },
         }
     }

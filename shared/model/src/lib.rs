@@ -3,6 +3,7 @@
 //! Invariant: this crate does no I/O, keeps no clock and starts no task. Everything here is a plain value
 //! or a pure function, so that both control planes, the store and the xDS generator can share it.
 
+pub mod core;
 pub mod dataplane;
 pub mod kind;
 pub mod kri;
@@ -12,7 +13,11 @@ pub mod mode;
 pub mod name;
 pub mod protocol;
 pub mod resource;
+pub mod rest;
+pub mod schema;
 pub mod tags;
+pub mod template;
+pub mod validation;
 pub mod violation;
 
 pub use kind::{Descriptor, Direction, Encoding, Kind, Scope};
@@ -21,4 +26,5 @@ pub use label::LabelContext;
 pub use mode::Mode;
 pub use protocol::Protocol;
 pub use resource::{DecodeError, Labels, Resource, ResourceKey, Spec};
+pub use validation::validate;
 pub use violation::{Path, Violation, Violations};

@@ -90,6 +90,14 @@ pub enum DecodeError {
         /// Reason.
         source: prost::DecodeError,
     },
+    /// The bytes do not fit the message of the kind.
+    #[error("{key}: invalid protobuf: {source}")]
+    Message {
+        /// Resource that failed to decode.
+        key: ResourceKey,
+        /// Reason.
+        source: tandem_proto::json::JsonError,
+    },
     /// The JSON does not have the expected shape.
     #[error("{key}: invalid JSON: {source}")]
     Json {

@@ -1,0 +1,84 @@
+//! Specifications of the JSON kinds that are no policies: destinations, host names, identities and workloads.
+//!
+//! Each type is both schema and value: its members are written in the order of Kuma, absent ones get the defaults of
+//! Kuma's API when a user's body is read. Source of the schemas: Kuma
+//! `pkg/core/resources/apis/<kind>/api/v1alpha1/{<kind>.go,rest.yaml,validator.go}`.
+
+pub mod common;
+pub mod hostname_generator;
+pub mod mesh_external_service;
+pub mod mesh_identity;
+pub mod mesh_multi_zone_service;
+pub mod mesh_service;
+pub mod mesh_trust;
+pub mod workload;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tandem_proto::json::Unknown;
+
+use crate::kind::Kind;
+use crate::name;
+use crate::resource::{Resource, Spec};
+use crate::schema;
+use crate::violation::Violations;
+
+pub use hostname_generator::HostnameGenerator;
+pub use mesh_external_service::MeshExternalService;
+pub use mesh_identity::MeshIdentity;
+pub use mesh_multi_zone_service::MeshMultiZoneService;
+pub use mesh_service::MeshService;
+pub use mesh_trust::MeshTrust;
+pub use workload::Workload;
+
+/// The specification of a kind of this module with defaults filled in and members in order; others come back as
+/// they are.
+///
+/// # Errors
+/// Violations of the schema; see [`schema::decode`].
+pub fn normalise(kind: Kind, spec: Value, unknown: Unknown) -> Result<Value, Violations> {
+    match kind {
+        Kind::MeshService => typed::<MeshService>(&spec, unknown),
+        Kind::MeshMultiZoneService => typed::<MeshMultiZoneService>(&spec, unknown),
+        Kind::MeshExternalService => typed::<MeshExternalService>(&spec, unknown),
+        Kind::HostnameGenerator => typed::<HostnameGenerator>(&spec, unknown),
+        Kind::MeshIdentity => typed::<MeshIdentity>(&spec, unknown),
+        Kind::MeshTrust => typed::<MeshTrust>(&spec, unknown),
+        Kind::Workload => typed::<Workload>(&spec, unknown),
+        _ => Ok(spec),
+    }
+}
+
+fn typed<T: DeserializeOwned + Serialize>(spec: &Value, unknown: Unknown) -> Result<Value, Violations> {
+    let decoded: T = schema::decode("spec", spec, unknown)?;
+    Ok(serde_json::to_value(decoded).expect("the types of this module have string keys and finite numbers"))
+}
+
+/// Validates a resource of a kind of this module; others are valid.
+pub(crate) fn validate(resource: &Resource) -> Violations {
+    let mut violations = name::validate_display_name_length(resource.kind(), resource.display_name());
+    let Spec::Json(spec) = &resource.spec else { return violations };
+    violations.extend(match resource.kind() {
+        Kind::MeshService => checked(spec, |_: &MeshService| Violations::none()),
+        Kind::MeshMultiZoneService => checked(spec, MeshMultiZoneService::validate),
+        Kind::MeshExternalService => checked(spec, MeshExternalService::validate),
+        Kind::HostnameGenerator => checked(spec, HostnameGenerator::validate),
+        Kind::MeshIdentity => checked(spec, MeshIdentity::validate),
+        Kind::MeshTrust => checked(spec, MeshTrust::validate),
+        Kind::Workload => checked(spec, |_: &Workload| Violations::none()),
+        _ => Violations::none(),
+    });
+    violations
+}
+
+fn checked<T: DeserializeOwned>(spec: &Value, validate: impl Fn(&T) -> Violations) -> Violations {
+    // Whoever read the body has decided about unknown members.
+    match schema::decode("spec", spec, Unknown::Ignore) {
+        Ok(decoded) => validate(&decoded),
+        Err(violations) => violations,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Decoding of JSON specifications, with the texts of schema violations that clients know.
+//!
+//! Kuma checks a body against an OpenAPI schema before anything else, and turns a text such as
+//! `spec.match.port in body should be greater than or equal to 1` into a violation of field `spec.match.port`. Here the
+//! types are the schema: what serde refuses becomes the same violation. One difference is deliberate: members that the
+//! type does not have can be refused.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error as _, Unexpected, Visitor};
+use serde::{Deserializer, Serialize};
+use serde_json::Value;
+use tandem_proto::json::Unknown;
+
+use crate::violation::{Path, Violations};
+
+/// Decodes `value`, found at the member `root` of a resource.
+///
+/// # Errors
+/// When a member has a type or value that is not allowed or a required one is missing: the first such violation. When
+/// members are unknown and `unknown` says to refuse them: all of them.
+pub fn decode<T: DeserializeOwned>(root: &str, value: &Value, unknown: Unknown) -> Result<T, Violations> {
+    let root = Path::new(root);
+    let mut ignored = Violations::none();
+    let mut track = serde_path_to_error::Track::new();
+    let result = {
+        let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+        let mut report = |path: serde_ignored::Path<'_>| {
+            ignored.add(&path_of_ignored(&root, &path), crate::rest::UNKNOWN_FIELD);
+        };
+        T::deserialize(serde_ignored::Deserializer::new(tracked, &mut report))
+    };
+    match result {
+        Err(error) => Err(violation(path_of_error(&root, &track.path()), &error.to_string())),
+        Ok(_) if unknown == Unknown::Refuse && !ignored.is_empty() => Err(ignored),
+        Ok(decoded) => Ok(decoded),
+    }
+}
+
+fn path_of_ignored(root: &Path, path: &serde_ignored::Path<'_>) -> Path {
+    use serde_ignored::Path as Ignored;
+    match path {
+        Ignored::Root => root.clone(),
+        Ignored::Seq { parent, index } => path_of_ignored(root, parent).index(*index),
+        Ignored::Map { parent, key } => path_of_ignored(root, parent).field(key),
+        Ignored::Some { parent } | Ignored::NewtypeStruct { parent } | Ignored::NewtypeVariant { parent } => {
+            path_of_ignored(root, parent)
+        }
+    }
+}
+
+fn path_of_error(root: &Path, path: &serde_path_to_error::Path) -> Path {
+    use serde_path_to_error::Segment;
+    path.iter().fold(root.clone(), |path, segment| match segment {
+        Segment::Seq { index } => path.index(*index),
+        Segment::Map { key } => path.field(key),
+        Segment::Enum { .. } | Segment::Unknown => path,
+    })
+}
+
+/// Turns the text of a serde error into the violation that clients know for the same mistake.
+fn violation(path: Path, text: &str) -> Violations {
+    if let Some(name) = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+        return Violations::one(&path.field(name), "in body is required");
+    }
+    if let Some((_, expected)) = text.strip_prefix("unknown variant `").and_then(|rest| rest.split_once("expected ")) {
+        let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+        return Violations::one(&path, format!("in body should be one of [{}]", names.join(" ")));
+    }
+    if let Some((found, expected)) = text.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
+    {
+        return Violations::one(
+            &path,
+            format!("in body must be of type {}: {:?}", type_expected(expected), type_found(found)),
+        );
+    }
+    if text.starts_with("invalid value: integer") {
+        return Violations::one(&path, "in body is not in the range of allowed numbers");
+    }
+    Violations::one(&path, text)
+}
+
+/// OpenAPI name of what serde expected.
+fn type_expected(expected: &str) -> &str {
+    match expected {
+        "a boolean" => "boolean",
+        "a sequence" => "array",
+        "a map" => "object",
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" => "integer",
+        text if text.starts_with("struct ") => "object",
+        text if text.contains("string") || text.starts_with("enum ") => "string",
+        other => other,
+    }
+}
+
+/// JSON type of what serde found.
+fn type_found(found: &str) -> &'static str {
+    match found.split([' ', '`']).next().unwrap_or_default() {
+        "integer" | "floating" => "number",
+        "string" => "string",
+        "boolean" => "boolean",
+        "sequence" => "array",
+        "map" => "object",
+        _ => "null",
+    }
+}
+
+/// A port number from 1 to 65535.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct PortNumber(pub u16);
+
+impl<'de> Deserialize<'de> for PortNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match i64::deserialize(deserializer)? {
+            ..1 => Err(D::Error::custom("in body should be greater than or equal to 1")),
+            port => u16::try_from(port)
+                .map(Self)
+                .map_err(|_| D::Error::custom("in body should be less than or equal to 65535")),
+        }
+    }
+}
+
+/// A length of time, written as Go does (`1h0m0s`), in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Duration(pub i64);
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        tandem_proto::duration::parse(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Duration {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&tandem_proto::duration::format(self.0))
+    }
+}
+
+/// A number or a name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(untagged)]
+pub enum IntOrString {
+    /// A number.
+    Int(i64),
+    /// A name.
+    String(String),
+}
+
+impl<'de> Deserialize<'de> for IntOrString {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = IntOrString;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an integer or a string")
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<IntOrString, E> {
+                Ok(IntOrString::Int(number))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<IntOrString, E> {
+                let number =
+                    i64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))?;
+                Ok(IntOrString::Int(number))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<IntOrString, E> {
+                Ok(IntOrString::String(name.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    enum Colour {
+        Red,
+        Green,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Item {
+        port: PortNumber,
+        colour: Option<Colour>,
+        time_out: Option<Duration>,
+        target: Option<IntOrString>,
+        name: Option<String>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Spec {
+        items: Vec<Item>,
+    }
+
+    fn refusal(item: Value) -> String {
+        decode::<Spec>("spec", &json!({ "items": [item] }), Unknown::Refuse).expect_err("a violation").to_string()
+    }
+
+    #[test]
+    fn violations_name_the_member() {
+        for (item, expected) in [
+            (json!({}), "spec.items[0].port: in body is required"),
+            (json!({"port": 0}), "spec.items[0].port: in body should be greater than or equal to 1"),
+            (json!({"port": 65536}), "spec.items[0].port: in body should be less than or equal to 65535"),
+            (json!({"port": "x"}), "spec.items[0].port: in body must be of type integer: \"string\""),
+            (json!({"port": 1, "colour": "Blue"}), "spec.items[0].colour: in body should be one of [Red Green]"),
+            (
+                json!({"port": 1, "colour": "Red", "name": 2}),
+                "spec.items[0].name: in body must be of type string: \"number\"",
+            ),
+            (json!({"port": 1, "timeOut": "3"}), "spec.items[0].timeOut: time: missing unit in duration \"3\""),
+            (
+                json!({"port": 1, "extra": {}, "more": 1}),
+                "spec.items[0].extra: unknown field; spec.items[0].more: unknown field",
+            ),
+            (json!(5), "spec.items[0]: in body must be of type object: \"number\""),
+        ] {
+            assert_eq!(refusal(item), expected);
+        }
+    }
+
+    #[test]
+    fn unknown_members_can_be_ignored() {
+        let value = json!({ "items": [{"port": 1, "new": true, "timeOut": "90s", "target": "web"}], "x": [] });
+        let spec: Spec = decode("spec", &value, Unknown::Ignore).expect("unknown members are ignored");
+        assert_eq!(spec.items[0].time_out, Some(Duration(90_000_000_000)));
+        assert_eq!(spec.items[0].target, Some(IntOrString::String("web".into())));
+    }
+
+    #[test]
+    fn scalars_are_written_in_their_usual_form() {
+        assert_eq!(json!(Duration(90_000_000_000)), json!("1m30s"));
+        assert_eq!(json!([IntOrString::Int(1), IntOrString::String("a".into())]), json!([1, "a"]));
+    }
+}
