@@ -14,6 +14,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +23,10 @@ use tower::Service;
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Silence after which a peer is probed; it is given up after as long again.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Most bytes an HTTP/2 stream may have waiting to be sent, as every long-lived stream may have them.
+const SEND_BUFFER: usize = 16 * 1024;
 /// Pause after a failed accept, which mostly means that the process has no file descriptors left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -63,8 +68,7 @@ pub async fn serve(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
-        .keep_alive_interval(Some(Duration::from_secs(15)))
-        .keep_alive_timeout(Duration::from_secs(15));
+        .max_send_buf_size(SEND_BUFFER);
     let server = Server { builder, tls: tls.map(TlsAcceptor::from), router };
     let server = Arc::new(server);
     let graceful = GracefulShutdown::new();
@@ -111,8 +115,10 @@ impl Server {
         peer: SocketAddr,
         watcher: hyper_util::server::graceful::Watcher,
     ) {
-        // Small responses must not wait for acknowledgements; a failure only costs speed.
-        let _ = stream.set_nodelay(true);
+        // Small responses must not wait for acknowledgements, and a dead peer is found by the kernel, which costs an idle
+        // process nothing. A failure only costs speed.
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3).with_retries(3);
+        let _ = stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
         let Some(tls) = &self.tls else {
             return self.requests(stream, peer, None, watcher).await;
         };

@@ -25,3 +25,37 @@ impl Version {
         self.commit.get(..7).unwrap_or(self.commit)
     }
 }
+
+/// True when a peer of version `other` is expected to work with this program: same major version of Kuma, and minor versions
+/// at most two apart. Previews and what is no version number are given the benefit of the doubt.
+pub fn is_compatible(other: &str) -> bool {
+    if other.contains("preview") {
+        return true;
+    }
+    match (major_minor(KUMA_VERSION), major_minor(other)) {
+        (Some((own_major, own_minor)), Some((major, minor))) => major == own_major && minor.abs_diff(own_minor) <= 2,
+        _ => true,
+    }
+}
+
+fn major_minor(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.trim_start_matches('v').splitn(3, '.');
+    let major = parts.next()?.parse().ok()?;
+    let minor = parts.next()?.parse().ok()?;
+    Some((major, minor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_minor_versions_apart_is_compatible() {
+        for version in ["2.13.10", "2.11.0", "2.15.1", "v2.13.0", "0.0.0-preview.vabc", "unknown", ""] {
+            assert!(is_compatible(version), "{version}");
+        }
+        for version in ["2.10.9", "2.16.0", "1.13.0", "0.0.1"] {
+            assert!(!is_compatible(version), "{version}");
+        }
+    }
+}

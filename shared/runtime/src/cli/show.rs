@@ -74,7 +74,7 @@ mod tests {
         let some = rows(false);
         assert!(some.contains(&vec!["dpServer.port".into(), "7".into(), "KUMA_DP_SERVER_PORT".into()]), "{some:?}");
         assert!(some.iter().any(|row| row[0] == "eventBus.bufferSize" && row.contains(&"(unused)".to_owned())));
-        assert!(!some.iter().any(|row| row[0] == "dpServer.hds.enabled"));
-        assert!(rows(true).iter().any(|row| row[0] == "dpServer.hds.enabled"));
+        assert!(!some.iter().any(|row| row[0] == "xdsServer.nackBackoff"));
+        assert!(rows(true).iter().any(|row| row[0] == "xdsServer.nackBackoff"));
     }
 }

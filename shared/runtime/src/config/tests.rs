@@ -130,11 +130,11 @@ fn rules_beyond_types_name_the_key() {
 
 #[test]
 fn unused_keys_warn_only_when_they_differ_from_their_default() {
-    let yaml = "dpServer: {hds: {enabled: true, interval: 7s}}\nstore: {cache: }\n";
+    let yaml = "xdsServer: {dataplaneConfigurationRefreshInterval: 1s, nackBackoff: 7s}\nstore: {cache: }\n";
     let loaded = load_with(Role::Zone, yaml, &[("KUMA_DATAPLANE_MESH", "m")]).expect("accepted");
     assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
     assert!(loaded.warnings[0].starts_with("KUMA_DATAPLANE_MESH is a variable of kuma-dp"));
-    assert!(loaded.warnings[1].starts_with("dpServer.hds.interval (file "), "{:?}", loaded.warnings);
+    assert!(loaded.warnings[1].starts_with("xdsServer.nackBackoff (file "), "{:?}", loaded.warnings);
 }
 
 #[test]

@@ -36,15 +36,15 @@ keys! {
     used   "dpServer.authn.zoneProxy.zoneToken.validator.useSecrets" "KUMA_DP_SERVER_AUTHN_ZONE_PROXY_ZONE_TOKEN_VALIDATOR_USE_SECRETS"
         Bool "true";
     used   "dpServer.authn.zoneProxy.zoneToken.validator.publicKeys" "" PublicKeys "";
-    unused "dpServer.authn.enableReloadableTokens" "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS" Bool "false";
-    unused "dpServer.hds.enabled" "KUMA_DP_SERVER_HDS_ENABLED" Bool "true";
-    unused "dpServer.hds.interval" "KUMA_DP_SERVER_HDS_INTERVAL" Duration "5s";
+    used   "dpServer.authn.enableReloadableTokens" "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS" Bool "false";
+    used   "dpServer.hds.enabled" "KUMA_DP_SERVER_HDS_ENABLED" Bool "true";
+    used   "dpServer.hds.interval" "KUMA_DP_SERVER_HDS_INTERVAL" Duration "5s";
     unused "dpServer.hds.refreshInterval" "KUMA_DP_SERVER_HDS_REFRESH_INTERVAL" Duration "10s";
-    unused "dpServer.hds.checkDefaults.timeout" "KUMA_DP_SERVER_HDS_CHECK_TIMEOUT" Duration "2s";
-    unused "dpServer.hds.checkDefaults.interval" "KUMA_DP_SERVER_HDS_CHECK_INTERVAL" Duration "1s";
-    unused "dpServer.hds.checkDefaults.noTrafficInterval" "KUMA_DP_SERVER_HDS_CHECK_NO_TRAFFIC_INTERVAL" Duration "1s";
-    unused "dpServer.hds.checkDefaults.healthyThreshold" "KUMA_DP_SERVER_HDS_CHECK_HEALTHY_THRESHOLD" Uint "1";
-    unused "dpServer.hds.checkDefaults.unhealthyThreshold" "KUMA_DP_SERVER_HDS_CHECK_UNHEALTHY_THRESHOLD" Uint "1";
-    unused "proxy.gateway.globalDownstreamMaxConnections" "KUMA_PROXY_GATEWAY_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS"
+    used   "dpServer.hds.checkDefaults.timeout" "KUMA_DP_SERVER_HDS_CHECK_TIMEOUT" Duration "2s";
+    used   "dpServer.hds.checkDefaults.interval" "KUMA_DP_SERVER_HDS_CHECK_INTERVAL" Duration "1s";
+    used   "dpServer.hds.checkDefaults.noTrafficInterval" "KUMA_DP_SERVER_HDS_CHECK_NO_TRAFFIC_INTERVAL" Duration "1s";
+    used   "dpServer.hds.checkDefaults.healthyThreshold" "KUMA_DP_SERVER_HDS_CHECK_HEALTHY_THRESHOLD" Uint "1";
+    used   "dpServer.hds.checkDefaults.unhealthyThreshold" "KUMA_DP_SERVER_HDS_CHECK_UNHEALTHY_THRESHOLD" Uint "1";
+    used   "proxy.gateway.globalDownstreamMaxConnections" "KUMA_PROXY_GATEWAY_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS"
         Uint "50000";
 }

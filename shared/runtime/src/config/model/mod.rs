@@ -16,8 +16,8 @@ pub use api_server::{
 };
 pub use multizone::{GlobalKds, KdsLabels, KdsServer, Multizone, ZoneHealthCheck, ZoneKds, ZoneSettings};
 pub use proxies::{
-    Bootstrap, BootstrapParams, DpServer, DpServerAuthn, DpTokenAuthn, ProxyAuthn, TokenAuthn, XdsServer,
-    ZoneProxyAuthn,
+    Bootstrap, BootstrapParams, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, Proxy, ProxyAuthn, TokenAuthn,
+    XdsServer, ZoneProxyAuthn,
 };
 
 use super::{Role, Tls, duration};
@@ -46,6 +46,8 @@ pub struct Config {
     pub xds_server: XdsServer,
     /// What proxies start with (zone).
     pub bootstrap_server: Bootstrap,
+    /// Settings of the proxies themselves (zone).
+    pub proxy: Proxy,
     /// Health, readiness and metrics.
     pub diagnostics: Diagnostics,
     /// Default resources.

@@ -25,12 +25,64 @@ pub struct DpServer {
     pub graceful_shutdown_timeout: Duration,
     /// Authentication of proxies.
     pub authn: DpServerAuthn,
+    /// Health discovery.
+    pub hds: Hds,
+}
+
+/// Health discovery: proxies probe their applications and report.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hds {
+    /// Whether proxies are asked to.
+    pub enabled: bool,
+    /// How often a proxy reports.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub interval: Duration,
+    /// How probes are made where a Dataplane does not say.
+    pub check_defaults: HdsCheck,
+}
+
+/// How probes are made where a Dataplane does not say.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HdsCheck {
+    /// Time a probe may take.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub timeout: Duration,
+    /// Time between probes.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub interval: Duration,
+    /// Time between probes of an endpoint without traffic.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub no_traffic_interval: Duration,
+    /// Successes that make an endpoint healthy.
+    pub healthy_threshold: u32,
+    /// Failures that make an endpoint unhealthy.
+    pub unhealthy_threshold: u32,
+}
+
+/// Settings of the proxies themselves.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Proxy {
+    /// Settings of builtin gateways.
+    pub gateway: Gateway,
+}
+
+/// Settings of builtin gateways.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Gateway {
+    /// Most connections of clients.
+    pub global_downstream_max_connections: u32,
 }
 
 /// Authentication of proxies.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DpServerAuthn {
+    /// Proxies read their token from a file whenever they connect.
+    pub enable_reloadable_tokens: bool,
     /// Of data plane proxies.
     pub dp_proxy: DpTokenAuthn,
     /// Of zone proxies.
