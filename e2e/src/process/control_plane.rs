@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
-use super::free_ports;
+use crate::ports;
 
 /// How long a control plane may take from start to readiness.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -96,7 +96,7 @@ impl ControlPlane {
     /// Chooses ports and sets the variables that both modes share.
     fn prepare(name: &str, options: ControlPlaneOptions) -> Result<Self> {
         fs::create_dir_all(&options.dir).with_context(|| format!("cannot create {}", options.dir.display()))?;
-        let [api, api_tls, diagnostics, peers, inter_cp, mads] = free_ports()?;
+        let (api, diagnostics, peers) = (ports::free()?, ports::free()?, ports::free()?);
         let work_dir = options.dir.join("work");
         let store = options.dir.join("store");
         let mut control_plane = Self { name: name.to_owned(), options, api, diagnostics, peers, child: None };
@@ -104,10 +104,10 @@ impl ControlPlane {
             ("KUMA_API_SERVER_HTTP_INTERFACE", "127.0.0.1".to_owned()),
             ("KUMA_API_SERVER_HTTP_PORT", api.to_string()),
             ("KUMA_API_SERVER_HTTPS_INTERFACE", "127.0.0.1".to_owned()),
-            ("KUMA_API_SERVER_HTTPS_PORT", api_tls.to_string()),
+            ("KUMA_API_SERVER_HTTPS_PORT", ports::free()?.to_string()),
             ("KUMA_DIAGNOSTICS_SERVER_PORT", diagnostics.to_string()),
-            ("KUMA_INTER_CP_SERVER_PORT", inter_cp.to_string()),
-            ("KUMA_MONITORING_ASSIGNMENT_SERVER_PORT", mads.to_string()),
+            ("KUMA_INTER_CP_SERVER_PORT", ports::free()?.to_string()),
+            ("KUMA_MONITORING_ASSIGNMENT_SERVER_PORT", ports::free()?.to_string()),
             ("KUMA_GENERAL_WORK_DIR", work_dir.display().to_string()),
             ("KUMA_STORE_SLED_PATH", store.display().to_string()),
         ] {

@@ -5,8 +5,6 @@
 
 mod binary;
 mod control_plane;
-mod ports;
 
 pub use binary::{Profile, build};
 pub use control_plane::{ControlPlane, ControlPlaneOptions};
-pub use ports::free_ports;

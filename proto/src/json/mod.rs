@@ -16,6 +16,7 @@
 //!
 //! Source of the rules: `github.com/golang/protobuf/jsonpb`, used by Kuma in `pkg/util/proto`.
 
+mod conf;
 mod number;
 mod path;
 mod read;
@@ -24,6 +25,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use conf::{from_struct, to_struct};
 use prost_reflect::MessageDescriptor;
 use serde_json::{Map, Value};
 
@@ -66,6 +68,19 @@ pub fn to_json(message: &str, bytes: &[u8]) -> Result<Map<String, Value>, JsonEr
 /// When no message has that name, a member has the wrong type or value, or, with [`Unknown::Refuse`], no field.
 pub fn from_json(message: &str, value: &Map<String, Value>, unknown: Unknown) -> Result<Vec<u8>, JsonError> {
     read::object(&descriptor(message)?, value, unknown)
+}
+
+/// Reads a `Struct`, as [`from_json`] does for fields of that type.
+///
+/// # Errors
+/// When it is nested too deeply for decoders of messages.
+pub fn struct_from_json(value: &Map<String, Value>) -> Result<prost_types::Struct, JsonError> {
+    read::to_struct(value, read::STRUCT_DEPTH, &path::Path::Root)
+}
+
+/// Writes a `Struct`, as [`to_json`] does for fields of that type.
+pub fn struct_to_json(value: &prost_types::Struct) -> Map<String, Value> {
+    write::from_struct(value)
 }
 
 fn descriptor(message: &str) -> Result<MessageDescriptor, JsonError> {

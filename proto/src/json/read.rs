@@ -247,7 +247,7 @@ fn enumerated(values: &EnumDescriptor, value: &Value, path: &Path) -> Result<i32
     }
 }
 
-fn to_struct(object: &Map<String, Value>, depth: usize, path: &Path) -> Result<Struct, JsonError> {
+pub(super) fn to_struct(object: &Map<String, Value>, depth: usize, path: &Path) -> Result<Struct, JsonError> {
     let depth = depth.checked_sub(1).ok_or_else(|| path.error("is nested too deeply"))?;
     let fields =
         object.iter().map(|(name, value)| Ok((name.clone(), to_struct_value(value, depth, &Path::Field(path, name))?)));

@@ -367,3 +367,10 @@ fn encoding_depends_on_content_alone() {
     let other = from_json(MESH, &object(other), Unknown::Ignore);
     assert_eq!(read(MESH, one), other);
 }
+
+#[test]
+fn a_struct_alone() {
+    let value = object(json!({"a": [1, "x", null, {"b": false}], "c": 0.5}));
+    let read = super::struct_from_json(&value).expect("reads");
+    assert_eq!(super::struct_to_json(&read), value);
+}

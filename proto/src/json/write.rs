@@ -107,7 +107,7 @@ fn message(message: &DynamicMessage, path: &Path) -> Result<Json, JsonError> {
     }
 }
 
-fn from_struct(value: &Struct) -> Map<String, Json> {
+pub(super) fn from_struct(value: &Struct) -> Map<String, Json> {
     value.fields.iter().map(|(key, value)| (key.clone(), from_struct_value(value))).collect()
 }
 

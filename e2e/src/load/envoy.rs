@@ -1,0 +1,357 @@
+//! What a simulated Envoy holds and what it wants, whichever variant of the protocol brings it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use prost::Message;
+
+use super::wire::{self, RouteSpecifier, TransportSocket, TypedConfig};
+
+/// A type of resource that proxies subscribe to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Type {
+    Cluster,
+    Endpoint,
+    Listener,
+    Route,
+    Secret,
+}
+
+impl Type {
+    /// Types that are asked for by name, as other resources refer to them.
+    pub(super) const NAMED: [Self; 3] = [Self::Endpoint, Self::Route, Self::Secret];
+    /// Number of types.
+    pub(super) const COUNT: usize = 5;
+
+    pub(super) fn url(self) -> &'static str {
+        match self {
+            Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            Self::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
+            Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        }
+    }
+
+    pub(super) fn from_url(url: &str) -> Option<Self> {
+        [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret].into_iter().find(|t| t.url() == url)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cluster {
+    connect_timeout: Duration,
+    /// Name of its endpoints, when they come by EDS.
+    endpoints: Option<String>,
+    secrets: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Listener {
+    routes: Vec<String>,
+    secrets: Vec<String>,
+}
+
+/// The resources of one simulated Envoy.
+#[derive(Debug, Default)]
+pub(super) struct Envoy {
+    clusters: HashMap<String, Cluster>,
+    listeners: HashMap<String, Listener>,
+    has_clusters: bool,
+    has_listeners: bool,
+    endpoints: BTreeSet<String>,
+    routes: BTreeSet<String>,
+    secrets: BTreeSet<String>,
+}
+
+impl Envoy {
+    /// Takes resources in. With `complete`, those that are not among them are gone.
+    pub(super) fn accept<'a>(
+        &mut self,
+        kind: Type,
+        bodies: impl Iterator<Item = &'a Bytes>,
+        complete: bool,
+    ) -> Result<()> {
+        match kind {
+            Type::Cluster => {
+                if complete {
+                    self.clusters.clear();
+                }
+                for body in bodies {
+                    let (name, cluster) = cluster(body)?;
+                    self.clusters.insert(name, cluster);
+                }
+                self.has_clusters = true;
+            }
+            Type::Listener => {
+                if complete {
+                    self.listeners.clear();
+                }
+                for body in bodies {
+                    let (name, listener) = listener(body)?;
+                    self.listeners.insert(name, listener);
+                }
+                self.has_listeners = true;
+            }
+            // Named resources that a response leaves out stay as they are, in both variants.
+            Type::Endpoint | Type::Route | Type::Secret => {
+                for body in bodies {
+                    let named = wire::Named::decode(body.clone()).with_context(|| format!("undecodable {kind:?}"))?;
+                    self.held(kind).insert(named.name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops resources by name.
+    pub(super) fn remove(&mut self, kind: Type, names: &[String]) {
+        for name in names {
+            match kind {
+                Type::Cluster => drop(self.clusters.remove(name)),
+                Type::Listener => drop(self.listeners.remove(name)),
+                Type::Endpoint | Type::Route | Type::Secret => drop(self.held(kind).remove(name)),
+            }
+        }
+    }
+
+    fn held(&mut self, kind: Type) -> &mut BTreeSet<String> {
+        match kind {
+            Type::Endpoint => &mut self.endpoints,
+            Type::Route => &mut self.routes,
+            _ => &mut self.secrets,
+        }
+    }
+
+    /// Names that the clusters and listeners refer to.
+    pub(super) fn wanted(&self, kind: Type) -> BTreeSet<String> {
+        let clusters = self.clusters.values();
+        let listeners = self.listeners.values();
+        match kind {
+            Type::Endpoint => clusters.filter_map(|cluster| cluster.endpoints.clone()).collect(),
+            Type::Route => listeners.flat_map(|listener| listener.routes.iter().cloned()).collect(),
+            Type::Secret => clusters
+                .flat_map(|cluster| &cluster.secrets)
+                .chain(listeners.flat_map(|listener| &listener.secrets))
+                .cloned()
+                .collect(),
+            Type::Cluster | Type::Listener => BTreeSet::new(),
+        }
+    }
+
+    /// Clusters and their endpoints are there: an Envoy asks for listeners now.
+    pub(super) fn clusters_complete(&self) -> bool {
+        self.has_clusters && self.wanted(Type::Endpoint).is_subset(&self.endpoints)
+    }
+
+    /// All that was asked for is there: an Envoy would serve now.
+    pub(super) fn complete(&self) -> bool {
+        self.has_listeners
+            && self.clusters_complete()
+            && self.wanted(Type::Route).is_subset(&self.routes)
+            && self.wanted(Type::Secret).is_subset(&self.secrets)
+    }
+
+    /// Whether all clusters towards other proxies have this connect timeout, and there is one.
+    pub(super) fn has_connect_timeout(&self, timeout: Duration) -> bool {
+        let mut outbound = self.clusters.values().filter(|cluster| cluster.endpoints.is_some()).peekable();
+        outbound.peek().is_some() && outbound.all(|cluster| cluster.connect_timeout == timeout)
+    }
+}
+
+fn cluster(body: &Bytes) -> Result<(String, Cluster)> {
+    let cluster = wire::Cluster::decode(body.clone()).context("undecodable cluster")?;
+    let mut secrets = Vec::new();
+    let nested = cluster.transport_socket_matches.iter().filter_map(|m| m.transport_socket.as_ref());
+    for socket in cluster.transport_socket.iter().chain(nested) {
+        collect_secrets(socket, &mut secrets)?;
+    }
+    let endpoints = (cluster.discovery_type == wire::EDS).then(|| match cluster.eds {
+        Some(eds) if !eds.service_name.is_empty() => eds.service_name,
+        _ => cluster.name.clone(),
+    });
+    let connect_timeout = cluster.connect_timeout.and_then(|timeout| timeout.try_into().ok()).unwrap_or_default();
+    Ok((cluster.name, Cluster { connect_timeout, endpoints, secrets }))
+}
+
+fn listener(body: &Bytes) -> Result<(String, Listener)> {
+    let decoded = wire::Listener::decode(body.clone()).context("undecodable listener")?;
+    let mut listener = Listener::default();
+    for chain in decoded.filter_chains.iter().chain(&decoded.default_filter_chain) {
+        if let Some(socket) = &chain.transport_socket {
+            collect_secrets(socket, &mut listener.secrets)?;
+        }
+        for config in chain.filters.iter().filter_map(|filter| filter.typed_config.as_ref()) {
+            if config.type_url.ends_with(".HttpConnectionManager") {
+                let manager = wire::HttpConnectionManager::decode(config.value.clone());
+                let manager = manager.context("undecodable HttpConnectionManager")?;
+                listener.routes.extend(manager.routes.map(|RouteSpecifier::Rds(rds)| rds.name));
+            }
+        }
+    }
+    Ok((decoded.name, listener))
+}
+
+/// Names of the secrets that a TLS transport socket fetches.
+fn collect_secrets(socket: &TransportSocket, names: &mut Vec<String>) -> Result<()> {
+    let Some(TypedConfig { type_url, value }) = &socket.typed_config else { return Ok(()) };
+    if !type_url.ends_with("TlsContext") {
+        return Ok(());
+    }
+    let context = wire::TlsContext::decode(value.clone()).context("undecodable TLS context")?;
+    let Some(common) = context.common else { return Ok(()) };
+    let combined = common.combined_validation.and_then(|combined| combined.validation);
+    let configs = common.certificates.into_iter().chain(common.validation).chain(combined);
+    names.extend(configs.filter(|config| config.source.is_some()).map(|config| config.name));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::config::cluster::v3::{Cluster, cluster::ClusterDiscoveryType};
+    use envoy_types::pb::envoy::config::core::v3::{ConfigSource, TransportSocket, transport_socket::ConfigType};
+    use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+    use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener, filter};
+    use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+    use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+        CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, Secret, UpstreamTlsContext, common_tls_context,
+    };
+    use envoy_types::pb::google::protobuf::{Any, Duration as ProtoDuration};
+
+    use super::*;
+
+    fn packed(type_name: &str, message: &impl Message) -> Any {
+        Any { type_url: format!("type.googleapis.com/{type_name}"), value: message.encode_to_vec() }
+    }
+
+    fn fetched(name: &str) -> SdsSecretConfig {
+        SdsSecretConfig { name: name.into(), sds_config: Some(ConfigSource::default()) }
+    }
+
+    fn bytes(message: &impl Message) -> Bytes {
+        message.encode_to_vec().into()
+    }
+
+    fn outbound(timeout: i64) -> Bytes {
+        let combined = common_tls_context::CombinedCertificateValidationContext {
+            validation_context_sds_secret_config: Some(fetched("mesh_ca")),
+            ..Default::default()
+        };
+        let tls = UpstreamTlsContext {
+            common_tls_context: Some(CommonTlsContext {
+                tls_certificate_sds_secret_configs: vec![fetched("identity_cert")],
+                validation_context_type: Some(common_tls_context::ValidationContextType::CombinedValidationContext(
+                    combined,
+                )),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        bytes(&Cluster {
+            name: "echo".into(),
+            cluster_discovery_type: Some(ClusterDiscoveryType::Type(wire::EDS)),
+            connect_timeout: Some(ProtoDuration { seconds: timeout, nanos: 0 }),
+            transport_socket: Some(TransportSocket {
+                name: "tls".into(),
+                config_type: Some(ConfigType::TypedConfig(packed(
+                    "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                    &tls,
+                ))),
+            }),
+            ..Default::default()
+        })
+    }
+
+    fn inbound() -> Bytes {
+        let tls = DownstreamTlsContext {
+            common_tls_context: Some(CommonTlsContext {
+                tls_certificate_sds_secret_configs: vec![fetched("other_cert")],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let manager = hcm::HttpConnectionManager {
+            route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::Rds(hcm::Rds {
+                route_config_name: "routes".into(),
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        let manager =
+            packed("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", &manager);
+        bytes(&Listener {
+            name: "inbound".into(),
+            filter_chains: vec![FilterChain {
+                filters: vec![Filter {
+                    name: "http".into(),
+                    config_type: Some(filter::ConfigType::TypedConfig(manager)),
+                }],
+                transport_socket: Some(TransportSocket {
+                    name: "tls".into(),
+                    config_type: Some(ConfigType::TypedConfig(packed(
+                        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                        &tls,
+                    ))),
+                }),
+                ..Default::default()
+            }],
+            ..Default::default()
+        })
+    }
+
+    fn names(kind: Type, envoy: &Envoy) -> Vec<String> {
+        envoy.wanted(kind).into_iter().collect()
+    }
+
+    #[test]
+    fn complete_when_all_references_are_held() {
+        let mut envoy = Envoy::default();
+        let local = bytes(&Cluster { name: "local".into(), ..Default::default() });
+        envoy.accept(Type::Cluster, [outbound(5), local].iter(), true).expect("clusters");
+        assert_eq!(names(Type::Endpoint, &envoy), ["echo"]);
+        assert_eq!(names(Type::Secret, &envoy), ["identity_cert", "mesh_ca"]);
+        assert!(!envoy.clusters_complete());
+        assert!(envoy.has_connect_timeout(Duration::from_secs(5)), "clusters without endpoints do not count");
+
+        let endpoints = bytes(&ClusterLoadAssignment { cluster_name: "echo".into(), ..Default::default() });
+        envoy.accept(Type::Endpoint, [endpoints].iter(), true).expect("endpoints");
+        assert!(envoy.clusters_complete());
+
+        envoy.accept(Type::Listener, [inbound()].iter(), true).expect("listeners");
+        assert_eq!(names(Type::Route, &envoy), ["routes"]);
+        assert_eq!(names(Type::Secret, &envoy), ["identity_cert", "mesh_ca", "other_cert"]);
+
+        let routes = bytes(&wire::Named { name: "routes".into() });
+        envoy.accept(Type::Route, [routes].iter(), true).expect("routes");
+        for name in ["identity_cert", "mesh_ca"] {
+            let secret = bytes(&Secret { name: name.into(), ..Default::default() });
+            envoy.accept(Type::Secret, [secret].iter(), true).expect("secrets");
+        }
+        assert!(!envoy.complete());
+        let secret = bytes(&Secret { name: "other_cert".into(), ..Default::default() });
+        envoy.accept(Type::Secret, [secret].iter(), true).expect("secrets");
+        assert!(envoy.complete());
+
+        envoy.remove(Type::Secret, &["mesh_ca".into()]);
+        assert!(!envoy.complete());
+    }
+
+    #[test]
+    fn a_changed_timeout_is_seen() {
+        let mut envoy = Envoy::default();
+        assert!(!envoy.has_connect_timeout(Duration::from_secs(5)), "no clusters yet");
+        envoy.accept(Type::Cluster, [outbound(5)].iter(), false).expect("clusters");
+        envoy.accept(Type::Cluster, [outbound(6)].iter(), false).expect("clusters");
+        assert!(envoy.has_connect_timeout(Duration::from_secs(6)));
+        envoy.remove(Type::Cluster, &["echo".into()]);
+        assert!(!envoy.has_connect_timeout(Duration::from_secs(6)));
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        let mut envoy = Envoy::default();
+        assert!(envoy.accept(Type::Cluster, [Bytes::from_static(&[0xff])].iter(), true).is_err());
+    }
+}

@@ -1,0 +1,107 @@
+//! All simulated proxies of a run.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until};
+
+use super::progress::{Phase, REFRESH};
+use super::session::{self, Shared};
+use super::tally::Tally;
+
+/// How long proxies may take to become ready after the last one began to connect.
+const READY_LIMIT: Duration = Duration::from_secs(180);
+
+/// The control planes are at rest when nothing arrives for this long.
+const REST: Duration = Duration::from_secs(3);
+
+/// Longest wait for rest.
+const REST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Step in which time to ready is measured.
+const STEP: Duration = Duration::from_millis(5);
+
+/// Running sessions; they end when this is dropped.
+pub(super) struct Fleet {
+    tally: Arc<Tally>,
+    size: usize,
+    sessions: JoinSet<()>,
+}
+
+impl Fleet {
+    /// Connects `size` proxies, spread evenly over `ramp`, waits until all are ready and returns how long that took.
+    pub(super) async fn connect(shared: Shared, size: usize, ramp: Duration) -> Result<(Self, Duration)> {
+        let phase = Phase::counted("Connecting proxies", size);
+        let tally = Arc::clone(&shared.tally);
+        let shared = Arc::new(shared);
+        let started = Instant::now();
+        let mut sessions = JoinSet::new();
+        let step = ramp / u32::try_from(size)?;
+        for index in 0..size {
+            let at = started + step * u32::try_from(index)?;
+            if at > Instant::now() {
+                sleep_until(at.into()).await;
+            }
+            sessions.spawn(session::run(Arc::clone(&shared), index));
+            phase.at(tally.ready());
+        }
+        let fleet = Self { tally, size, sessions };
+        let all_begun = Instant::now();
+        while fleet.tally.ready() < size {
+            phase.at(fleet.tally.ready());
+            if all_begun.elapsed() > READY_LIMIT {
+                let ready = fleet.tally.ready();
+                bail!("only {ready} of {size} proxies became ready; {}", fleet.trouble());
+            }
+            sleep(STEP).await;
+        }
+        Ok((fleet, started.elapsed()))
+    }
+
+    /// Waits until nothing arrives any more. Returns false when that does not happen in time.
+    pub(super) async fn rest(&self) -> bool {
+        let _phase = Phase::open_ended("Waiting for the control planes to come to rest");
+        let started = Instant::now();
+        let mut bytes = self.tally.bytes();
+        let mut since = Instant::now();
+        while since.elapsed() < REST {
+            if started.elapsed() > REST_LIMIT {
+                return false;
+            }
+            sleep(REFRESH).await;
+            let now = self.tally.bytes();
+            if now != bytes {
+                (bytes, since) = (now, Instant::now());
+            }
+        }
+        true
+    }
+
+    /// Waits until all proxies have the change of the round.
+    pub(super) async fn all_seen(&self, limit: Duration) -> Result<()> {
+        let started = Instant::now();
+        while self.tally.seen() < self.size {
+            if started.elapsed() > limit {
+                let seen = self.tally.seen();
+                bail!("only {seen} of {} proxies got the change within {limit:?}; {}", self.size, self.trouble());
+            }
+            sleep(STEP).await;
+        }
+        Ok(())
+    }
+
+    /// What went wrong so far, as the end of a sentence.
+    fn trouble(&self) -> String {
+        match self.tally.last_error() {
+            Some(error) => format!("{} failed attempts, the last one: {error}", self.tally.disconnects()),
+            None => "no connection failed".to_owned(),
+        }
+    }
+
+    /// Ends all sessions and waits until they are gone.
+    pub(super) async fn disconnect(mut self) {
+        self.sessions.shutdown().await;
+    }
+}

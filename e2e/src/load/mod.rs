@@ -1,0 +1,30 @@
+//! The load generator: many simulated proxies, a policy that changes, and what both cost the control planes.
+//!
+//! A simulated proxy does on the network what kuma-dp and Envoy do: it fetches its bootstrap configuration, opens a TLS
+//! connection of its own, subscribes to clusters, listeners and all they refer to, and acknowledges every response. It
+//! understands just enough of the responses to do so, to leave the processor to the control planes on the same machine.
+//!
+//! [`run`] is the whole of it; the parts are, in the order of use: [`options`] → [`target`] (control planes given or started)
+//! → [`fleet`] (one [`session`] for each proxy, tallied in [`tally`]) → [`rounds`] (policy changes) → [`report`].
+
+pub mod options;
+
+mod bootstrap;
+mod connection;
+mod definition;
+mod delta;
+mod envoy;
+mod fleet;
+mod node;
+mod progress;
+mod report;
+mod rounds;
+mod run;
+mod session;
+mod sotw;
+mod tally;
+mod target;
+mod usage;
+mod wire;
+
+pub use run::run;

@@ -1,0 +1,199 @@
+//! Command line of the load generator.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// Connects simulated proxies to a zone, changes a policy at global in rounds, and reports how long the change took to
+/// arrive and what it cost.
+///
+/// Works against Tandem and against Kuma alike.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "load")]
+pub struct Options {
+    /// Number of simulated proxies.
+    #[arg(long, default_value_t = 100)]
+    pub proxies: usize,
+
+    /// Number of services that the proxies share among them.
+    #[arg(long, default_value_t = 20)]
+    pub services: usize,
+
+    /// Inbounds of each proxy; each belongs to another service.
+    #[arg(long, default_value_t = 1)]
+    pub inbounds: usize,
+
+    /// Outbounds of each proxy; each leads to another service.
+    #[arg(long, default_value_t = 3)]
+    pub outbounds: usize,
+
+    /// Time over which the connections are spread, in seconds.
+    #[arg(long, default_value = "10", value_parser = seconds, value_name = "SECONDS")]
+    pub ramp: Duration,
+
+    /// Speak the state-of-the-world variant of the discovery protocol in place of the delta one.
+    #[arg(long)]
+    pub sotw: bool,
+
+    /// Number of policy changes.
+    #[arg(long, default_value_t = 10)]
+    pub rounds: usize,
+
+    /// Length of the quiet window over which idle processor time is measured, in seconds; 0 leaves it out.
+    #[arg(long, default_value = "10", value_parser = seconds, value_name = "SECONDS")]
+    pub idle: Duration,
+
+    /// Mesh of the proxies; created when global does not have it.
+    #[arg(long, default_value = "default")]
+    pub mesh: String,
+
+    /// HTTP API of the global control plane.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5681")]
+    pub global: String,
+
+    /// HTTP API of the zone; asked for the mesh to arrive and for a token.
+    #[arg(long, value_name = "URL")]
+    pub zone: Option<String>,
+
+    /// Data plane server of the zone; several share the proxies among them. By default port 5678 on the host of --zone.
+    #[arg(long, value_name = "URL")]
+    pub zone_dp: Vec<String>,
+
+    /// Dataplane token for all proxies; by default one is issued by the zone, if --zone is given.
+    #[arg(long)]
+    pub token: Option<String>,
+
+    /// File with that token.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+
+    /// Connect without a token.
+    #[arg(long, conflicts_with_all = ["token", "token_file"])]
+    pub no_token: bool,
+
+    /// Compose the node metadata here in place of fetching a bootstrap configuration for each proxy.
+    #[arg(long)]
+    pub no_bootstrap: bool,
+
+    /// Extensions that each proxy lists of itself; a real Envoy 1.36 lists 430, and repeats them in every delta request.
+    #[arg(long, value_name = "COUNT", default_value_t = 430)]
+    pub node_extensions: usize,
+
+    /// Process of a control plane, measured under this name, such as zone=4711. Can be repeated.
+    #[arg(long, value_name = "NAME=PID")]
+    pub pid: Vec<WatchedPid>,
+
+    /// Start a global and a zone control plane for the run, in a temporary folder. Builds them in release mode.
+    #[arg(long, conflicts_with_all = ["zone", "zone_dp", "pid"])]
+    pub start: bool,
+
+    /// With --start: binary of the global control plane to use in place of ours.
+    #[arg(long, value_name = "FILE", requires = "start")]
+    pub global_binary: Option<PathBuf>,
+
+    /// With --start: binary of the zone control plane to use in place of ours.
+    #[arg(long, value_name = "FILE", requires = "start")]
+    pub zone_binary: Option<PathBuf>,
+
+    /// With --start: environment variable for both control planes. Can be repeated.
+    #[arg(long, value_name = "KEY=VALUE", requires = "start", value_parser = key_value)]
+    pub env: Vec<(String, String)>,
+
+    /// Threads of the generator itself.
+    #[arg(long, default_value_t = 2)]
+    pub threads: usize,
+
+    /// Print one JSON object in place of the report for people.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Options {
+    /// Checks what the parts cannot check on their own.
+    ///
+    /// # Errors
+    /// A sentence that names the option and what it needs.
+    pub fn check(&self) -> Result<(), String> {
+        if self.proxies == 0 || self.services == 0 || self.inbounds == 0 || self.threads == 0 {
+            return Err("--proxies, --services, --inbounds and --threads must be at least 1".to_owned());
+        }
+        if self.outbounds == 0 && self.rounds > 0 {
+            return Err("--rounds needs --outbounds of at least 1: the policy changes clusters of outbounds".to_owned());
+        }
+        if self.inbounds > self.services || self.outbounds > self.services {
+            return Err("--services must be at least --inbounds and --outbounds: each leads to another one".to_owned());
+        }
+        if !self.start && self.zone.is_none() && self.zone_dp.is_empty() {
+            return Err("give --start, or --zone or --zone-dp of a running zone".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A process to measure and its name in the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedPid {
+    /// Name in the report.
+    pub name: String,
+    /// Process id.
+    pub pid: i32,
+}
+
+impl FromStr for WatchedPid {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, pid) = key_value(text)?;
+        let pid = pid.parse().map_err(|_| format!("{pid:?} is not a process id"))?;
+        Ok(Self { name, pid })
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not of the form NAME=VALUE")),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Options, String> {
+        let options = Options::try_parse_from([&["load"], arguments].concat()).map_err(|e| e.to_string())?;
+        options.check().map(|()| options)
+    }
+
+    #[test]
+    fn processes_are_named() {
+        let options = parse(&["--zone", "http://z", "--pid", "zone=12", "--pid", "global=7"]).expect("parses");
+        assert_eq!(options.pid[0], WatchedPid { name: "zone".into(), pid: 12 });
+        assert!(parse(&["--zone", "http://z", "--pid", "12"]).is_err());
+        assert!(parse(&["--zone", "http://z", "--pid", "zone=x"]).is_err());
+    }
+
+    #[test]
+    fn impossible_shapes_are_refused() {
+        assert!(parse(&["--start", "--proxies", "0"]).is_err());
+        assert!(parse(&["--start", "--services", "2", "--outbounds", "3"]).is_err());
+        assert!(parse(&["--start", "--outbounds", "0"]).is_err());
+        assert!(parse(&["--start", "--outbounds", "0", "--rounds", "0"]).is_ok());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--start", "--zone", "http://z"]).is_err());
+    }
+
+    #[test]
+    fn ramp_takes_fractions() {
+        let options = parse(&["--start", "--ramp", "0.5"]).expect("parses");
+        assert_eq!(options.ramp, Duration::from_millis(500));
+        assert!(parse(&["--start", "--ramp", "-1"]).is_err());
+    }
+}

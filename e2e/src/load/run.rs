@@ -1,0 +1,111 @@
+//! A run from start to report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use tokio::time::sleep;
+
+use super::connection::Dialer;
+use super::definition::Definition;
+use super::fleet::Fleet;
+use super::node::NodeEncoder;
+use super::options::Options;
+use super::progress::Phase;
+use super::report::{Connect, Process, Propagation, Quantiles, Report, round};
+use super::rounds;
+use super::session::Shared;
+use super::tally::Tally;
+use super::target::Target;
+use super::usage::{self, Usage};
+
+/// Runs the load that the options describe and returns the report, as text or as JSON.
+///
+/// # Errors
+/// When a control plane cannot be started or reached, refuses what it is sent, or does not serve all proxies in time.
+pub async fn run(options: &Options) -> Result<String> {
+    let target = Target::prepare(options).await?;
+    target.ensure_mesh(&options.mesh).await?;
+    let token = target.token(options).await?;
+    let tally = Arc::new(Tally::new(options.proxies));
+    let shared = Shared {
+        dialer: Dialer::new(Arc::clone(&tally))?,
+        definition: Definition::new(options),
+        nodes: NodeEncoder::new(options.node_extensions),
+        servers: target.servers.clone(),
+        token,
+        sotw: options.sotw,
+        bootstrap: !options.no_bootstrap,
+        tally: Arc::clone(&tally),
+    };
+
+    let before = usage::read_all(&target.watched)?;
+    let (fleet, connect_time) = Fleet::connect(shared, options.proxies, options.ramp).await?;
+    let connected = usage::read_all(&target.watched)?;
+    let connect_bytes = tally.bytes();
+
+    if !fleet.rest().await {
+        eprintln!("The control planes do not come to rest; the idle figures include whatever they are doing.");
+    }
+    let idle = idle_cores(options, &target).await?;
+
+    let rested = usage::read_all(&target.watched)?;
+    let rested_bytes = tally.bytes();
+    let arrivals = rounds::run(&target.global, &fleet, &tally, &options.mesh, options.rounds).await?;
+    let end = usage::read_all(&target.watched)?;
+    let rounds_bytes = tally.bytes() - rested_bytes;
+
+    let mut processes = BTreeMap::new();
+    for (index, watched) in target.watched.iter().enumerate() {
+        let grown = end[index].rss.saturating_sub(before[index].rss);
+        let process = Process {
+            rss_bytes: end[index].rss,
+            rss_bytes_before: before[index].rss,
+            rss_bytes_per_proxy: grown / options.proxies as u64,
+            idle_cores: idle.as_ref().map(|cores| cores[index]),
+            connect_cpu_seconds: cpu_seconds(&before[index], &connected[index]),
+            rounds_cpu_seconds: cpu_seconds(&rested[index], &end[index]),
+        };
+        processes.insert(watched.name.clone(), process);
+    }
+    let report = Report {
+        proxies: options.proxies,
+        services: options.services,
+        inbounds: options.inbounds,
+        outbounds: options.outbounds,
+        protocol: if options.sotw { "sotw" } else { "delta" },
+        connect: Connect {
+            seconds: round(connect_time.as_secs_f64()),
+            cpu_seconds: round(processes.values().map(|process| process.connect_cpu_seconds).sum()),
+            bytes_sent: connect_bytes,
+            ready_ms: Quantiles::of(tally.ready_after()),
+        },
+        propagation_ms: Propagation::of(&arrivals),
+        processes,
+        bytes_sent: tally.bytes(),
+        bytes_sent_per_round: rounds_bytes / (options.rounds.max(1) as u64),
+        failed_connections: tally.disconnects(),
+        generator_cpu_seconds: round(usage::read_self()?.cpu.as_secs_f64()),
+    };
+    fleet.disconnect().await;
+    if options.json { Ok(serde_json::to_string(&report)?) } else { Ok(report.text()) }
+}
+
+/// Cores in use by each process over a quiet window, if one is wanted.
+async fn idle_cores(options: &Options, target: &Target) -> Result<Option<Vec<f64>>> {
+    if options.idle.is_zero() {
+        return Ok(None);
+    }
+    let _phase = Phase::open_ended("Measuring idle processor time");
+    let start = (Instant::now(), usage::read_all(&target.watched)?);
+    sleep(options.idle).await;
+    let seconds = start.0.elapsed().as_secs_f64();
+    let end = usage::read_all(&target.watched)?;
+    let cores = start.1.iter().zip(&end).map(|(start, end)| round(cpu_seconds(start, end) / seconds));
+    Ok(Some(cores.collect()))
+}
+
+fn cpu_seconds(start: &Usage, end: &Usage) -> f64 {
+    round(end.cpu.saturating_sub(start.cpu).as_secs_f64())
+}

@@ -1,0 +1,152 @@
+//! What the proxies of a run have seen so far, kept in atomics so that counting costs next to nothing.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use super::envoy::Envoy;
+
+/// Counters of a run.
+#[derive(Debug)]
+pub(super) struct Tally {
+    epoch: Instant,
+    bytes: AtomicU64,
+    ready: AtomicUsize,
+    disconnects: AtomicU64,
+    last_error: Mutex<Option<String>>,
+    /// For each proxy: microseconds from its first attempt to connect until it was ready, plus one; 0 before that.
+    ready_after: Vec<AtomicU64>,
+    round: Round,
+}
+
+/// A change that is under way.
+#[derive(Debug)]
+struct Round {
+    /// Connect timeout in milliseconds that clusters have after the change; 0 between rounds.
+    timeout: AtomicU64,
+    seen: AtomicUsize,
+    /// For each proxy: microseconds from the epoch until it had the change.
+    seen_at: Vec<AtomicU64>,
+}
+
+impl Tally {
+    pub(super) fn new(proxies: usize) -> Self {
+        let zeros = || (0..proxies).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            epoch: Instant::now(),
+            bytes: AtomicU64::new(0),
+            ready: AtomicUsize::new(0),
+            disconnects: AtomicU64::new(0),
+            last_error: Mutex::new(None),
+            ready_after: zeros(),
+            round: Round { timeout: AtomicU64::new(0), seen: AtomicUsize::new(0), seen_at: zeros() },
+        }
+    }
+
+    /// Counts bytes that arrived from control planes, TLS included.
+    pub(super) fn received(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Number of proxies that have all they asked for.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.load(Relaxed)
+    }
+
+    /// Number of attempts and connections that failed.
+    pub(super) fn disconnects(&self) -> u64 {
+        self.disconnects.load(Relaxed)
+    }
+
+    pub(super) fn failed(&self, error: String) {
+        self.disconnects.fetch_add(1, Relaxed);
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Times from the first attempt to connect until ready, of all proxies that were ready once.
+    pub(super) fn ready_after(&self) -> Vec<Duration> {
+        let times = self.ready_after.iter().map(|time| time.load(Relaxed)).filter(|time| *time > 0);
+        times.map(|time| Duration::from_micros(time - 1)).collect()
+    }
+
+    /// Begins a round: from now on, proxies count whose outbound clusters have this connect timeout.
+    pub(super) fn begin_round(&self, timeout: Duration) {
+        self.round.seen.store(0, Relaxed);
+        for seen in &self.round.seen_at {
+            seen.store(0, Relaxed);
+        }
+        self.round.timeout.store(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Number of proxies that have the change of the current round.
+    pub(super) fn seen(&self) -> usize {
+        self.round.seen.load(Relaxed)
+    }
+
+    /// Ends a round and returns the times from `start` until each proxy had the change, sorted.
+    pub(super) fn end_round(&self, start: Instant) -> Vec<Duration> {
+        self.round.timeout.store(0, Relaxed);
+        let start = start.duration_since(self.epoch);
+        let times = self.round.seen_at.iter().map(|time| time.load(Relaxed)).filter(|time| *time > 0);
+        let mut times: Vec<_> = times.map(|time| Duration::from_micros(time).saturating_sub(start)).collect();
+        times.sort_unstable();
+        times
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Reports what one proxy sees.
+#[derive(Debug)]
+pub(super) struct Observer<'a> {
+    tally: &'a Tally,
+    index: usize,
+    started: Instant,
+    ready: AtomicBool,
+}
+
+impl<'a> Observer<'a> {
+    /// For the proxy with this index, whose first attempt to connect begins now.
+    pub(super) fn new(tally: &'a Tally, index: usize) -> Self {
+        Self { tally, index, started: Instant::now(), ready: AtomicBool::new(false) }
+    }
+
+    /// Looks at a proxy after a response.
+    pub(super) fn look(&self, envoy: &Envoy) {
+        if !self.ready.load(Relaxed) && envoy.complete() {
+            self.ready.store(true, Relaxed);
+            self.tally.ready.fetch_add(1, Relaxed);
+            let after = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
+            // Only the first time counts.
+            let _ = self.tally.ready_after[self.index].compare_exchange(0, after, Relaxed, Relaxed);
+        }
+        let round = &self.tally.round;
+        let timeout = round.timeout.load(Relaxed);
+        if timeout > 0
+            && round.seen_at[self.index].load(Relaxed) == 0
+            && envoy.has_connect_timeout(Duration::from_millis(timeout))
+        {
+            round.seen_at[self.index].store(self.tally.now().max(1), Relaxed);
+            round.seen.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The connection of the proxy failed.
+    pub(super) fn failed(&self, error: String) {
+        if self.ready.swap(false, Relaxed) {
+            self.tally.ready.fetch_sub(1, Relaxed);
+        }
+        self.tally.failed(error);
+    }
+}

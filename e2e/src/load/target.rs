@@ -1,0 +1,150 @@
+//! The control planes under load: those the options name, or ones started for the run.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use http::Uri;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use super::connection::Server;
+use super::options::{Options, WatchedPid};
+use super::progress::Phase;
+use crate::api::Api;
+use crate::process::{ControlPlane, ControlPlaneOptions, Profile, build};
+
+/// How long a mesh and its signing key may take from global to the zone.
+const SYNC_LIMIT: Duration = Duration::from_secs(60);
+
+/// Pause between two looks at a zone.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Where the load goes.
+pub(super) struct Target {
+    pub(super) global: Api,
+    pub(super) servers: Vec<Server>,
+    pub(super) watched: Vec<WatchedPid>,
+    zone: Option<Api>,
+    /// Keeps control planes that were started for the run alive.
+    _started: Option<Started>,
+}
+
+struct Started {
+    _zone: ControlPlane,
+    _global: ControlPlane,
+    _dir: TempDir,
+}
+
+impl Target {
+    /// Names the control planes that run, or starts them.
+    pub(super) async fn prepare(options: &Options) -> Result<Self> {
+        if options.start {
+            return Self::start(options).await;
+        }
+        let mut servers = Vec::new();
+        for url in &options.zone_dp {
+            servers.push(Server::parse(url)?);
+        }
+        if let (Some(zone), true) = (&options.zone, servers.is_empty()) {
+            let zone: Uri = zone.parse().with_context(|| format!("--zone {zone:?} is not a URL"))?;
+            let host = zone.host().ok_or_else(|| anyhow!("--zone {zone} has no host"))?;
+            servers.push(Server::parse(&format!("https://{host}:5678"))?);
+        }
+        let zone = options.zone.as_deref().map(|url| Api::new(url.trim_end_matches('/'))).transpose()?;
+        Ok(Self {
+            global: Api::new(options.global.trim_end_matches('/'))?,
+            servers,
+            watched: options.pid.clone(),
+            zone,
+            _started: None,
+        })
+    }
+
+    async fn start(options: &Options) -> Result<Self> {
+        let global_binary = binary("global-cp", options.global_binary.as_ref()).await?;
+        let zone_binary = binary("zone-cp", options.zone_binary.as_ref()).await?;
+        let dir = tempfile::tempdir().context("cannot create a temporary folder")?;
+        let with_env = |binary: PathBuf, folder: &str| {
+            let mut prepared = ControlPlaneOptions::new(binary, dir.path().join(folder));
+            prepared.env.extend(options.env.iter().cloned());
+            prepared
+        };
+        let _phase = Phase::open_ended("Starting a global and a zone control plane");
+        let global = ControlPlane::start_global(with_env(global_binary, "global")).await?;
+        let address = global.kds_address();
+        let zone = ControlPlane::start_zone("load", Some(&address), with_env(zone_binary, "zone")).await?;
+        let mut watched = Vec::new();
+        for (name, control_plane) in [("zone", &zone), ("global", &global)] {
+            let pid = control_plane.pid().and_then(|pid| pid.try_into().ok());
+            let pid = pid.ok_or_else(|| anyhow!("the {name} control plane has left"))?;
+            watched.push(WatchedPid { name: name.to_owned(), pid });
+        }
+        Ok(Self {
+            global: Api::new(global.api_url())?,
+            servers: vec![Server::parse(&zone.dp_server_url())?],
+            watched,
+            zone: Some(Api::new(zone.api_url())?),
+            _started: Some(Started { _zone: zone, _global: global, _dir: dir }),
+        })
+    }
+
+    /// Creates the mesh where it is missing and waits until the zone has it.
+    pub(super) async fn ensure_mesh(&self, mesh: &str) -> Result<()> {
+        let _phase = Phase::open_ended(&format!("Waiting for mesh {mesh} to reach the zone"));
+        let path = format!("/meshes/{mesh}");
+        let answer = self.global.send(Method::GET, &path, None).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            self.global.put(&path, &json!({"type": "Mesh", "name": mesh})).await?;
+        }
+        let Some(zone) = &self.zone else { return Ok(()) };
+        let started = Instant::now();
+        loop {
+            let answer = zone.send(Method::GET, &path, None).await?;
+            if answer.status.is_success() {
+                return Ok(());
+            }
+            if started.elapsed() > SYNC_LIMIT {
+                bail!("mesh {mesh} did not reach the zone; it answers {} {}", answer.status, answer.body);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// The token that proxies present, if any.
+    pub(super) async fn token(&self, options: &Options) -> Result<Option<String>> {
+        if let Some(path) = &options.token_file {
+            let token = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            return Ok(Some(token.trim().to_owned()));
+        }
+        if options.no_token || options.token.is_some() {
+            return Ok(options.token.clone());
+        }
+        let Some(zone) = &self.zone else { return Ok(None) };
+        let wish = json!({"mesh": options.mesh, "validFor": "24h"});
+        let started = Instant::now();
+        loop {
+            let answer = zone.send(Method::POST, "/tokens/dataplane", Some(&wish)).await?;
+            match answer.body {
+                Value::String(token) if answer.status.is_success() => return Ok(Some(token)),
+                // The signing key travels apart from the mesh.
+                _ if answer.status == StatusCode::NOT_FOUND && started.elapsed() < SYNC_LIMIT => sleep(POLL).await,
+                body => {
+                    bail!("the zone issues no dataplane token ({} {body}); give --token or --no-token", answer.status)
+                }
+            }
+        }
+    }
+}
+
+async fn binary(name: &str, given: Option<&PathBuf>) -> Result<PathBuf> {
+    match given {
+        Some(path) => path.canonicalize().with_context(|| format!("cannot find {}", path.display())),
+        None => {
+            let _phase = Phase::open_ended(&format!("Building {name}"));
+            build(name, Profile::Release).await
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Envoy's discovery messages and resources, reduced to the fields that a simulated proxy needs. Decoding skips the rest
+//! and does not copy the bodies of resources.
+//!
+//! Field numbers: `envoy/service/discovery/v3/discovery.proto`, `envoy/config/cluster/v3/cluster.proto`,
+//! `envoy/config/listener/v3/listener.proto`, `envoy/extensions/transport_sockets/tls/v3/*.proto`,
+//! `envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto`.
+
+use bytes::Bytes;
+use prost::{Message, Oneof};
+
+/// `type` of a cluster whose endpoints come by EDS.
+pub(super) const EDS: i32 = 3;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DeltaRequest {
+    /// An encoded `Node`.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) node: Bytes,
+    #[prost(string, tag = "2")]
+    pub(super) type_url: String,
+    #[prost(string, repeated, tag = "3")]
+    pub(super) subscribe: Vec<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub(super) unsubscribe: Vec<String>,
+    #[prost(string, tag = "6")]
+    pub(super) nonce: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DeltaResponse {
+    #[prost(message, repeated, tag = "2")]
+    pub(super) resources: Vec<Resource>,
+    #[prost(string, tag = "4")]
+    pub(super) type_url: String,
+    #[prost(string, tag = "5")]
+    pub(super) nonce: String,
+    #[prost(string, repeated, tag = "6")]
+    pub(super) removed: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Resource {
+    #[prost(message, optional, tag = "2")]
+    pub(super) body: Option<Any>,
+    #[prost(string, tag = "3")]
+    pub(super) name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Request {
+    #[prost(string, tag = "1")]
+    pub(super) version: String,
+    /// An encoded `Node`; empty after the first request of a stream.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) node: Bytes,
+    #[prost(string, repeated, tag = "3")]
+    pub(super) names: Vec<String>,
+    #[prost(string, tag = "4")]
+    pub(super) type_url: String,
+    #[prost(string, tag = "5")]
+    pub(super) nonce: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Response {
+    #[prost(string, tag = "1")]
+    pub(super) version: String,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) resources: Vec<Any>,
+    #[prost(string, tag = "4")]
+    pub(super) type_url: String,
+    #[prost(string, tag = "5")]
+    pub(super) nonce: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Any {
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) value: Bytes,
+}
+
+/// The first field of endpoints, routes and secrets: their name.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Named {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Cluster {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(int32, tag = "2")]
+    pub(super) discovery_type: i32,
+    #[prost(message, optional, tag = "3")]
+    pub(super) eds: Option<EdsConfig>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) connect_timeout: Option<prost_types::Duration>,
+    #[prost(message, optional, tag = "24")]
+    pub(super) transport_socket: Option<TransportSocket>,
+    #[prost(message, repeated, tag = "43")]
+    pub(super) transport_socket_matches: Vec<TransportSocketMatch>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct EdsConfig {
+    #[prost(string, tag = "2")]
+    pub(super) service_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TransportSocketMatch {
+    #[prost(message, optional, tag = "3")]
+    pub(super) transport_socket: Option<TransportSocket>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TransportSocket {
+    #[prost(message, optional, tag = "3")]
+    pub(super) typed_config: Option<TypedConfig>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TypedConfig {
+    #[prost(string, tag = "1")]
+    pub(super) type_url: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) value: Bytes,
+}
+
+/// Upstream and downstream TLS contexts share this field.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TlsContext {
+    #[prost(message, optional, tag = "1")]
+    pub(super) common: Option<CommonTlsContext>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CommonTlsContext {
+    #[prost(message, repeated, tag = "6")]
+    pub(super) certificates: Vec<SecretConfig>,
+    #[prost(message, optional, tag = "7")]
+    pub(super) validation: Option<SecretConfig>,
+    #[prost(message, optional, tag = "8")]
+    pub(super) combined_validation: Option<CombinedValidation>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CombinedValidation {
+    #[prost(message, optional, tag = "2")]
+    pub(super) validation: Option<SecretConfig>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SecretConfig {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    /// Absent for secrets that are part of the bootstrap configuration.
+    #[prost(message, optional, tag = "2")]
+    pub(super) source: Option<Empty>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Empty {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Listener {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) filter_chains: Vec<FilterChain>,
+    #[prost(message, optional, tag = "25")]
+    pub(super) default_filter_chain: Option<FilterChain>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FilterChain {
+    #[prost(message, repeated, tag = "3")]
+    pub(super) filters: Vec<Filter>,
+    #[prost(message, optional, tag = "6")]
+    pub(super) transport_socket: Option<TransportSocket>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Filter {
+    #[prost(message, optional, tag = "4")]
+    pub(super) typed_config: Option<TypedConfig>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct HttpConnectionManager {
+    #[prost(oneof = "RouteSpecifier", tags = "3")]
+    pub(super) routes: Option<RouteSpecifier>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(super) enum RouteSpecifier {
+    #[prost(message, tag = "3")]
+    Rds(Rds),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Rds {
+    #[prost(string, tag = "2")]
+    pub(super) name: String,
+}
+
+/// What a proxy says of itself, without the extensions.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Node {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+    #[prost(string, tag = "2")]
+    pub(super) cluster: String,
+    #[prost(message, optional, tag = "3")]
+    pub(super) metadata: Option<prost_types::Struct>,
+    #[prost(string, tag = "6")]
+    pub(super) user_agent_name: String,
+}
+
+/// The extensions of a `Node`. Their encoding follows that of [`Node`] to make a whole one.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct NodeExtensions {
+    #[prost(message, repeated, tag = "9")]
+    pub(super) extensions: Vec<Extension>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Extension {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) category: String,
+    #[prost(string, repeated, tag = "6")]
+    pub(super) type_urls: Vec<String>,
+}
