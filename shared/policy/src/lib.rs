@@ -6,15 +6,22 @@
 
 mod check;
 pub mod circuit_breaker;
+pub mod destinations;
+pub mod egress;
 pub mod envoy;
+pub mod http_route;
+pub mod matching;
 mod merge;
-mod protocol;
+pub mod policy;
 mod registry;
 pub mod retry;
 mod role;
+pub mod rules;
 pub mod schema;
+pub mod subject;
 mod subset;
 pub mod target_ref;
+pub mod tcp_route;
 #[cfg(test)]
 mod testing;
 pub mod timeout;
@@ -22,6 +29,6 @@ pub mod traffic_permission;
 mod validation;
 
 pub use check::{Checked, check, check_as};
-pub use protocol::Protocol;
+pub use tandem_model::protocol::Protocol;
 pub use role::{PolicyOrigin, Role};
 pub use subset::{Subset, TagCondition};

@@ -27,7 +27,9 @@ const fn policy<S: Validate>(kind: Kind, from_as_rules: bool) -> PolicyType {
 
 static POLICIES: &[PolicyType] = &[
     policy::<crate::circuit_breaker::Spec>(Kind::MeshCircuitBreaker, true),
+    policy::<crate::http_route::Spec>(Kind::MeshHTTPRoute, false),
     policy::<crate::retry::Spec>(Kind::MeshRetry, false),
+    policy::<crate::tcp_route::Spec>(Kind::MeshTCPRoute, false),
     policy::<crate::timeout::Spec>(Kind::MeshTimeout, true),
     policy::<crate::traffic_permission::Spec>(Kind::MeshTrafficPermission, false),
 ];

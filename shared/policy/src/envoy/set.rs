@@ -7,7 +7,7 @@ use tandem_model::kri::Kri;
 
 use super::pb::{route, tls};
 use super::{AssignmentDraft, ClusterDraft, ListenerDraft};
-use crate::protocol::Protocol;
+use crate::Protocol;
 
 /// Which part of generation produced a resource. Policies select resources by it; it is not sent to Envoy.
 ///

@@ -1,6 +1,7 @@
 //! Validation shared by the policies.
 
 mod conf;
+mod shape;
 mod target;
 
 use serde::Serialize;
@@ -8,12 +9,13 @@ use serde::de::DeserializeOwned;
 use tandem_model::violation::{Path, Violations};
 
 use crate::role::Role;
-use crate::schema::SpiffeMatch;
+use crate::schema::{BackendRef, SpiffeMatch};
 use crate::target_ref::{TargetKind, TargetRef};
 
 pub(crate) use conf::{
     greater_than_zero, int_greater_than_zero, int_percentage, is_spiffe_id, not_negative, percentage,
 };
+pub(crate) use shape::{dns_1123_subdomain, header_name, max_items, min_items, min_length};
 pub(crate) use target::{TargetRules, target_ref};
 
 /// A specification that can tell what is wrong with it.
@@ -84,5 +86,21 @@ pub(crate) fn spiffe_matches(matches: &[SpiffeMatch], path: &Path, violations: &
         if condition.spiffe_id.as_ref().is_some_and(|id| !is_spiffe_id(&id.value)) {
             violations.add(&path.index(index).field("spiffeID"), "must be a valid Spiffe ID");
         }
+    }
+}
+
+/// Kinds of destinations that a route may send traffic to.
+pub(crate) const BACKENDS: &[TargetKind] = &[
+    TargetKind::MeshService,
+    TargetKind::MeshServiceSubset,
+    TargetKind::MeshExternalService,
+    TargetKind::MeshMultiZoneService,
+];
+
+/// Adds what is wrong with a destination of a route.
+pub(crate) fn backend_ref(backend: &BackendRef, path: &Path, rules: &TargetRules<'_>, violations: &mut Violations) {
+    target_ref(&backend.target_ref(), path, rules, violations);
+    if backend.kind == TargetKind::MeshMultiZoneService && backend.port.is_none() {
+        violations.add(&path.field("port"), "must be defined with kind MeshMultiZoneService");
     }
 }

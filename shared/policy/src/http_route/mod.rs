@@ -1,0 +1,12 @@
+//! MeshHTTPRoute: where HTTP requests go.
+
+mod hash;
+mod schema;
+mod validation;
+
+pub use hash::hash_of_json;
+pub use schema::{
+    Filter, FilterType, HeaderKeyValue, HeaderModifier, Match, Method, PathMatch, PathMatchType, PathRewrite,
+    PathRewriteType, QueryParamsMatch, QueryParamsMatchType, RequestMirror, RequestRedirect, Rule, RuleConf, Scheme,
+    Spec, To, UrlRewrite,
+};
