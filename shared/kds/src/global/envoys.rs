@@ -1,0 +1,179 @@
+//! Asking the Envoys of zones.
+//!
+//! Source of the rules and texts: Kuma `pkg/kds/envoyadmin/kds_client.go`, `pkg/util/grpc/reverse_unary_rpcs.go`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
+use tandem_model::{Kind, Resource, ResourceKey, label};
+use tandem_proto::system::v1alpha1::ZoneInsight;
+use tandem_store::{SharedStore, StoreError};
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+
+use crate::admin::{AdminOperation, AdminProtocol, AdminRequest, TIMEOUT};
+use crate::insight::StreamKind;
+
+/// Questions of one stream that may wait to be sent.
+pub(crate) const ASK_AHEAD: usize = 64;
+
+type Answer = oneshot::Sender<Result<Bytes, String>>;
+
+struct Question {
+    request: AdminRequest,
+    answer: Answer,
+}
+
+#[derive(Default)]
+struct Streams {
+    next_id: u64,
+    by_zone: HashMap<(String, StreamKind), (u64, mpsc::Sender<Question>)>,
+}
+
+/// Asks the Envoys of zones. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Envoys {
+    store: SharedStore,
+    streams: Arc<Mutex<Streams>>,
+}
+
+/// Why an Envoy could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The proxy was not created in a zone.
+    #[error("{0} belongs to no zone")]
+    NoZone(ResourceKey),
+    /// The zone is not connected.
+    #[error("zone is offline")]
+    Offline,
+    /// The zone is connected, but not on the stream needed.
+    #[error("client {0} is not connected")]
+    NotConnected(String),
+    /// The zone did not answer in time.
+    #[error("zone {zone} did not answer within {} s", TIMEOUT.as_secs())]
+    Timeout {
+        /// Name of the zone.
+        zone: String,
+    },
+    /// The zone answered with an error.
+    #[error("{0}")]
+    Refused(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Envoys {
+    pub(crate) fn new(store: SharedStore) -> Self {
+        Self { store, streams: Arc::default() }
+    }
+
+    /// Asks the Envoy of `proxy`, a Dataplane, ZoneIngress or ZoneEgress that a zone sent.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn ask(&self, proxy: &Resource, operation: AdminOperation) -> Result<Bytes, AskError> {
+        let zone = proxy.label(label::ZONE).ok_or_else(|| AskError::NoZone(proxy.key.clone()))?.to_owned();
+        let name = self.name_in_zone(proxy, &zone).await?;
+        let request = AdminRequest { proxy: ResourceKey::new(proxy.kind(), proxy.key.mesh.clone(), name), operation };
+        let stream = self.streams.lock().by_zone.get(&(zone.clone(), operation.stream())).map(|(_, sender)| sender.clone());
+        let stream = stream.ok_or_else(|| AskError::NotConnected(zone.clone()))?;
+        let asked = async {
+            let (answer, answered) = oneshot::channel();
+            stream.send(Question { request, answer }).await.ok()?;
+            answered.await.ok()
+        };
+        match tokio::time::timeout(TIMEOUT, asked).await {
+            Ok(Some(Ok(body))) => Ok(body),
+            Ok(Some(Err(text))) => Err(AskError::Refused(text)),
+            Ok(None) => Err(AskError::NotConnected(zone)),
+            Err(_) => Err(AskError::Timeout { zone }),
+        }
+    }
+
+    /// Name that a proxy has in its zone. On Kubernetes it ends with the namespace.
+    async fn name_in_zone(&self, proxy: &Resource, zone: &str) -> Result<String, AskError> {
+        let insight = self.store.get(&ResourceKey::global(Kind::ZoneInsight, zone)).await?;
+        let insight = insight.and_then(|insight| insight.proto::<ZoneInsight>().ok()).unwrap_or_default();
+        let last = insight.subscriptions.last().ok_or(AskError::Offline)?;
+        if last.disconnect_time.is_some() {
+            return Err(AskError::Offline);
+        }
+        let name = proxy.display_name();
+        let config: serde_json::Value = serde_json::from_str(&last.config)
+            .map_err(|_| AskError::Refused("cannot read control-plane configuration".into()))?;
+        Ok(match proxy.label(label::K8S_NAMESPACE) {
+            Some(namespace) if config["store"]["type"] == "kubernetes" => format!("{name}.{namespace}"),
+            _ => name.to_owned(),
+        })
+    }
+
+    /// Passes questions on to a zone and answers back, until the zone ends the stream.
+    pub(crate) async fn relay<P: AdminProtocol>(
+        &self,
+        zone: &str,
+        mut responses: impl Stream<Item = Result<P::Response, Status>> + Unpin,
+        requests: mpsc::Sender<P::Request>,
+    ) -> Status {
+        let (sender, mut questions) = mpsc::channel(ASK_AHEAD);
+        let _registration = self.register(zone, P::STREAM, sender);
+        let mut waiting: HashMap<String, Answer> = HashMap::new();
+        loop {
+            tokio::select! {
+                question = questions.recv() => {
+                    let Some(Question { request, answer }) = question else {
+                        return Status::cancelled("stream canceled - the zone has opened a newer one");
+                    };
+                    waiting.retain(|_, answer| !answer.is_closed());
+                    let id = uuid::Uuid::new_v4().to_string();
+                    if requests.try_send(P::ask(id.clone(), &request)).is_ok() {
+                        waiting.insert(id, answer);
+                    } else {
+                        // Whoever asked may have given up already.
+                        let _ = answer.send(Err("the zone does not read what it is asked".into()));
+                    }
+                }
+                response = responses.next() => match response {
+                    None => return Status::cancelled("stream canceled"),
+                    Some(Err(status)) => return status,
+                    Some(Ok(response)) => {
+                        let (id, result) = P::answered(response);
+                        // An answer that nobody waits for any more came too late; that is no reason to part.
+                        if let Some(answer) = waiting.remove(&id) {
+                            let _ = answer.send(result);
+                        }
+                    }
+                },
+                () = requests.closed() => return Status::cancelled("stream canceled"),
+            }
+        }
+    }
+
+    fn register(&self, zone: &str, stream: StreamKind, sender: mpsc::Sender<Question>) -> Registration {
+        let mut streams = self.streams.lock();
+        let id = streams.next_id;
+        streams.next_id += 1;
+        let key = (zone.to_owned(), stream);
+        streams.by_zone.insert(key.clone(), (id, sender));
+        Registration { streams: self.streams.clone(), key, id }
+    }
+}
+
+/// A stream that can be asked, until this is dropped.
+struct Registration {
+    streams: Arc<Mutex<Streams>>,
+    key: (String, StreamKind),
+    id: u64,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut streams = self.streams.lock();
+        if streams.by_zone.get(&self.key).is_some_and(|(id, _)| *id == self.id) {
+            streams.by_zone.remove(&self.key);
+        }
+    }
+}

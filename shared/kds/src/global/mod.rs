@@ -1,0 +1,148 @@
+//! The side of global: accepts zones, sends them what concerns them, and keeps what they send.
+//!
+//! One TCP port serves two gRPC services. Each stream of a zone is one task; all of them share the catalogue of what
+//! may be sent. What a zone does wrong ends at most its own streams.
+
+mod envoys;
+mod health;
+mod outbound;
+mod sessions;
+mod sync;
+mod to_zone;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tandem_model::Kind;
+use tandem_runtime::http::Limits;
+use tandem_store::{SharedStore, StoreError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+use tonic::service::Routes;
+
+pub use envoys::{AskError, Envoys};
+
+use self::health::HealthService;
+use self::sessions::Sessions;
+use self::sync::SyncService;
+use crate::catalogue::Catalogue;
+use crate::insight::{InsightSettings, Insights};
+use crate::metrics::KdsMetrics;
+use crate::rpc::global_k_d_s_service_server::GlobalKDSServiceServer;
+use crate::rpc::k_d_s_sync_service_server::KDSSyncServiceServer;
+use crate::settings::CommonSettings;
+use crate::status::SyncStatus;
+
+/// Most streams of one connection.
+const MAX_STREAMS: u32 = 10_000;
+/// How long streams have to end after shutdown began.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Settings of global.
+#[derive(Clone)]
+pub struct GlobalSettings {
+    /// What both sides have.
+    pub common: CommonSettings,
+    /// `multizone.global.kds.zoneHealthCheck.pollInterval`: how often zones shall say that they are alive; zero leaves it
+    /// to them.
+    pub health_check_interval: Duration,
+    /// `multizone.global.kds.zoneHealthCheck.timeout`: a zone silent for longer is disconnected; zero switches this off.
+    pub health_check_timeout: Duration,
+}
+
+/// The synchronization server of global.
+pub struct Global {
+    shared: Arc<Shared>,
+}
+
+/// What the streams share.
+struct Shared {
+    settings: GlobalSettings,
+    store: SharedStore,
+    catalogue: Arc<Catalogue>,
+    insights: Arc<Insights>,
+    sessions: Sessions,
+    envoys: Envoys,
+    status: SyncStatus,
+    metrics: KdsMetrics,
+    shutdown: CancellationToken,
+}
+
+impl Global {
+    /// A server of the resources in `store`. Ends the connections that an earlier process left open in the insights.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn new(
+        settings: GlobalSettings,
+        store: SharedStore,
+        metrics: KdsMetrics,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StoreError> {
+        let insight_settings = InsightSettings { needs_zone: true, ..settings.common.insights.clone() };
+        let insights = Insights::new(store.clone(), insight_settings);
+        insights.close_abandoned().await?;
+        let catalogue = Catalogue::new(|kind: Kind| kind.descriptor().direction.sent_to_zones());
+        let shared = Shared {
+            envoys: Envoys::new(store.clone()),
+            settings,
+            store,
+            catalogue,
+            insights,
+            sessions: Sessions::default(),
+            status: SyncStatus::new(),
+            metrics,
+            shutdown,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// How far each zone is.
+    pub fn status(&self) -> SyncStatus {
+        self.shared.status.clone()
+    }
+
+    /// Asks the Envoys of zones.
+    pub fn envoys(&self) -> Envoys {
+        self.shared.envoys.clone()
+    }
+
+    /// Serves zones until shutdown.
+    pub async fn serve(self, listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) {
+        let shared = self.shared;
+        let feed = shared.store.changes(0);
+        let catalogue = shared.catalogue.clone();
+        let follow = shared.shutdown.clone().run_until_cancelled_owned(async move { catalogue.follow(feed).await });
+        let follow = tokio::spawn(follow);
+        // The writer ends after the streams, so that their end is written too.
+        let written = CancellationToken::new();
+        let insights = {
+            let (insights, token) = (shared.insights.clone(), written.clone());
+            tokio::spawn(async move { insights.run(token).await })
+        };
+
+        let limit = shared.settings.common.max_message_bytes;
+        let synchronization = KDSSyncServiceServer::new(SyncService(shared.clone()))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(limit);
+        let health = GlobalKDSServiceServer::new(HealthService(shared.clone()))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(limit);
+        let router = Routes::new(synchronization).add_service(health).prepare().into_axum_router();
+        let limits = Limits { grace: GRACE, streams: MAX_STREAMS, ..Limits::default() };
+        tandem_runtime::http::serve(listener, tls, router, limits, shared.shutdown.clone()).await;
+
+        shared.sessions.all_ended(GRACE).await;
+        written.cancel();
+        for task in [follow.await.map(drop), insights.await] {
+            if let Err(error) = task {
+                tracing::error!(%error, "a task of synchronization ended unexpectedly");
+            }
+        }
+    }
+}

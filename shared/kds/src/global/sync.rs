@@ -1,0 +1,233 @@
+//! The two synchronization streams of a zone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::ConnectInfo;
+use futures::{Stream, StreamExt};
+use jiff::Timestamp;
+use tandem_proto::system::v1alpha1::KdsSubscription;
+use tonic::{Code, Request, Response, Status, Streaming};
+use tracing::{info, warn};
+
+use super::Shared;
+use super::outbound::{Inner, Outbound, outbound};
+use super::to_zone::ZoneOutlet;
+use crate::apply::{Applier, ensure_zone};
+use crate::feature::Features;
+use crate::inlet::Inlet;
+use crate::insight::StreamKind;
+use crate::metadata::{self, Caller};
+use crate::node::{self, identity_of};
+use crate::rpc::k_d_s_sync_service_server::KDSSyncService;
+use crate::sender::DeltaSender;
+use crate::stream::{self, Observer, SEND_AHEAD};
+use crate::wire::{DeltaRequest, DeltaResponse, Node};
+
+pub(crate) struct SyncService(pub(crate) Arc<Shared>);
+
+#[async_trait::async_trait]
+impl KDSSyncService for SyncService {
+    type GlobalToZoneSyncStream = Outbound<DeltaResponse>;
+    type ZoneToGlobalSyncStream = Outbound<DeltaRequest>;
+
+    async fn global_to_zone_sync(
+        &self,
+        request: Request<Streaming<DeltaRequest>>,
+    ) -> Result<Response<Self::GlobalToZoneSyncStream>, Status> {
+        let caller = metadata::caller(request.metadata(), Code::Unknown)?;
+        let peer = peer(&request);
+        let (inner, stream) = outbound(SEND_AHEAD);
+        let shared = self.0.clone();
+        tokio::spawn(async move {
+            let status = shared.global_to_zone(&caller, peer, request.into_inner(), &inner).await;
+            info!(zone = caller.zone, reason = status.message(), "stream to the zone ended");
+            inner.end(status);
+        });
+        Ok(Response::new(stream))
+    }
+
+    async fn zone_to_global_sync(
+        &self,
+        request: Request<Streaming<DeltaResponse>>,
+    ) -> Result<Response<Self::ZoneToGlobalSyncStream>, Status> {
+        let caller = metadata::caller(request.metadata(), Code::Unknown)?;
+        let peer = peer(&request);
+        let (inner, stream) = outbound(SEND_AHEAD);
+        let shared = self.0.clone();
+        tokio::spawn(async move {
+            let status = shared.zone_to_global(&caller, peer, request.into_inner(), &inner).await;
+            info!(zone = caller.zone, reason = status.message(), "stream from the zone ended");
+            inner.end(status);
+        });
+        Ok(Response::new(stream))
+    }
+}
+
+/// Address of the other end of the connection.
+fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
+}
+
+impl Shared {
+    async fn global_to_zone(
+        &self,
+        caller: &Caller,
+        peer: Option<SocketAddr>,
+        mut requests: Streaming<DeltaRequest>,
+        inner: &Inner<DeltaResponse>,
+    ) -> Status {
+        let zone = &caller.zone;
+        let first = tokio::select! {
+            first = requests.message() => match first {
+                Ok(Some(first)) => first,
+                Ok(None) => return stopped(),
+                Err(status) => return status,
+            },
+            () = inner.messages.closed() => return stopped(),
+            () = self.shutdown.cancelled() => return unavailable(),
+        };
+        let node = match checked_node(zone, &first) {
+            Ok(node) => node.clone(),
+            Err(status) => return status,
+        };
+        let identity = identity_of(&node);
+        let claim = match self.sessions.claim(zone, &identity.instance, peer) {
+            Ok(claim) => claim,
+            Err(status) => {
+                warn!(zone, instance = identity.instance, "{}", status.message());
+                return status;
+            }
+        };
+        if let Err(error) = ensure_zone(&self.store, zone).await {
+            return Status::internal(format!("could not create Zone {zone:?}: {error}"));
+        }
+        info!(zone, instance = identity.instance, version = identity.version.version, "zone connected");
+        let subscription = KdsSubscription {
+            global_instance_id: self.settings.common.identity.instance.clone(),
+            auth_token_provided: caller.has_token,
+            ..KdsSubscription::default()
+        };
+        let connection = Arc::new(self.insights.connect(zone, subscription));
+        connection.describe(|subscription| {
+            subscription.version = Some(node::judged(&identity.version, &self.settings.common.identity.version));
+            subscription.config.clone_from(&identity.config);
+            subscription.zone_instance_id.clone_from(&identity.instance);
+        });
+        self.insights.opened(zone, StreamKind::GlobalToZone);
+        self.status.update(zone, |status| {
+            status.connected = Some(Timestamp::now());
+            status.instance.clone_from(&identity.instance);
+            status.version.clone_from(&identity.version.version);
+            status.error = None;
+        });
+        let _connected = self.metrics.peer();
+
+        let outlet = ZoneOutlet {
+            zone: zone.clone(),
+            features: Features::of(&node),
+            skip_label_prefixes: self.settings.common.skip_label_prefixes.clone(),
+        };
+        let sender = DeltaSender::new(outlet, self.settings.common.max_message_bytes);
+        let requests = futures::stream::once(std::future::ready(Ok(first))).chain(checked(requests, zone.clone()));
+        let silence = if caller.pings { self.settings.health_check_timeout } else { std::time::Duration::ZERO };
+        let status = tokio::select! {
+            result = stream::send(
+                requests,
+                inner.messages.clone(),
+                sender,
+                self.catalogue.subscribe(),
+                connection.clone(),
+                self.observer(zone),
+            ) => result.err().unwrap_or_else(stopped),
+            () = claim.replaced.cancelled() => Status::cancelled("stream canceled - the zone has opened a newer one"),
+            () = self.sessions.silent(zone, silence) => Status::cancelled("stream canceled - zone hc failed"),
+            () = self.shutdown.cancelled() => unavailable(),
+        };
+        if !claim.replaced.is_cancelled() {
+            self.status.update(zone, |peer| {
+                peer.connected = None;
+                peer.error = Some(status.message().to_owned());
+            });
+        }
+        status
+    }
+
+    async fn zone_to_global(
+        &self,
+        caller: &Caller,
+        peer: Option<SocketAddr>,
+        responses: Streaming<DeltaResponse>,
+        inner: &Inner<DeltaRequest>,
+    ) -> Status {
+        let zone = &caller.zone;
+        let admitted = tokio::select! {
+            admitted = self.sessions.admitted(zone, peer) => admitted,
+            () = inner.messages.closed() => return stopped(),
+            () = self.shutdown.cancelled() => return unavailable(),
+        };
+        if let Err(status) = admitted {
+            return status;
+        }
+        if let Err(error) = ensure_zone(&self.store, zone).await {
+            return Status::internal(format!("could not create Zone {zone:?}: {error}"));
+        }
+        self.insights.opened(zone, StreamKind::ZoneToGlobal);
+        let applier = Applier {
+            store: self.store.clone(),
+            inlet: Inlet::Global { zone: zone.clone() },
+            validate: self.settings.common.validate.clone(),
+        };
+        let identity = &self.settings.common.identity;
+        tokio::select! {
+            result = stream::receive(
+                responses,
+                inner.messages.clone(),
+                applier,
+                zone,
+                identity,
+                self.observer(zone),
+            ) => result.err().unwrap_or_else(stopped),
+            () = self.shutdown.cancelled() => unavailable(),
+        }
+    }
+
+    fn observer(&self, zone: &str) -> Observer {
+        Observer { peer: zone.to_owned(), status: self.status.clone(), metrics: self.metrics.clone() }
+    }
+}
+
+/// The node of the first request, if it is that of the zone which opened the stream.
+fn checked_node<'a>(zone: &str, request: &'a DeltaRequest) -> Result<&'a Node, Status> {
+    let node = request.node.as_ref().ok_or_else(|| Status::invalid_argument("the first request names no node"))?;
+    check_id(zone, node).map(|()| node)
+}
+
+fn check_id(zone: &str, node: &Node) -> Result<(), Status> {
+    if node.id == zone {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("node.id {:?} is not the client-id {zone:?} of the stream", node.id)))
+}
+
+/// Requests that, where they name a node, name the zone.
+fn checked(
+    requests: Streaming<DeltaRequest>,
+    zone: String,
+) -> impl Stream<Item = Result<DeltaRequest, Status>> + Unpin {
+    requests.map(move |request| {
+        let request = request?;
+        if let Some(node) = &request.node {
+            check_id(&zone, node)?;
+        }
+        Ok(request)
+    })
+}
+
+fn stopped() -> Status {
+    Status::cancelled("stream canceled - stream stopped")
+}
+
+fn unavailable() -> Status {
+    Status::unavailable("stream unavailable")
+}
