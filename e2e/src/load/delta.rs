@@ -85,3 +85,90 @@ impl State {
 fn request(node: &Bytes, kind: Type) -> DeltaRequest {
     DeltaRequest { node: node.clone(), type_url: kind.url().to_owned(), ..DeltaRequest::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::super::fixtures::{bytes, inbound, outbound};
+    use super::super::wire::{Any, Named, Resource};
+    use super::*;
+
+    fn response(nonce: &str, bodies: Vec<Bytes>, removed: &[&str]) -> DeltaResponse {
+        let resources = bodies.into_iter().map(|value| Resource { body: Some(Any { value }), name: String::new() });
+        DeltaResponse {
+            resources: resources.collect(),
+            nonce: nonce.into(),
+            removed: removed.iter().map(|name| (*name).to_owned()).collect(),
+            ..DeltaResponse::default()
+        }
+    }
+
+    /// Type, nonce, subscribed and unsubscribed names of the requests sent since the last look.
+    fn sent(pending: &mut mpsc::Receiver<DeltaRequest>) -> Vec<(Type, String, Vec<String>, Vec<String>)> {
+        std::iter::from_fn(|| pending.try_recv().ok())
+            .map(|request| {
+                assert_eq!(request.node, "node", "every request carries the node");
+                let kind = Type::from_url(&request.type_url).expect("a known type");
+                (kind, request.nonce, request.subscribe, request.unsubscribe)
+            })
+            .collect()
+    }
+
+    fn line(
+        kind: Type,
+        nonce: &str,
+        subscribe: &[&str],
+        unsubscribe: &[&str],
+    ) -> (Type, String, Vec<String>, Vec<String>) {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        (kind, nonce.to_owned(), owned(subscribe), owned(unsubscribe))
+    }
+
+    #[tokio::test]
+    async fn subscribes_in_the_order_of_an_envoy() {
+        let (requests, mut pending) = mpsc::channel(16);
+        let mut state = State {
+            node: Bytes::from_static(b"node"),
+            requests,
+            envoy: Envoy::default(),
+            subscribed: Default::default(),
+            listening: false,
+        };
+        let named = |name: &str| bytes(&Named { name: name.into() });
+
+        state.take(Type::Cluster, response("1", vec![outbound(5)], &[])).await.expect("clusters");
+        assert_eq!(
+            sent(&mut pending),
+            [
+                line(Type::Cluster, "1", &[], &[]),
+                line(Type::Endpoint, "", &["echo"], &[]),
+                line(Type::Secret, "", &["identity_cert", "mesh_ca"], &[]),
+            ]
+        );
+        state.take(Type::Endpoint, response("2", vec![named("echo")], &[])).await.expect("endpoints");
+        assert_eq!(sent(&mut pending), [line(Type::Endpoint, "2", &[], &[]), line(Type::Listener, "", &[], &[])]);
+
+        state.take(Type::Listener, response("3", vec![inbound()], &[])).await.expect("listeners");
+        assert_eq!(
+            sent(&mut pending),
+            [
+                line(Type::Listener, "3", &[], &[]),
+                line(Type::Route, "", &["routes"], &[]),
+                line(Type::Secret, "", &["other_cert"], &[]),
+            ]
+        );
+        state.take(Type::Cluster, response("4", vec![outbound(6)], &[])).await.expect("a changed cluster");
+        assert_eq!(sent(&mut pending), [line(Type::Cluster, "4", &[], &[])], "endpoints come by themselves");
+
+        state.take(Type::Cluster, response("5", vec![], &["echo"])).await.expect("a removed cluster");
+        assert_eq!(
+            sent(&mut pending),
+            [
+                line(Type::Cluster, "5", &[], &[]),
+                line(Type::Endpoint, "", &[], &["echo"]),
+                line(Type::Secret, "", &[], &["identity_cert", "mesh_ca"]),
+            ]
+        );
+    }
+}

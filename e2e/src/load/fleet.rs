@@ -14,6 +14,9 @@ use super::tally::Tally;
 /// How long proxies may take to become ready after the last one began to connect.
 const READY_LIMIT: Duration = Duration::from_secs(180);
 
+/// The same when none has become ready, as it is then no matter of load.
+const FIRST_READY_LIMIT: Duration = Duration::from_secs(30);
+
 /// The control planes are at rest when nothing arrives for this long.
 const REST: Duration = Duration::from_secs(3);
 
@@ -51,8 +54,9 @@ impl Fleet {
         let all_begun = Instant::now();
         while fleet.tally.ready() < size {
             phase.at(fleet.tally.ready());
-            if all_begun.elapsed() > READY_LIMIT {
-                let ready = fleet.tally.ready();
+            let ready = fleet.tally.ready();
+            let limit = if ready == 0 { FIRST_READY_LIMIT } else { READY_LIMIT };
+            if all_begun.elapsed() > limit {
                 bail!("only {ready} of {size} proxies became ready; {}", fleet.trouble());
             }
             sleep(STEP).await;

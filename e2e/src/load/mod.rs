@@ -14,6 +14,8 @@ mod connection;
 mod definition;
 mod delta;
 mod envoy;
+#[cfg(test)]
+mod fixtures;
 mod fleet;
 mod node;
 mod progress;

@@ -49,6 +49,10 @@ pub struct Options {
     #[arg(long, default_value = "default")]
     pub mesh: String,
 
+    /// Create the mesh with mutual TLS, so that each proxy gets a certificate; --mesh must name one that does not exist.
+    #[arg(long)]
+    pub mtls: bool,
+
     /// HTTP API of the global control plane.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5681")]
     pub global: String,

@@ -143,9 +143,9 @@ impl Report {
                 ("99 %", &propagation.ninety_nine),
                 ("all", &propagation.all),
             ] {
-                writeln!(out, "  {share:<15}{}", quantiles(times))?;
+                writeln!(out, "  {share:<17}{}", quantiles(times))?;
             }
-            writeln!(out, "  {:<15}{} sent for each change", "", size(self.bytes_sent_per_round))?;
+            writeln!(out, "  {:<17}{} sent for each change", "", size(self.bytes_sent_per_round))?;
         }
         if !self.processes.is_empty() {
             writeln!(out)?;

@@ -26,7 +26,7 @@ use super::usage::{self, Usage};
 /// When a control plane cannot be started or reached, refuses what it is sent, or does not serve all proxies in time.
 pub async fn run(options: &Options) -> Result<String> {
     let target = Target::prepare(options).await?;
-    target.ensure_mesh(&options.mesh).await?;
+    target.ensure_mesh(&options.mesh, options.mtls).await?;
     let token = target.token(options).await?;
     let tally = Arc::new(Tally::new(options.proxies));
     let shared = Shared {

@@ -89,3 +89,76 @@ impl State {
         self.requests.send(request).await.map_err(|_| anyhow!("the control plane no longer takes requests"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::super::fixtures::{bytes, inbound, outbound};
+    use super::super::wire::{Any, Named};
+    use super::*;
+
+    fn response(version: &str, nonce: &str, bodies: Vec<Bytes>) -> Response {
+        let resources = bodies.into_iter().map(|value| Any { value }).collect();
+        Response { resources, version: version.into(), nonce: nonce.into(), ..Response::default() }
+    }
+
+    /// Type, version, nonce and names of the requests sent since the last look.
+    fn sent(pending: &mut mpsc::Receiver<Request>) -> Vec<(Type, String, String, Vec<String>)> {
+        std::iter::from_fn(|| pending.try_recv().ok())
+            .map(|request| {
+                assert!(request.node.is_empty(), "only the first request of a stream carries the node");
+                let kind = Type::from_url(&request.type_url).expect("a known type");
+                (kind, request.version, request.nonce, request.names)
+            })
+            .collect()
+    }
+
+    fn line(kind: Type, version: &str, nonce: &str, names: &[&str]) -> (Type, String, String, Vec<String>) {
+        (kind, version.to_owned(), nonce.to_owned(), names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[tokio::test]
+    async fn names_all_it_wants_in_each_request() {
+        let (requests, mut pending) = mpsc::channel(16);
+        let mut state =
+            State { requests, envoy: Envoy::default(), subscriptions: Default::default(), listening: false };
+        let named = |name: &str| bytes(&Named { name: name.into() });
+
+        state.take(Type::Cluster, response("a", "1", vec![outbound(5)])).await.expect("clusters");
+        assert_eq!(
+            sent(&mut pending),
+            [
+                line(Type::Cluster, "a", "1", &[]),
+                line(Type::Endpoint, "", "", &["echo"]),
+                line(Type::Secret, "", "", &["identity_cert", "mesh_ca"]),
+            ]
+        );
+        state.take(Type::Endpoint, response("b", "2", vec![named("echo")])).await.expect("endpoints");
+        assert_eq!(sent(&mut pending), [line(Type::Endpoint, "b", "2", &["echo"]), line(Type::Listener, "", "", &[])]);
+        state.take(Type::Listener, response("c", "3", vec![inbound()])).await.expect("listeners");
+        assert_eq!(
+            sent(&mut pending),
+            [
+                line(Type::Listener, "c", "3", &[]),
+                line(Type::Route, "", "", &["routes"]),
+                line(Type::Secret, "", "", &["identity_cert", "mesh_ca", "other_cert"]),
+            ]
+        );
+        state.take(Type::Cluster, response("d", "4", vec![outbound(6)])).await.expect("a changed cluster");
+        assert_eq!(
+            sent(&mut pending),
+            [line(Type::Cluster, "d", "4", &[]), line(Type::Endpoint, "b", "2", &["echo"])],
+            "endpoints of changed clusters are asked for again"
+        );
+        state.take(Type::Cluster, response("e", "5", vec![])).await.expect("no clusters");
+        assert_eq!(
+            sent(&mut pending),
+            [
+                line(Type::Cluster, "e", "5", &[]),
+                line(Type::Endpoint, "b", "2", &[]),
+                line(Type::Secret, "", "", &["other_cert"]),
+            ]
+        );
+    }
+}

@@ -92,12 +92,19 @@ impl Target {
     }
 
     /// Creates the mesh where it is missing and waits until the zone has it.
-    pub(super) async fn ensure_mesh(&self, mesh: &str) -> Result<()> {
+    pub(super) async fn ensure_mesh(&self, mesh: &str, mtls: bool) -> Result<()> {
         let _phase = Phase::open_ended(&format!("Waiting for mesh {mesh} to reach the zone"));
         let path = format!("/meshes/{mesh}");
         let answer = self.global.send(Method::GET, &path, None).await?;
         if answer.status == StatusCode::NOT_FOUND {
-            self.global.put(&path, &json!({"type": "Mesh", "name": mesh})).await?;
+            let mut wish = json!({"type": "Mesh", "name": mesh});
+            if mtls {
+                let backend = json!({"name": "builtin", "type": "builtin"});
+                wish["mtls"] = json!({"enabledBackend": "builtin", "backends": [backend]});
+            }
+            self.global.put(&path, &wish).await?;
+        } else if mtls {
+            bail!("mesh {mesh} exists; with --mtls, give a --mesh that does not");
         }
         let Some(zone) = &self.zone else { return Ok(()) };
         let started = Instant::now();
