@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 
@@ -73,7 +73,9 @@ pub fn server_certificate(authority: &Signer, addresses: &[&str]) -> Result<Cert
         .iter()
         .map(|address| match address.parse::<IpAddr>() {
             Ok(ip) => Ok(SanType::IpAddress(ip)),
-            Err(_) => Ok(SanType::DnsName((*address).try_into().map_err(|_| CaError::Identity((*address).to_owned()))?)),
+            Err(_) => {
+                Ok(SanType::DnsName((*address).try_into().map_err(|_| CaError::Identity((*address).to_owned()))?))
+            }
         })
         .collect();
     leaf(authority, names?, ExtendedKeyUsagePurpose::ServerAuth)

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize,
-    SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
+    RsaKeySize, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 
@@ -74,7 +74,8 @@ impl BuiltinAuthority {
             RsaBits::Rsa4096 => RsaKeySize::_4096,
         };
         let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size)?;
-        let identity = Ia5String::try_from(format!("spiffe://{mesh}")).map_err(|_| CaError::Identity(mesh.to_owned()))?;
+        let identity =
+            Ia5String::try_from(format!("spiffe://{mesh}")).map_err(|_| CaError::Identity(mesh.to_owned()))?;
         let mut params = CertificateParams::default();
         params.serial_number = Some(SerialNumber::from_slice(&[0]));
         params.distinguished_name = DistinguishedName::new();

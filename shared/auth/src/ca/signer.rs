@@ -33,7 +33,9 @@ impl Signer {
                 KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(pkcs8), &PKCS_RSA_SHA256)
             }
             "PRIVATE KEY" => KeyPair::try_from(&PrivatePkcs8KeyDer::from(block.contents().to_vec())),
-            other => return Err(CaError::Key(format!("PEM block {other:?} is neither RSA PRIVATE KEY nor PRIVATE KEY"))),
+            other => {
+                return Err(CaError::Key(format!("PEM block {other:?} is neither RSA PRIVATE KEY nor PRIVATE KEY")));
+            }
         };
         let key = key.map_err(|error| CaError::Key(error.to_string()))?;
         let certificate = pem::parse(cert_pem).map_err(|error| CaError::Certificate(error.to_string()))?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rcgen::string::Ia5String;
 use rcgen::{
-    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    SanType, SerialNumber,
+    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 
@@ -99,7 +99,10 @@ mod tests {
 
     fn tags() -> BTreeMap<String, BTreeSet<String>> {
         let set = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
-        BTreeMap::from([("kuma.io/service".to_owned(), set(&["web", "api"])), ("kuma.io/zone".to_owned(), set(&["east"]))])
+        BTreeMap::from([
+            ("kuma.io/service".to_owned(), set(&["web", "api"])),
+            ("kuma.io/zone".to_owned(), set(&["east"])),
+        ])
     }
 
     #[test]
