@@ -1,0 +1,114 @@
+//! Reading, writing and deleting resources of any type.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Path, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value, json};
+use tandem_auth::access::User;
+use tandem_model::{Kind, Resource};
+
+use super::lists::ListRequest;
+use super::{Place, require_mesh};
+use crate::context::{ApiContext, SharedContext};
+use crate::problem::Problem;
+use crate::query::paging::LIST_TITLE;
+use crate::router::OriginalUri;
+use crate::server::PublicOrigin;
+use crate::{access, body, json, representation};
+
+/// Title of everything that goes wrong with reading one resource.
+pub const GET_TITLE: &str = "Could not retrieve a resource";
+
+/// `GET` of a list.
+pub async fn list(
+    kind: Kind,
+    State(context): State<SharedContext>,
+    Extension(user): Extension<User>,
+    Extension(origin): Extension<PublicOrigin>,
+    Extension(uri): Extension<OriginalUri>,
+    route: MatchedPath,
+    Path(place): Path<Place>,
+) -> Result<Response, Problem> {
+    let request = ListRequest { kind, mesh: place.mesh.as_deref(), route: &route, uri: &uri, origin: &origin };
+    let listed = request.load(&context, || access::resource(&context, &user, kind)).await?;
+    let items = listed.items.iter().map(|resource| representation::of(resource, LIST_TITLE));
+    let items = items.collect::<Result<_, _>>()?;
+    Ok(listed.answer(items))
+}
+
+/// `GET` of an item.
+pub async fn get(
+    kind: Kind,
+    State(context): State<SharedContext>,
+    Extension(user): Extension<User>,
+    Extension(uri): Extension<OriginalUri>,
+    Path(place): Path<Place>,
+) -> Result<Response, Problem> {
+    let resource = load(&context, &user, kind, &place).await?;
+    representation::check_format(uri.0.query(), GET_TITLE)?;
+    Ok(json::ok(&representation::of(&resource, GET_TITLE)?))
+}
+
+/// The item a path names, after mesh and access were checked.
+pub async fn load(
+    context: &ApiContext,
+    user: &User,
+    kind: Kind,
+    place: &Place,
+) -> Result<std::sync::Arc<Resource>, Problem> {
+    let key = place.key(kind);
+    if kind.is_mesh_scoped() {
+        require_mesh(context, place.mesh.as_deref()).await?;
+    }
+    access::resource(context, user, kind)?;
+    match context.store.get(&key).await {
+        Ok(Some(resource)) => Ok(resource),
+        Ok(None) => Err(Problem::not_found(GET_TITLE)),
+        Err(error) => Err(Problem::store(GET_TITLE, &error)),
+    }
+}
+
+/// `PUT` of an item.
+pub async fn put(
+    kind: Kind,
+    State(context): State<SharedContext>,
+    Extension(user): Extension<User>,
+    Path(place): Path<Place>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let key = place.key(kind);
+    context.admission.check_writable(kind).map_err(Problem::admission)?;
+    if kind.is_mesh_scoped() {
+        require_mesh(&context, place.mesh.as_deref()).await?;
+    }
+    access::resource(&context, &user, kind)?;
+    let bytes = body::read(body, context.settings.body_limit).await?;
+    let value = body::parse(&bytes, &headers, kind.name())?;
+    let document = representation::read(kind, value)?;
+    let outcome = context.admission.put(&key, document).await.map_err(Problem::admission)?;
+    let mut answer = Map::new();
+    if !outcome.warnings.is_empty() {
+        answer.insert("warnings".to_owned(), json!(outcome.warnings));
+    }
+    let status = if outcome.created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(json::answer(status, &Value::Object(answer)))
+}
+
+/// `DELETE` of an item.
+pub async fn delete(
+    kind: Kind,
+    State(context): State<SharedContext>,
+    Extension(user): Extension<User>,
+    Path(place): Path<Place>,
+) -> Result<Response, Problem> {
+    context.admission.check_writable(kind).map_err(Problem::admission)?;
+    if kind.is_mesh_scoped() {
+        require_mesh(&context, place.mesh.as_deref()).await?;
+    }
+    access::resource(&context, &user, kind)?;
+    context.admission.delete(&place.key(kind)).await.map_err(Problem::admission)?;
+    Ok(json::ok(&json!({})))
+}

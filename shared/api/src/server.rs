@@ -1,0 +1,98 @@
+//! Serving the routes on both listeners, behind the rewriting of paths.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use tandem_runtime::http::Limits;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::context::SharedContext;
+use crate::json;
+use crate::router::{OriginalUri, router};
+use crate::uri::{Target, target};
+
+/// The sockets the API is served on. The same routes are behind both.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// Plain HTTP (5681).
+    pub http: Option<TcpListener>,
+    /// HTTPS (5682).
+    pub https: Option<(TcpListener, Arc<rustls::ServerConfig>)>,
+}
+
+impl Listeners {
+    /// Addresses that were bound: of plain HTTP, and of HTTPS.
+    pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let plain = self.http.as_ref().and_then(|listener| listener.local_addr().ok());
+        let encrypted = self.https.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
+        (plain, encrypted)
+    }
+}
+
+/// How the client addressed this server: `scheme://host:port`, for links in answers.
+#[derive(Debug, Clone)]
+pub struct PublicOrigin(pub String);
+
+/// Serves until `shutdown` is cancelled, then lets requests under way finish.
+pub async fn serve(context: SharedContext, listeners: Listeners, shutdown: CancellationToken) {
+    let routes = router(context.clone());
+    let front = |scheme| Front { routes: routes.clone(), base: context.settings.base_path().into(), scheme }.router();
+    let plain = async {
+        if let Some(listener) = listeners.http {
+            tandem_runtime::http::serve(listener, None, front("http"), Limits::default(), shutdown.clone()).await;
+        }
+    };
+    let encrypted = async {
+        if let Some((listener, tls)) = listeners.https {
+            tandem_runtime::http::serve(listener, Some(tls), front("https"), Limits::default(), shutdown.clone()).await;
+        }
+    };
+    tokio::join!(plain, encrypted);
+}
+
+/// What stands before the routes of one listener.
+#[derive(Clone)]
+struct Front {
+    routes: Router,
+    base: Arc<str>,
+    scheme: &'static str,
+}
+
+impl Front {
+    fn router(self) -> Router {
+        Router::new().fallback(move |request: Request| {
+            let front = self.clone();
+            async move { front.answer(request).await }
+        })
+    }
+
+    async fn answer(self, mut request: Request) -> Response {
+        match target(request.uri(), &self.base) {
+            Target::Route(path) => {
+                let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+                let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
+                let origin = PublicOrigin(format!("{}://{}", self.scheme, host.unwrap_or_default()));
+                let original = OriginalUri(request.uri().clone());
+                *request.uri_mut() = http::Uri::from(path);
+                request.extensions_mut().insert(origin);
+                request.extensions_mut().insert(original);
+                match self.routes.oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+            Target::Redirect(location) => match HeaderValue::try_from(location) {
+                Ok(location) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response(),
+                Err(_) => StatusCode::BAD_REQUEST.into_response(),
+            },
+            Target::NotFound => json::text(StatusCode::NOT_FOUND, "404: Page Not Found"),
+            Target::Outside => json::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        }
+    }
+}
