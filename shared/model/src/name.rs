@@ -6,6 +6,7 @@
 mod dns;
 mod hash;
 
+pub(crate) use dns::is_dns1123_subdomain;
 pub use dns::{dns1035_errors, dns1123_subdomain_errors, is_dns_name, is_dns1035_label, is_ip};
 pub use hash::{hashed, keeps_name_when_synced, synced};
 
