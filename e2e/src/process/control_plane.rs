@@ -131,7 +131,14 @@ impl ControlPlane {
         let path = self.log_path();
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.with_context(|| format!("cannot open {}", path.display()))?;
-        let child = Command::new(&self.options.binary)
+        let mut command = Command::new(&self.options.binary);
+        // Settings of a control plane that the user runs must not reach this one.
+        for (key, _) in std::env::vars_os() {
+            if key.to_string_lossy().starts_with("KUMA_") {
+                command.env_remove(key);
+            }
+        }
+        let child = command
             .arg("run")
             .envs(&self.options.env)
             .current_dir(&self.options.dir)
@@ -235,6 +242,11 @@ impl ControlPlane {
     /// URL of the data plane server of this zone (bootstrap and ADS), without a trailing slash.
     pub fn dp_server_url(&self) -> String {
         format!("https://127.0.0.1:{}", self.peers)
+    }
+
+    /// Port for its peers: KDS of a global control plane, data plane server of a zone.
+    pub fn peer_port(&self) -> u16 {
+        self.peers
     }
 
     /// Folder it was given.
