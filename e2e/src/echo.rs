@@ -70,7 +70,8 @@ impl Drop for EchoServer {
 }
 
 fn answer(server: &str, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let caller = request.headers().get("x-forwarded-client-cert").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let caller =
+        request.headers().get("x-forwarded-client-cert").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let echo = Echo { server: server.to_owned(), path: request.uri().path().to_owned(), caller };
     let body = serde_json::to_vec(&echo).unwrap_or_default();
     Response::new(Full::new(Bytes::from(body)))

