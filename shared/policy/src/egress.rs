@@ -41,7 +41,7 @@ pub fn egress_rules(
     let mut rules = EgressRules::default();
     if traits.from {
         let mut selected: Vec<Arc<Policy>> =
-            policies.iter().filter(|policy| is_selected(&policy.target, service)).cloned().collect();
+            policies.iter().filter(|policy| selects_service(&policy.target, service)).cloned().collect();
         selected.sort_by(|a, b| a.cmp_precedence(b));
         rules.rules = from_rules(&selected)?;
         rules.inbound_rules = traits.rules.then(|| inbound_rules(&selected));
@@ -58,13 +58,13 @@ pub fn egress_rules(
 fn inverted_rules(policies: &[Arc<Policy>], service: &Tags) -> Result<Vec<Rule>, RuleError> {
     let mut selected: Vec<&Arc<Policy>> = policies
         .iter()
-        .flat_map(|policy| policy.to.iter().filter(|item| is_selected(&item.target, service)).map(move |_| policy))
+        .flat_map(|policy| policy.to.iter().filter(|item| selects_service(&item.target, service)).map(move |_| policy))
         .collect();
     selected.sort_by(|a, b| a.cmp_precedence(b));
     let entries: Vec<Entry<'_>> = selected
         .into_iter()
         .flat_map(|policy| {
-            policy.to.iter().filter(|item| is_selected(&item.target, service)).map(move |item| Entry {
+            policy.to.iter().filter(|item| selects_service(&item.target, service)).map(move |item| Entry {
                 target: policy.target.clone(),
                 conf: &item.conf,
                 origin: RuleOrigin { policy: Arc::clone(policy), index: 0 },
@@ -74,7 +74,8 @@ fn inverted_rules(policies: &[Arc<Policy>], service: &Tags) -> Result<Vec<Rule>,
     build_by_tags(&entries, false)
 }
 
-fn is_selected(target: &TargetRef, service: &Tags) -> bool {
+/// True when a reference is about a service with these tags.
+pub(crate) fn selects_service(target: &TargetRef, service: &Tags) -> bool {
     let none = Tags::new();
     let tags = target.tags.as_ref().unwrap_or(&none);
     let named = || service.get(label::SERVICE_TAG).is_some_and(|name| name == target.name());

@@ -4,8 +4,10 @@
 //! No I/O. A control plane uses three parts: checking what is written ([`check`]), computing rules from stored policies, and
 //! the effects of the rules on [`envoy::DraftSet`].
 
+mod apply;
 mod check;
 pub mod circuit_breaker;
+mod compiled;
 pub mod destinations;
 pub mod egress;
 pub mod envoy;
@@ -28,7 +30,12 @@ pub mod timeout;
 pub mod traffic_permission;
 mod validation;
 
+pub use apply::{
+    InboundNames, ProxySecurity, apply, egress_chain, egress_cluster, egress_external_service_chain, inbound_cluster,
+    inbound_listener, outbound_cluster, outbound_listener,
+};
 pub use check::{Checked, check, check_as};
-pub use tandem_model::protocol::Protocol;
+pub use compiled::{ByDestination, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, ProxyPolicies};
 pub use role::{PolicyOrigin, Role};
 pub use subset::{Subset, TagCondition};
+pub use tandem_model::protocol::Protocol;

@@ -83,9 +83,7 @@ pub struct Selection {
 impl Selection {
     /// True when the policy applies to the proxy at all.
     pub fn applies(&self, subject: &Subject<'_>) -> bool {
-        self.delegated
-            || self.inbounds.is_any(subject.inbounds.len())
-            || self.listeners.is_any(subject.listeners.len())
+        self.delegated || self.inbounds.is_any(subject.inbounds.len()) || self.listeners.is_any(subject.listeners.len())
     }
 }
 
@@ -197,17 +195,12 @@ fn by_dataplane(policy: &Policy, subject: &Subject<'_>) -> Selection {
         "" => Choice::All,
         section => Choice::of(subject.inbounds.len(), |index| subject.inbounds[index].section == section),
     };
-    Selection {
-        inbounds,
-        listeners: Choice::None,
-        delegated: subject.kind == SubjectKind::DelegatedGateway,
-    }
+    Selection { inbounds, listeners: Choice::None, delegated: subject.kind == SubjectKind::DelegatedGateway }
 }
 
 fn by_gateway(policy: &Policy, subject: &Subject<'_>) -> Selection {
     let named = subject.gateway.is_some_and(|gateway| {
-        gateway.resource.key.mesh == policy.resource.key.mesh
-            && gateway.resource.display_name() == policy.target.name()
+        gateway.resource.key.mesh == policy.resource.key.mesh && gateway.resource.display_name() == policy.target.name()
     });
     if !named {
         return Selection::default();

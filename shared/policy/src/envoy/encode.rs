@@ -95,6 +95,13 @@ pub(super) fn write_metadata(
     }
 }
 
+/// A message with nothing but field `field`, metadata that has `tags` under `namespace`.
+pub(crate) fn encode_metadata_field(field: u32, namespace: &str, tags: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_metadata(field, &[namespace], tags, None, &mut out);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,9 @@ mod set;
 
 pub use assignment::{AssignmentDraft, EndpointAddress, EndpointDraft, LocalityDraft};
 pub use cluster::{ClusterDraft, UpstreamTransport};
+pub(crate) use encode::encode_metadata_field;
 pub use encode::{duration, pack, packed_filter, sanitize_stat_prefix};
+pub(crate) use listener::inline_routes;
 pub use listener::{ChainDraft, DownstreamTransport, ListenerDraft, NetworkFilter};
 pub use set::{Draft, DraftSet, Origin};
 

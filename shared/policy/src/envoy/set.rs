@@ -75,6 +75,8 @@ pub struct Draft<T> {
     /// Destination it serves, with the port as section, when that is a real resource (MeshService, MeshExternalService,
     /// MeshMultiZoneService); `None` for everything else, destinations by `kuma.io/service` included.
     pub destination: Option<Arc<Kri>>,
+    /// Value of `kuma.io/service` it serves, for destinations by tags; `None` for everything else.
+    pub service: Option<Arc<str>>,
     /// Protocol spoken on it.
     pub protocol: Protocol,
     /// The resource itself.
@@ -84,13 +86,20 @@ pub struct Draft<T> {
 impl<T> Draft<T> {
     /// A resource that serves no real destination and whose protocol does not matter.
     pub fn new(origin: Origin, value: T) -> Self {
-        Self { origin, destination: None, protocol: Protocol::Unknown, value }
+        Self { origin, destination: None, service: None, protocol: Protocol::Unknown, value }
     }
 
     /// The same resource, speaking `protocol`.
     #[must_use]
     pub fn speaking(mut self, protocol: Protocol) -> Self {
         self.protocol = protocol;
+        self
+    }
+
+    /// The same resource, serving a destination by tags.
+    #[must_use]
+    pub fn for_service(mut self, service: impl Into<Arc<str>>) -> Self {
+        self.service = Some(service.into());
         self
     }
 

@@ -119,9 +119,8 @@ fn header_match(header: &HeaderMatch, path: &Path, violations: &mut Violations) 
 fn filter(filter: &Filter, matches: &[Match], top: TargetKind, path: &Path, violations: &mut Violations) {
     const DEFINED: &str = "must be defined";
     let rewrite = |rewrite: Option<&PathRewrite>, path: &Path, violations: &mut Violations| {
-        let of_prefix = |condition: &Match| {
-            condition.path.as_ref().is_some_and(|path| path.kind == PathMatchType::PathPrefix)
-        };
+        let of_prefix =
+            |condition: &Match| condition.path.as_ref().is_some_and(|path| path.kind == PathMatchType::PathPrefix);
         let replaces_prefix = rewrite.is_some_and(|rewrite| rewrite.replace_prefix_match.is_some());
         if replaces_prefix && !matches.iter().all(of_prefix) {
             let path = path.field("path").field("replacePrefixMatch");
@@ -239,10 +238,7 @@ mod tests {
         refused(
             MeshHTTPRoute,
             json!({"to": [{"targetRef": {"kind": "Mesh"}, "hostnames": ["a"], "rules": []}]}),
-            &[
-                "spec.to[0].targetRef.kind: value 'Mesh' is not supported",
-                "spec.to[0].hostnames: must not be defined",
-            ],
+            &["spec.to[0].targetRef.kind: value 'Mesh' is not supported", "spec.to[0].hostnames: must not be defined"],
         );
         refused(
             MeshHTTPRoute,

@@ -77,9 +77,7 @@ fn groups(items: &[(Subset, &Entry<'_>)]) -> Vec<Vec<usize>> {
     let adjacent: Vec<Vec<bool>> = items
         .iter()
         .enumerate()
-        .map(|(i, (one, _))| {
-            items.iter().enumerate().map(|(j, (other, _))| i != j && one.intersects(other)).collect()
-        })
+        .map(|(i, (one, _))| items.iter().enumerate().map(|(j, (other, _))| i != j && one.intersects(other)).collect())
         .collect();
     let text = |group: &Vec<usize>| group.iter().map(usize::to_string).collect::<Vec<_>>().join(":");
     let mut groups = maximal_cliques(&adjacent);

@@ -1,5 +1,6 @@
 //! MeshTimeout: how long connections, requests and streams may take.
 
+pub(crate) mod envoy;
 mod schema;
 mod validation;
 
