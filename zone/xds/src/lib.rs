@@ -1,17 +1,23 @@
 //! From the state of the meshes to the configuration of each proxy.
 //!
-//! [`MeshIndex`] takes in resources as they change and hands out [`Snapshot`]s.
+//! [`MeshIndex`] takes in resources as they change, says which proxies a change concerns, and hands out [`Snapshot`]s.
+//! [`identity_requests`] says which certificates a proxy needs, and [`generate()`] makes its configuration: encoded resources,
+//! shared with other proxies where they are equal.
 //!
 //! Invariant: this crate does no I/O, keeps no clock and starts no task. The same snapshot and the same input give the same
 //! bytes in every process.
 
 mod cache;
 pub mod encoded;
+pub mod generate;
 pub mod index;
 pub mod input;
 pub mod metadata;
+#[cfg(test)]
+mod testing;
 
 pub use encoded::{Encoded, ResourceSet, ResourceType, Version};
+pub use generate::{Cache, generate, identity_requests};
 pub use index::{MeshIndex, Problem, ServiceKey, Snapshot, Touched, ZoneSettings};
 pub use input::{AdminTls, GenerateError, Generated, Identity, IdentityRequest, ProxyInput};
 pub use metadata::{Features, NodeId, NodeIdError, ProxyMetadata, ProxyType};

@@ -19,10 +19,11 @@ use std::sync::Arc;
 use tandem_model::{Resource, ResourceKey};
 
 pub use dataplane::DataplaneView;
-pub(crate) use external::ExternalView;
 pub use mesh::{MeshView, Mtls};
-pub(crate) use service::{Endpoint, Service, Viewpoint};
-pub(crate) use snapshot::MeshState;
+#[cfg(test)]
+pub(crate) use service::Locality;
+pub(crate) use service::{Endpoint, Service};
+pub(crate) use snapshot::{Authority, MeshState};
 pub use snapshot::{Snapshot, ZoneSettings};
 pub use touched::{Problem, Touched};
 pub use zone_proxy::{AvailableService, EgressView, IngressView, ServiceKey, Topology};

@@ -1,0 +1,231 @@
+//! Listeners and clusters for connections to the workload.
+//!
+//! Source: Kuma `pkg/xds/generator/inbound_proxy_generator.go`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::http_connection_manager::{ForwardClientCertDetails, SetCurrentClientCertDetails};
+use tandem_model::Protocol;
+use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _, InboundInterface, SERVICELESS_PORT};
+use tandem_policy::envoy::pb::{core, http, listener, rbac};
+use tandem_policy::envoy::{
+    ChainDraft, ClusterDraft, DownstreamTransport, Draft, DraftSet, EndpointAddress, ListenerDraft, NetworkFilter,
+    Origin, duration, packed_filter, sanitize_stat_prefix,
+};
+use tandem_proto::mesh::v1alpha1::Dataplane;
+use tandem_proto::mesh::v1alpha1::dataplane::networking::Inbound;
+
+use super::http::{everything_to, grpc_stats, manager, route_table};
+use super::names::Naming;
+use super::shape::{
+    HttpVersion, bind_to_inbound_source, flag, inbound_listener, is_ipv6, single_endpoint, speak_http, tcp_proxy,
+    tls_inspector,
+};
+use super::tls::{ALPN, downstream};
+
+/// Timeouts of connections to the workload that no policy changed yet.
+mod timeout {
+    use std::time::Duration;
+
+    pub const CONNECT: Duration = Duration::from_secs(10);
+    pub const IDLE: Duration = Duration::from_secs(2 * 60 * 60);
+    pub const STREAM_IDLE: Duration = Duration::from_secs(60 * 60);
+}
+
+/// Header in which outbounds tell the tags of the caller; not for the workload.
+const TAGS_HEADER: &str = "x-kuma-tags";
+
+/// How connections to the workload are secured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum InboundMode {
+    /// Plain text.
+    Plain,
+    /// Mutual TLS only.
+    Strict,
+    /// Mutual TLS or anything else.
+    Permissive,
+}
+
+/// What the resources of an inbound are built from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct InboundSource {
+    /// Name of the mesh.
+    pub mesh: String,
+    /// How connections are secured.
+    pub mode: InboundMode,
+    /// Addresses and ports.
+    pub interface: InboundInterface,
+    /// Name of the inbound, or its port.
+    pub section: String,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Traffic is redirected to the proxy.
+    pub redirected: bool,
+    /// How resources are named.
+    pub naming: Naming,
+    /// Ports can be shared between workers.
+    pub reuse_port: bool,
+    /// The host has IPv6.
+    pub ipv6: bool,
+}
+
+impl InboundSource {
+    /// The inbounds of a Dataplane for which there are resources. `template` provides what they have in common.
+    pub fn all(dataplane: &Dataplane, template: &Self) -> Vec<Self> {
+        let served = dataplane.inbounds().iter().filter(|inbound| inbound.port != SERVICELESS_PORT);
+        served
+            .map(|inbound: &Inbound| Self {
+                interface: dataplane.inbound_interface(inbound),
+                section: inbound.section_name(),
+                tags: inbound.tags.clone(),
+                protocol: inbound.protocol(),
+                ..template.clone()
+            })
+            .collect()
+    }
+
+    fn service(&self) -> &str {
+        self.tags.get(tandem_model::label::SERVICE_TAG).map_or("", String::as_str)
+    }
+
+    /// Name of the listener.
+    pub fn listener_name(&self) -> String {
+        self.naming.inbound_listener(&self.interface.address, self.interface.port, &self.section)
+    }
+
+    /// Name of the cluster.
+    pub fn cluster_name(&self) -> String {
+        self.naming.local_cluster(self.interface.workload_port, &self.section)
+    }
+}
+
+/// The resources of one inbound.
+pub(crate) fn inbound(set: &mut DraftSet, source: &InboundSource, internal: &[core::CidrRange]) {
+    set.add_cluster(Draft::new(Origin::Inbound, local_cluster(source)).speaking(source.protocol));
+    set.add_listener(Draft::new(Origin::Inbound, listener(source, internal)).speaking(source.protocol));
+}
+
+fn local_cluster(source: &InboundSource) -> ClusterDraft {
+    let InboundInterface { workload_address, workload_port, .. } = &source.interface;
+    let address = EndpointAddress::Socket(workload_address.clone(), *workload_port);
+    let mut cluster = single_endpoint(&source.cluster_name(), address);
+    cluster.message.connect_timeout = Some(duration(timeout::CONNECT));
+    let version = match source.protocol {
+        Protocol::Http => Some(HttpVersion::One),
+        Protocol::Http2 | Protocol::Grpc => Some(HttpVersion::Two),
+        _ => None,
+    };
+    if let Some(version) = version {
+        cluster.http_mut().common_http_protocol_options = Some(idle(timeout::IDLE));
+        speak_http(&mut cluster, version);
+    }
+    let loopback = matches!(workload_address.as_str(), "127.0.0.1" | "::1");
+    if source.redirected && !loopback {
+        bind_to_inbound_source(&mut cluster, is_ipv6(workload_address));
+    }
+    cluster
+}
+
+fn idle(timeout: Duration) -> core::HttpProtocolOptions {
+    core::HttpProtocolOptions { idle_timeout: Some(duration(timeout)), ..Default::default() }
+}
+
+fn listener(source: &InboundSource, internal: &[core::CidrRange]) -> ListenerDraft {
+    let InboundInterface { address, port, .. } = &source.interface;
+    let mut listener = inbound_listener(source.listener_name(), address, *port, source.reuse_port);
+    if source.naming == Naming::Unified {
+        listener.message.stat_prefix = source.listener_name();
+    }
+    if source.redirected {
+        listener.message.bind_to_port = flag(false);
+    }
+    listener.tags = Some(match source.tags.is_empty() {
+        true => [("kuma.io/unified-name".to_owned(), format!("self_inbound_dp_{}", source.section))].into(),
+        false => source.tags.clone(),
+    });
+    let plain = || ChainDraft { filters: filters(source, internal), ..Default::default() };
+    let matching = |transport: &str, protocols: &[&str]| {
+        Some(listener::FilterChainMatch {
+            transport_protocol: transport.to_owned(),
+            application_protocols: protocols.iter().map(|&protocol| protocol.to_owned()).collect(),
+            ..Default::default()
+        })
+    };
+    listener.chains = match source.mode {
+        InboundMode::Plain => vec![plain()],
+        InboundMode::Strict => vec![secured(plain(), source)],
+        InboundMode::Permissive => {
+            listener.message.listener_filters.push(tls_inspector());
+            vec![
+                ChainDraft { matches: matching("raw_buffer", &[]), ..plain() },
+                // TLS of the workload itself.
+                ChainDraft { matches: matching("tls", &[]), ..plain() },
+                ChainDraft { matches: matching("tls", &[ALPN]), ..secured(plain(), source) },
+            ]
+        }
+    };
+    listener
+}
+
+/// The chain with mutual TLS, where nothing is permitted until a policy says so.
+fn secured(mut chain: ChainDraft, source: &InboundSource) -> ChainDraft {
+    let stat_prefix = format!("{}.", sanitize_stat_prefix(&source.listener_name()));
+    chain.filters.insert(0, NetworkFilter::rbac(stat_prefix, rbac::Rbac::default()));
+    chain.transport = Some(DownstreamTransport::Tls(Box::new(downstream(source.naming, &source.mesh))));
+    chain
+}
+
+fn filters(source: &InboundSource, internal: &[core::CidrRange]) -> Vec<NetworkFilter> {
+    let cluster = source.cluster_name();
+    let tcp = || {
+        let mut proxy = tcp_proxy(&cluster, &cluster);
+        proxy.idle_timeout = Some(duration(timeout::IDLE));
+        NetworkFilter::Tcp(Box::new(proxy))
+    };
+    match source.protocol {
+        Protocol::Http | Protocol::Http2 | Protocol::Grpc => {
+            vec![NetworkFilter::Http(Box::new(connection_manager(source, internal)))]
+        }
+        Protocol::Kafka => vec![kafka_broker(&cluster), tcp()],
+        _ => vec![tcp()],
+    }
+}
+
+/// `envoy.extensions.filters.network.kafka_broker.v3.KafkaBroker`, which is not among the generated types.
+#[derive(Clone, PartialEq, prost::Message)]
+struct KafkaBroker {
+    #[prost(string, tag = "1")]
+    stat_prefix: String,
+}
+
+impl prost::Name for KafkaBroker {
+    const NAME: &'static str = "KafkaBroker";
+    const PACKAGE: &'static str = "envoy.extensions.filters.network.kafka_broker.v3";
+}
+
+/// Counts Kafka messages.
+pub(crate) fn kafka_broker(stat_name: &str) -> NetworkFilter {
+    let config = KafkaBroker { stat_prefix: sanitize_stat_prefix(stat_name) };
+    NetworkFilter::Packed(packed_filter("envoy.filters.network.kafka_broker", &config))
+}
+
+fn connection_manager(source: &InboundSource, internal: &[core::CidrRange]) -> http::HttpConnectionManager {
+    let cluster = source.cluster_name();
+    let service = source.service();
+    let mut table = route_table(
+        source.naming.inbound_routes(service, &source.section),
+        source.naming.inbound_host(service, &source.section),
+        vec![everything_to("", &cluster, false)],
+    );
+    table.request_headers_to_remove.push(TAGS_HEADER.to_owned());
+    let filters = if source.protocol == Protocol::Grpc { vec![grpc_stats()] } else { Vec::new() };
+    let mut manager = manager(&cluster, internal.to_vec(), table, filters);
+    manager.forward_client_cert_details = ForwardClientCertDetails::SanitizeSet.into();
+    manager.set_current_client_cert_details = Some(SetCurrentClientCertDetails { uri: true, ..Default::default() });
+    manager.common_http_protocol_options = Some(idle(timeout::IDLE));
+    manager.stream_idle_timeout = Some(duration(timeout::STREAM_IDLE));
+    manager
+}

@@ -1,0 +1,101 @@
+//! The configuration of a ZoneIngress: connections from other zones go to the service they name, without ending TLS.
+//!
+//! Source: Kuma `pkg/xds/generator/ingress_generator.go`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use envoy_types::pb::envoy::extensions::filters::network::direct_response::v3::Config as DirectResponse;
+use serde::Serialize;
+use tandem_policy::envoy::{ChainDraft, Draft, ListenerDraft, NetworkFilter, Origin, packed_filter};
+
+use super::Cache;
+use super::admin::admin;
+use super::collect::Collector;
+use super::names::{Naming, service_sni, zone_cluster};
+use super::passthrough::{Route, chain};
+use super::services::{self, ServiceRef, Viewer};
+use super::shape::{inbound_listener, tls_inspector};
+use super::sidecar::AdminInput;
+use super::tls::inline;
+use crate::encoded::ResourceType;
+use crate::index::{IngressView, Snapshot};
+use crate::input::{GenerateError, Generated, ProxyInput};
+
+pub(crate) fn generate(
+    snapshot: &Snapshot,
+    input: &ProxyInput<'_>,
+    cache: &Cache,
+    mut collector: Collector<'_>,
+) -> Result<Generated, GenerateError> {
+    let ingress = snapshot.ingress(&input.key.name).ok_or_else(|| GenerateError::ProxyNotFound(input.key.clone()))?;
+    let metadata = input.metadata;
+    collector.own(
+        "admin",
+        (&ingress.address, AdminInput(metadata), input.admin_tls.map(|tls| &tls.certificate)),
+        |set| admin(set, &ingress.address, metadata, input.admin_tls),
+    )?;
+    let routes = services(snapshot, ingress, cache, &mut collector);
+    let naming = Naming::unified_if(metadata.features.unified_naming);
+    let reuse_port = metadata.features.reuse_port;
+    let answer = no_route_answer(input, snapshot);
+    let listener_input = (&ingress.address, ingress.port, naming, reuse_port, &routes, &answer);
+    collector.own("listener", listener_input, |set| {
+        let name = naming.ingress_listener(&ingress.address, ingress.port);
+        let listener = listener(name, ingress, naming, reuse_port, &routes, &answer);
+        set.add_listener(Draft::new(Origin::Ingress, listener));
+        Ok::<_, GenerateError>(())
+    })?;
+    Ok(collector.finish())
+}
+
+/// Adds clusters and endpoints of the services that the ingress makes reachable; returns the ways to them in order of mesh and
+/// service.
+fn services(snapshot: &Snapshot, ingress: &IngressView, cache: &Cache, collector: &mut Collector<'_>) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for (mesh_name, service) in ingress.services.keys() {
+        let Some(state) = snapshot.meshes.get(mesh_name.as_str()) else { continue };
+        let Some(mesh) = &state.config else { continue };
+        collector.uses(mesh_name, service);
+        let cluster = zone_cluster(mesh_name, service);
+        let of = ServiceRef::new(snapshot, state, mesh, service);
+        let subsets = BTreeSet::new();
+        collector.add(ResourceType::Cluster, services::zone_cluster(cache, Viewer::Ingress, &cluster, &subsets));
+        let endpoints = services::endpoints(cache, of, Viewer::Ingress, &cluster, &BTreeMap::new());
+        collector.add(ResourceType::Endpoint, endpoints);
+        routes.push(Route { sni: service_sni(service, mesh_name, []), cluster, tags: BTreeMap::new() });
+    }
+    routes
+}
+
+/// What an ingress without any way through answers, so that a person who tries it can see who answered.
+fn no_route_answer(input: &ProxyInput<'_>, snapshot: &Snapshot) -> String {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        proxy: &'a str,
+        zone: &'a str,
+    }
+    let proxy = format!("{}.{}", input.key.mesh, input.key.name);
+    serde_json::to_string(&Answer { proxy: &proxy, zone: &snapshot.settings.zone }).expect("strings have a JSON form")
+}
+
+fn listener(
+    name: String,
+    ingress: &IngressView,
+    naming: Naming,
+    reuse_port: bool,
+    routes: &[Route],
+    answer: &str,
+) -> ListenerDraft {
+    let mut draft = inbound_listener(name.clone(), &ingress.address, ingress.port, reuse_port);
+    if naming == Naming::Unified {
+        draft.message.stat_prefix = name;
+    }
+    draft.message.listener_filters.push(tls_inspector());
+    draft.chains = routes.iter().map(chain).collect();
+    if draft.chains.is_empty() {
+        let config = DirectResponse { response: Some(inline(answer.as_bytes())), ..Default::default() };
+        let filter = NetworkFilter::Packed(packed_filter("envoy.filters.network.direct_response", &config));
+        draft.chains.push(ChainDraft { filters: vec![filter], ..Default::default() });
+    }
+    draft
+}

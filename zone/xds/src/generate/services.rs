@@ -1,0 +1,194 @@
+//! Services by tags as destinations, built once for all proxies that use them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use tandem_model::Protocol;
+use tandem_model::label::SERVICE_TAG;
+use tandem_policy::envoy::{Draft, Origin};
+
+use super::Cache;
+use super::assignment::assignment;
+use super::collect::encode_cluster;
+use super::names::{Naming, tagged_cluster};
+use super::outbound::Destination;
+use super::passthrough;
+use crate::encoded::{Encoded, ResourceType};
+use crate::index::{Endpoint, MeshState, MeshView, Service, Snapshot};
+
+/// Revisions of what the endpoints of a service follow from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Revisions {
+    service: u64,
+    mesh: u64,
+    topology: u64,
+}
+
+/// Everything a [`Destination`] is built from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct DestinationKey {
+    mesh: Arc<str>,
+    tags: BTreeMap<String, String>,
+    revisions: Revisions,
+    naming: Naming,
+    tls_ready: Option<bool>,
+}
+
+/// Who looks at a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Viewer {
+    /// A sidecar of the mesh.
+    Sidecar,
+    /// An ingress of this zone.
+    Ingress,
+    /// An egress of this zone.
+    Egress,
+}
+
+/// Everything an encoded assignment is built from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct AssignmentKey {
+    viewer: Viewer,
+    mesh: Arc<str>,
+    cluster: String,
+    tags: BTreeMap<String, String>,
+    revisions: Revisions,
+}
+
+/// Everything the cluster of a service on a zone proxy is built from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ZoneClusterKey {
+    name: String,
+    subsets: BTreeSet<Vec<String>>,
+    viewer: Viewer,
+}
+
+/// A service of a mesh in a snapshot; also one that nobody provides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServiceRef<'a> {
+    snapshot: &'a Snapshot,
+    state: &'a MeshState,
+    mesh: &'a MeshView,
+    service: Option<&'a Service>,
+}
+
+impl<'a> ServiceRef<'a> {
+    pub fn new(snapshot: &'a Snapshot, state: &'a MeshState, mesh: &'a MeshView, name: &str) -> Self {
+        Self { snapshot, state, mesh, service: state.services.get(name) }
+    }
+
+    fn revisions(&self) -> Revisions {
+        Revisions {
+            service: self.service.map_or(0, |service| service.revision),
+            mesh: self.state.config_revision,
+            topology: self.snapshot.topology_revision,
+        }
+    }
+
+    /// What somebody sees of the service.
+    pub fn endpoints(&self, viewer: Viewer) -> Vec<Endpoint> {
+        let view = self.snapshot.viewpoint(self.mesh);
+        self.service.map_or_else(Vec::new, |service| match viewer {
+            Viewer::Sidecar => service.for_sidecars(view),
+            Viewer::Ingress => service.for_ingress(view),
+            Viewer::Egress => service.for_egress(view),
+        })
+    }
+
+    /// True when ingresses of other zones lead to it.
+    pub fn is_reachable_in_other_zones(&self) -> bool {
+        let topology = &self.snapshot.topology;
+        self.service.is_some_and(|service| service.remote.keys().any(|name| topology.ingresses.contains_key(name)))
+    }
+
+    fn protocol(&self) -> Protocol {
+        let view = self.snapshot.viewpoint(self.mesh);
+        self.service.map_or(Protocol::Unknown, |service| service.protocol(view))
+    }
+
+    fn is_external(&self) -> bool {
+        self.service.is_some_and(|service| service.is_external(self.snapshot.viewpoint(self.mesh)))
+    }
+}
+
+/// The destination that a set of tags names, as sidecars are to reach it.
+pub(crate) fn destination(
+    cache: &Cache,
+    snapshot: &Snapshot,
+    state: &MeshState,
+    mesh: &MeshView,
+    tags: &BTreeMap<String, String>,
+    naming: Naming,
+) -> Arc<Destination> {
+    let name = Service::name_in(tags);
+    let service = ServiceRef::new(snapshot, state, mesh, name);
+    let tls_ready = mesh.permissive().then(|| state.tls_ready.get(name).copied().unwrap_or_default());
+    let key = DestinationKey {
+        mesh: mesh.name.clone(),
+        tags: tags.clone(),
+        revisions: service.revisions(),
+        naming,
+        tls_ready,
+    };
+    let build = || {
+        let through_egress = service.is_external();
+        Ok::<_, Infallible>(Arc::new(Destination {
+            mesh: mesh.name.clone(),
+            service: name.into(),
+            tags: tags.clone(),
+            protocol: service.protocol(),
+            through_egress,
+            secured: mesh.mtls.is_some() && (through_egress || tls_ready.unwrap_or(true)),
+            naming,
+        }))
+    };
+    cache.destinations.get_or_build(key, build).unwrap_or_else(|never| match never {})
+}
+
+/// The encoded endpoints of a cluster. Only endpoints with all of `tags` are in it; the service itself is not compared.
+pub(crate) fn endpoints(
+    cache: &Cache,
+    service: ServiceRef<'_>,
+    viewer: Viewer,
+    cluster: &str,
+    tags: &BTreeMap<String, String>,
+) -> Arc<Encoded> {
+    let key = AssignmentKey {
+        viewer,
+        mesh: service.mesh.name.clone(),
+        cluster: cluster.to_owned(),
+        tags: tags.clone(),
+        revisions: service.revisions(),
+    };
+    let build = || {
+        let mut endpoints = service.endpoints(viewer);
+        let wanted = || tags.iter().filter(|(tag, _)| *tag != SERVICE_TAG);
+        endpoints.retain(|endpoint| wanted().all(|(tag, value)| endpoint.tags.get(tag) == Some(value)));
+        let message = assignment(cluster, &endpoints).encode();
+        Ok::<_, Infallible>(Arc::new(Encoded::new(ResourceType::Endpoint, cluster, &message)))
+    };
+    cache.assignments.get_or_build(key, build).unwrap_or_else(|never| match never {})
+}
+
+/// The encoded endpoints of a destination.
+pub(crate) fn destination_endpoints(
+    cache: &Cache,
+    snapshot: &Snapshot,
+    state: &MeshState,
+    mesh: &MeshView,
+    destination: &Destination,
+) -> Arc<Encoded> {
+    let service = ServiceRef::new(snapshot, state, mesh, &destination.service);
+    endpoints(cache, service, Viewer::Sidecar, &tagged_cluster(&destination.tags), &destination.tags)
+}
+
+/// The encoded cluster of a service on a zone proxy.
+pub(crate) fn zone_cluster(cache: &Cache, viewer: Viewer, name: &str, subsets: &BTreeSet<Vec<String>>) -> Arc<Encoded> {
+    let key = ZoneClusterKey { name: name.to_owned(), subsets: subsets.clone(), viewer };
+    let build = || {
+        let origin = if viewer == Viewer::Egress { Origin::Egress } else { Origin::Ingress };
+        Ok::<_, Infallible>(encode_cluster(&Draft::new(origin, passthrough::cluster(name, subsets))))
+    };
+    cache.zone_clusters.get_or_build(key, build).unwrap_or_else(|never| match never {})
+}

@@ -1,0 +1,225 @@
+//! The configuration of a proxy beside a workload.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use tandem_model::dataplane::{DataplaneExt as _, InboundInterface, OutboundExt as _};
+use tandem_model::{Protocol, ResourceKey};
+
+use super::admin::admin;
+use super::collect::{Collector, encode_cluster, encode_listener};
+use super::dns::{Records, dns};
+use super::http::internal_addresses;
+use super::inbound::{InboundMode, InboundSource, inbound};
+use super::names::Naming;
+use super::outbound::{Destination, OutboundSource, outbound_cluster, outbound_listener};
+use super::services::{destination, destination_endpoints};
+use super::transparent::{Passthrough, Redirection, transparent};
+use super::{Cache, add_secrets, credentials};
+use crate::encoded::ResourceType;
+use crate::index::{DataplaneView, MeshState, MeshView, Snapshot};
+use crate::input::{GenerateError, Generated, ProxyInput};
+use crate::metadata::ProxyMetadata;
+
+/// Everything the cluster of a destination is built from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ClusterKey {
+    destination: Arc<Destination>,
+    policies: u64,
+}
+
+/// Everything the listener of an outbound is built from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ListenerKey {
+    source: OutboundSource,
+    policies: u64,
+}
+
+/// One sidecar and its surroundings.
+struct Sidecar<'a> {
+    snapshot: &'a Snapshot,
+    cache: &'a Cache,
+    key: &'a ResourceKey,
+    metadata: &'a ProxyMetadata,
+    state: &'a MeshState,
+    mesh: &'a Arc<MeshView>,
+    dataplane: &'a Arc<DataplaneView>,
+    naming: Naming,
+    redirection: Redirection,
+}
+
+pub(crate) fn generate(
+    snapshot: &Snapshot,
+    input: &ProxyInput<'_>,
+    cache: &Cache,
+    mut collector: Collector<'_>,
+) -> Result<Generated, GenerateError> {
+    let ResourceKey { mesh, name, .. } = input.key;
+    let dataplane = snapshot.dataplane(mesh, name).ok_or_else(|| GenerateError::ProxyNotFound(input.key.clone()))?;
+    let no_mesh = || GenerateError::MeshNotFound(mesh.clone());
+    let state = snapshot.meshes.get(mesh.as_str()).ok_or_else(no_mesh)?;
+    let mesh = state.config.as_ref().ok_or_else(no_mesh)?;
+    let metadata = input.metadata;
+    let sidecar = Sidecar {
+        snapshot,
+        cache,
+        key: input.key,
+        metadata,
+        state,
+        mesh,
+        dataplane,
+        naming: Naming::unified_if(metadata.features.unified_naming && mesh.exclusive()),
+        redirection: Redirection::of(&dataplane.spec, metadata),
+    };
+    collector.own(
+        "admin",
+        (dataplane.address(), AdminInput(metadata), input.admin_tls.map(|tls| &tls.certificate)),
+        |set| admin(set, dataplane.address(), metadata, input.admin_tls),
+    )?;
+    sidecar.transparent(&mut collector);
+    let mut secured = sidecar.inbounds(&mut collector);
+    secured |= sidecar.outbounds(&mut collector);
+    sidecar.dns(&mut collector);
+    if secured {
+        let credentials = credentials(state, &mesh.name, input)?;
+        add_secrets(&mut collector, cache, &mesh.name, sidecar.naming, &credentials);
+    }
+    Ok(collector.finish())
+}
+
+/// What of the metadata the administration part is built from.
+#[derive(Debug)]
+pub(crate) struct AdminInput<'a>(pub &'a ProxyMetadata);
+
+impl std::hash::Hash for AdminInput<'_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let ProxyMetadata { admin_port, admin_address, readiness_port, features, workdir, ipv6_enabled, .. } = self.0;
+        (admin_port, admin_address, readiness_port, features, workdir, ipv6_enabled).hash(state);
+    }
+}
+
+impl Sidecar<'_> {
+    fn internal_addresses(&self) -> Vec<tandem_policy::envoy::pb::core::CidrRange> {
+        let ranges = self.snapshot.settings.internal_cidrs.iter().map(String::as_str);
+        internal_addresses(ranges, self.metadata.ipv6_enabled)
+    }
+
+    fn mode(&self) -> InboundMode {
+        match &self.mesh.mtls {
+            None => InboundMode::Plain,
+            Some(mtls) if mtls.permissive => InboundMode::Permissive,
+            Some(_) => InboundMode::Strict,
+        }
+    }
+
+    fn transparent(&self, collector: &mut Collector<'_>) {
+        if self.metadata.features.bind_outbounds {
+            return;
+        }
+        let ports = || -> BTreeSet<u32> { self.dataplane.spec.inbounds().iter().map(|inbound| inbound.port).collect() };
+        let strict = self.metadata.features.strict_inbound_ports && self.mode() == InboundMode::Strict;
+        let passthrough = Passthrough {
+            outbound: self.mesh.passthrough,
+            strict_ports: strict.then(ports).filter(|ports| !ports.is_empty()),
+            naming: self.naming,
+            reuse_port: self.metadata.features.reuse_port,
+        };
+        infallible(collector.own("transparent", (&self.redirection, &passthrough), |set| {
+            transparent(set, &self.redirection, &passthrough);
+            Ok(())
+        }));
+    }
+
+    /// Adds what connections to the workload need. True when some of them are secured.
+    fn inbounds(&self, collector: &mut Collector<'_>) -> bool {
+        let mode = self.mode();
+        let template = InboundSource {
+            mesh: self.mesh.name.to_string(),
+            mode,
+            interface: InboundInterface {
+                address: String::new(),
+                advertised_address: String::new(),
+                port: 0,
+                workload_address: String::new(),
+                workload_port: 0,
+            },
+            section: String::new(),
+            tags: Default::default(),
+            protocol: Protocol::Unknown,
+            redirected: self.redirection.enabled,
+            naming: self.naming,
+            reuse_port: self.metadata.features.reuse_port,
+            ipv6: self.metadata.ipv6_enabled,
+        };
+        // The result keeps the Dataplane, so its address stands for its content.
+        collector.keep(self.dataplane.clone());
+        let input = (Arc::as_ptr(self.dataplane) as usize, &template);
+        infallible(collector.own("inbound", input, |set| {
+            let internal = self.internal_addresses();
+            for source in InboundSource::all(&self.dataplane.spec, &template) {
+                inbound(set, &source, &internal);
+            }
+            Ok(())
+        }));
+        mode != InboundMode::Plain && !self.dataplane.spec.inbounds().is_empty()
+    }
+
+    /// Adds what connections of the workload to the services it names need. True when some of them are secured.
+    fn outbounds(&self, collector: &mut Collector<'_>) -> bool {
+        // With redirection the workload reaches services by virtual addresses, whatever the Dataplane lists.
+        if self.redirection.enabled || self.metadata.features.bind_outbounds {
+            return false;
+        }
+        let mut secured = false;
+        for outbound in self.dataplane.spec.outbounds() {
+            if outbound.backend_ref.is_some() || outbound.service().is_empty() {
+                continue;
+            }
+            let Self { snapshot, cache, state, mesh, .. } = self;
+            let destination = destination(cache, snapshot, state, mesh, &outbound.tags, self.naming);
+            collector.uses(&mesh.name, &destination.service);
+            let interface = outbound.interface();
+            let source = OutboundSource {
+                address: interface.address.into(),
+                port: interface.port,
+                destination: destination.clone(),
+                redirected: self.redirection.enabled,
+                ipv6: self.metadata.ipv6_enabled,
+            };
+            self.add_outbound(collector, source);
+            secured |= destination.secured;
+            collector.keep(destination);
+        }
+        secured
+    }
+
+    fn add_outbound(&self, collector: &mut Collector<'_>, source: OutboundSource) {
+        let Self { snapshot, cache, state, mesh, .. } = self;
+        let destination = &source.destination;
+        let key = ClusterKey { destination: destination.clone(), policies: 0 };
+        let cluster = cache.clusters.get_or_build(key, || Ok(encode_cluster(&outbound_cluster(destination))));
+        collector.add(ResourceType::Cluster, infallible(cluster));
+        let endpoints = destination_endpoints(cache, snapshot, state, mesh, destination);
+        collector.add(ResourceType::Endpoint, endpoints);
+        let key = ListenerKey { source: source.clone(), policies: 0 };
+        let build = || Ok(encode_listener(&outbound_listener(&source, &self.internal_addresses())));
+        collector.add(ResourceType::Listener, infallible(cache.listeners.get_or_build(key, build)));
+    }
+
+    fn dns(&self, collector: &mut Collector<'_>) {
+        let metadata = self.metadata;
+        if !self.redirection.enabled || metadata.dns_port == 0 || metadata.features.bind_outbounds {
+            return;
+        }
+        let records: &Records = &Records::new();
+        infallible(collector.own("dns", (AdminInput(metadata), metadata.dns_port, self.naming, records), |set| {
+            dns(set, records, metadata, self.naming);
+            Ok(())
+        }));
+    }
+}
+
+fn infallible<T>(result: Result<T, Infallible>) -> T {
+    result.unwrap_or_else(|never| match never {})
+}

@@ -1,0 +1,116 @@
+//! Listeners and clusters for redirected traffic that no other listener takes.
+//!
+//! Source: Kuma `pkg/xds/generator/transparent_proxy_generator.go`, `api/mesh/v1alpha1/dataplane_helpers.go`.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use tandem_model::dataplane::SERVICELESS_PORT;
+use tandem_policy::envoy::pb::{UInt32Value, listener};
+use tandem_policy::envoy::{ChainDraft, Draft, DraftSet, Origin, sanitize_stat_prefix};
+use tandem_proto::mesh::v1alpha1::Dataplane;
+use tandem_proto::mesh::v1alpha1::dataplane::networking::transparent_proxying::IpFamilyMode as Family;
+
+use super::names::{NO_DESTINATION, Naming};
+use super::shape::{Discovery, bind_to_inbound_source, cluster, flag, inbound_listener, outbound_listener, tcp_filter};
+use crate::metadata::{IpFamilyMode, ProxyMetadata, Redirect};
+
+/// How the traffic of a proxy's host is redirected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Redirection {
+    /// Traffic to the workload.
+    pub inbound: Redirect,
+    /// Traffic of the workload.
+    pub outbound: Redirect,
+    /// IPv6 is redirected too.
+    pub ipv6: bool,
+    /// Redirection is in effect.
+    pub enabled: bool,
+}
+
+impl Redirection {
+    /// What the proxy's metadata or, for older ones, its Dataplane says.
+    pub fn of(dataplane: &Dataplane, metadata: &ProxyMetadata) -> Self {
+        let networking = dataplane.networking.as_ref();
+        let (inbound, outbound, mode) = if metadata.features.transparent_proxy_in_metadata {
+            let config = metadata.transparent_proxy.unwrap_or_default();
+            (config.inbound, config.outbound, config.ip_family_mode)
+        } else if let Some(config) = networking.and_then(|networking| networking.transparent_proxying.as_ref()) {
+            let redirect = |port| Redirect { enabled: port > 0, port };
+            let mode = match config.ip_family_mode() {
+                Family::IPv4 => IpFamilyMode::Ipv4,
+                _ => IpFamilyMode::DualStack,
+            };
+            (redirect(config.redirect_port_inbound), redirect(config.redirect_port_outbound), mode)
+        } else {
+            return Self::default();
+        };
+        let ipv6 = mode != IpFamilyMode::Ipv4;
+        let is_ipv4 = networking.is_some_and(|networking| networking.address.parse::<Ipv4Addr>().is_ok());
+        Self { inbound, outbound, ipv6, enabled: (inbound.enabled || outbound.enabled) && (ipv6 || is_ipv4) }
+    }
+}
+
+/// What the listeners depend on besides the redirection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Passthrough {
+    /// Traffic of the workload to unknown destinations passes.
+    pub outbound: bool,
+    /// Traffic to the workload may go to these ports only; `None` for any port.
+    pub strict_ports: Option<BTreeSet<u32>>,
+    /// How resources are named.
+    pub naming: Naming,
+    /// Ports can be shared between workers.
+    pub reuse_port: bool,
+}
+
+/// The resources; none when traffic of the workload is not redirected.
+pub(crate) fn transparent(set: &mut DraftSet, redirection: &Redirection, passthrough: &Passthrough) {
+    if !redirection.enabled || !redirection.outbound.enabled {
+        return;
+    }
+    let mut nowhere = cluster(NO_DESTINATION, Discovery::Static);
+    nowhere.message.alt_stat_name = sanitize_stat_prefix(NO_DESTINATION);
+    set.add_cluster(Draft::new(Origin::Transparent, nowhere));
+    family(set, 4, "0.0.0.0", redirection, passthrough);
+    if redirection.ipv6 {
+        family(set, 6, "::", redirection, passthrough);
+    }
+}
+
+fn family(set: &mut DraftSet, version: u8, any: &str, redirection: &Redirection, passthrough: &Passthrough) {
+    let Passthrough { naming, reuse_port, .. } = *passthrough;
+    let name = naming.passthrough("outbound", version);
+    if passthrough.outbound {
+        set.add_cluster(Draft::new(Origin::Transparent, cluster(&name, Discovery::OriginalDestination)));
+    }
+    let mut outbound = outbound_listener(name.clone(), any, redirection.outbound.port);
+    outbound.message.use_original_dst = flag(true);
+    outbound.chains.push(ChainDraft { filters: vec![tcp_filter(&name)], ..Default::default() });
+    set.add_listener(Draft::new(Origin::Transparent, outbound));
+
+    let name = naming.passthrough("inbound", version);
+    let mut to_workload = cluster(&name, Discovery::OriginalDestination);
+    bind_to_inbound_source(&mut to_workload, version == 6);
+    set.add_cluster(Draft::new(Origin::Transparent, to_workload));
+    let mut inbound = inbound_listener(name.clone(), any, redirection.inbound.port, reuse_port);
+    inbound.message.use_original_dst = flag(true);
+    inbound.chains = match &passthrough.strict_ports {
+        None => vec![ChainDraft { filters: vec![tcp_filter(&name)], ..Default::default() }],
+        Some(ports) => ports.iter().map(|port| port_chain(*port, &name)).collect(),
+    };
+    set.add_listener(Draft::new(Origin::Transparent, inbound));
+}
+
+/// Passes connections to one port.
+fn port_chain(port: u32, passthrough: &str) -> ChainDraft {
+    let cluster = if port == SERVICELESS_PORT { NO_DESTINATION } else { passthrough };
+    ChainDraft {
+        matches: Some(listener::FilterChainMatch {
+            destination_port: Some(UInt32Value { value: port }),
+            ..Default::default()
+        }),
+        filters: vec![tcp_filter(cluster)],
+        ..Default::default()
+    }
+}
