@@ -7,7 +7,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use tandem_runtime::config::ApiServer;
 use tandem_runtime::http::Limits;
+use tandem_runtime::listen::{self, ListenError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -27,6 +29,23 @@ pub struct Listeners {
 }
 
 impl Listeners {
+    /// Opens the sockets that a configuration enables; `tls` is what the encrypted one presents.
+    ///
+    /// # Errors
+    /// When a port is taken or may not be used; the text names its configuration key.
+    pub async fn bind(config: &ApiServer, tls: Arc<rustls::ServerConfig>) -> Result<Self, ListenError> {
+        let mut listeners = Self::default();
+        if config.http.enabled {
+            let address = SocketAddr::new(config.http.interface, config.http.port);
+            listeners.http = Some(listen::bind(address, "apiServer.http.port").await?);
+        }
+        if config.https.enabled {
+            let address = SocketAddr::new(config.https.interface, config.https.port);
+            listeners.https = Some((listen::bind(address, "apiServer.https.port").await?, tls));
+        }
+        Ok(listeners)
+    }
+
     /// Addresses that were bound: of plain HTTP, and of HTTPS.
     pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         let plain = self.http.as_ref().and_then(|listener| listener.local_addr().ok());
