@@ -9,4 +9,6 @@ pub mod keys;
 pub mod localhost;
 mod pkcs1;
 pub mod proxy;
+pub mod server_cert;
+pub mod tls;
 pub mod token;

@@ -1,0 +1,65 @@
+//! TLS of clients.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::verifier::{Anyone, PinnedOrSigned};
+use super::{TlsError, files};
+
+/// Which servers a client trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust<'a> {
+    /// Those with a certificate that a CA in this file signed, or that is in this file itself.
+    File(&'a Path),
+    /// Those with a certificate that a CA of the system signed.
+    System,
+    /// All: the connection is private against listeners only.
+    Anyone,
+}
+
+/// TLS of a client that speaks HTTP/2.
+///
+/// # Errors
+/// When the CAs cannot be read.
+pub fn client_config(trust: Trust<'_>) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        Trust::Anyone => Arc::new(Anyone::new(&provider)),
+        Trust::File(file) => {
+            const WHAT: &str = "root certificate";
+            let mut roots = RootCertStore::empty();
+            files::trust(&mut roots, WHAT, file)?;
+            let pinned = files::certificates(WHAT, file)?;
+            Arc::new(PinnedOrSigned::new(signed_by(roots, provider.clone())?, pinned))
+        }
+        Trust::System => signed_by(system_roots()?, provider.clone())?,
+    };
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+fn signed_by(
+    roots: RootCertStore,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    verifier.map_err(|error| rustls::Error::General(error.to_string()).into())
+}
+
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let loaded = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(loaded.certs);
+    if roots.is_empty() {
+        let reason = loaded.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
+        return Err(TlsError::NoRoots(reason));
+    }
+    Ok(roots)
+}
