@@ -85,6 +85,8 @@ pub struct Generated {
     pub resources: ResourceSet,
     /// The services whose endpoints it uses: it has to be generated again when one of them changes.
     pub services: BTreeSet<ServiceKey>,
+    /// What is wrong with policies that select the proxy, for a person; they are without effect.
+    pub warnings: Vec<String>,
     /// Resources that belong to this proxy alone, each with a fingerprint of what it was built from.
     pub(crate) own: Vec<(u64, ResourceType, Arc<Encoded>)>,
     /// Keeps what was computed for many proxies alive in the cache.

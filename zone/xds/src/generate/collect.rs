@@ -22,11 +22,20 @@ pub(crate) struct Collector<'a> {
     own: Vec<(u64, ResourceType, Arc<Encoded>)>,
     shared: Vec<Arc<dyn Any + Send + Sync>>,
     services: BTreeSet<ServiceKey>,
+    warnings: Vec<String>,
 }
 
 impl<'a> Collector<'a> {
     pub fn new(cache: &'a Cache, previous: Option<&'a Generated>) -> Self {
-        Self { cache, previous, resources: Vec::new(), own: Vec::new(), shared: Vec::new(), services: BTreeSet::new() }
+        Self {
+            cache,
+            previous,
+            resources: Vec::new(),
+            own: Vec::new(),
+            shared: Vec::new(),
+            services: BTreeSet::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// Adds a resource that other proxies have too.
@@ -70,6 +79,11 @@ impl<'a> Collector<'a> {
         self.services.insert((mesh.to_owned(), service.to_owned()));
     }
 
+    /// Notes what is wrong with policies.
+    pub fn warn(&mut self, warnings: &[String]) {
+        self.warnings.extend_from_slice(warnings);
+    }
+
     /// The result.
     pub fn finish(mut self) -> Generated {
         self.own.shrink_to_fit();
@@ -77,6 +91,7 @@ impl<'a> Collector<'a> {
         Generated {
             resources: ResourceSet::collect(self.resources),
             services: self.services,
+            warnings: self.warnings,
             own: self.own,
             _shared: self.shared,
         }

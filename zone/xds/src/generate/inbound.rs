@@ -8,13 +8,14 @@ use std::time::Duration;
 use http::http_connection_manager::{ForwardClientCertDetails, SetCurrentClientCertDetails};
 use tandem_model::Protocol;
 use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _, InboundInterface, SERVICELESS_PORT};
+use tandem_policy::{InboundPolicies, ProxySecurity};
+
 use tandem_policy::envoy::pb::{core, http, listener, rbac};
 use tandem_policy::envoy::{
     ChainDraft, ClusterDraft, DownstreamTransport, Draft, DraftSet, EndpointAddress, ListenerDraft, NetworkFilter,
     Origin, duration, packed_filter, sanitize_stat_prefix,
 };
 use tandem_proto::mesh::v1alpha1::Dataplane;
-use tandem_proto::mesh::v1alpha1::dataplane::networking::Inbound;
 
 use super::http::{everything_to, grpc_stats, manager, route_table};
 use super::names::Naming;
@@ -73,18 +74,21 @@ pub(crate) struct InboundSource {
 }
 
 impl InboundSource {
-    /// The inbounds of a Dataplane for which there are resources. `template` provides what they have in common.
-    pub fn all(dataplane: &Dataplane, template: &Self) -> Vec<Self> {
-        let served = dataplane.inbounds().iter().filter(|inbound| inbound.port != SERVICELESS_PORT);
-        served
-            .map(|inbound: &Inbound| Self {
+    /// The inbounds of a Dataplane for which there are resources, with their indexes. `template` provides what they have in
+    /// common.
+    pub fn all<'a>(dataplane: &'a Dataplane, template: &'a Self) -> impl Iterator<Item = (usize, Self)> + 'a {
+        let inbounds = dataplane.inbounds().iter().enumerate();
+        inbounds.filter(|(_, inbound)| inbound.port != SERVICELESS_PORT).map(|(index, inbound)| {
+            let source = Self {
+                mesh: template.mesh.clone(),
                 interface: dataplane.inbound_interface(inbound),
                 section: inbound.section_name(),
                 tags: inbound.tags.clone(),
                 protocol: inbound.protocol(),
-                ..template.clone()
-            })
-            .collect()
+                ..*template
+            };
+            (index, source)
+        })
     }
 
     fn service(&self) -> &str {
@@ -102,10 +106,30 @@ impl InboundSource {
     }
 }
 
-/// The resources of one inbound.
-pub(crate) fn inbound(set: &mut DraftSet, source: &InboundSource, internal: &[core::CidrRange]) {
-    set.add_cluster(Draft::new(Origin::Inbound, local_cluster(source)).speaking(source.protocol));
-    set.add_listener(Draft::new(Origin::Inbound, listener(source, internal)).speaking(source.protocol));
+/// The resources of one inbound, without the effects of policies.
+pub(crate) fn drafts(
+    source: &InboundSource,
+    internal: &[core::CidrRange],
+) -> (Draft<ClusterDraft>, Draft<ListenerDraft>) {
+    let cluster = Draft::new(Origin::Inbound, local_cluster(source)).speaking(source.protocol);
+    let listener = Draft::new(Origin::Inbound, listener(source, internal)).speaking(source.protocol);
+    (cluster, listener)
+}
+
+/// Adds the resources of one inbound.
+pub(crate) fn inbound(
+    set: &mut DraftSet,
+    source: &InboundSource,
+    internal: &[core::CidrRange],
+    policies: &InboundPolicies,
+    has_identity: bool,
+) {
+    let (mut cluster, mut listener) = drafts(source, internal);
+    let security = ProxySecurity { has_identity, has_traffic_permission: false };
+    tandem_policy::inbound_cluster(policies, source.protocol, &mut cluster);
+    tandem_policy::inbound_listener(policies, security, &mut listener);
+    set.add_cluster(cluster);
+    set.add_listener(listener);
 }
 
 fn local_cluster(source: &InboundSource) -> ClusterDraft {

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use tandem_model::Protocol;
 use tandem_model::label::MESH;
 use tandem_policy::envoy::pb::{core, http};
-use tandem_policy::envoy::{
-    ChainDraft, ClusterDraft, Draft, ListenerDraft, NetworkFilter, Origin, UpstreamTransport,
-};
+use tandem_policy::envoy::{ChainDraft, ClusterDraft, Draft, ListenerDraft, NetworkFilter, Origin, UpstreamTransport};
 
 use super::http::{everything_to, grpc_stats, manager, route_table};
 use super::inbound::kafka_broker;
@@ -70,7 +68,7 @@ pub(crate) fn outbound_listener(source: &OutboundSource, internal: &[core::CidrR
     let tags = destination.tags.iter().filter(|(tag, _)| *tag != MESH);
     listener.tags = Some(tags.map(|(tag, value)| (tag.clone(), value.clone())).collect());
     listener.chains = vec![ChainDraft { filters: filters(destination, internal), ..Default::default() }];
-    Draft::new(Origin::Outbound, listener).speaking(destination.protocol)
+    Draft::new(Origin::Outbound, listener).speaking(destination.protocol).for_service(destination.service.clone())
 }
 
 fn filters(destination: &Destination, internal: &[core::CidrRange]) -> Vec<NetworkFilter> {
@@ -119,5 +117,5 @@ pub(crate) fn outbound_cluster(destination: &Destination) -> Draft<ClusterDraft>
         draft.transport =
             Some(UpstreamTransport::Tls(Box::new(upstream(destination.naming, &destination.mesh, peers, sni))));
     }
-    Draft::new(Origin::Outbound, draft).speaking(destination.protocol)
+    Draft::new(Origin::Outbound, draft).speaking(destination.protocol).for_service(destination.service.clone())
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use tandem_model::dataplane::{DataplaneExt as _, InboundInterface, OutboundExt as _};
 use tandem_model::{Protocol, ResourceKey};
 
+use tandem_policy::subject::Subject;
+use tandem_policy::{OutboundPolicies, ProxyPolicies};
+
 use super::admin::admin;
 use super::collect::{Collector, encode_cluster, encode_listener};
 use super::dns::{Records, dns};
@@ -22,31 +25,60 @@ use crate::index::{DataplaneView, MeshState, MeshView, Snapshot};
 use crate::input::{GenerateError, Generated, ProxyInput};
 use crate::metadata::ProxyMetadata;
 
+/// A shared value as part of a key: two are equal when they are the same value in memory. The key keeps the value.
+#[derive(Debug)]
+pub(crate) struct ByAddress<T>(Arc<T>);
+
+impl<T> Clone for ByAddress<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> PartialEq for ByAddress<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Eq for ByAddress<T> {}
+
+impl<T> std::hash::Hash for ByAddress<T> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        address(&self.0).hash(state);
+    }
+}
+
+/// Where a shared value is in memory.
+fn address<T>(value: &Arc<T>) -> usize {
+    Arc::as_ptr(value).addr()
+}
+
 /// Everything the cluster of a destination is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ClusterKey {
     destination: Arc<Destination>,
-    policies: u64,
+    policies: ByAddress<OutboundPolicies>,
 }
 
 /// Everything the listener of an outbound is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ListenerKey {
     source: OutboundSource,
-    policies: u64,
+    policies: ByAddress<OutboundPolicies>,
 }
 
 /// One sidecar and its surroundings.
 struct Sidecar<'a> {
     snapshot: &'a Snapshot,
     cache: &'a Cache,
-    key: &'a ResourceKey,
     metadata: &'a ProxyMetadata,
     state: &'a MeshState,
     mesh: &'a Arc<MeshView>,
     dataplane: &'a Arc<DataplaneView>,
     naming: Naming,
     redirection: Redirection,
+    policies: Arc<ProxyPolicies>,
 }
 
 pub(crate) fn generate(
@@ -64,19 +96,20 @@ pub(crate) fn generate(
     let sidecar = Sidecar {
         snapshot,
         cache,
-        key: input.key,
         metadata,
         state,
         mesh,
         dataplane,
         naming: Naming::unified_if(metadata.features.unified_naming && mesh.exclusive()),
         redirection: Redirection::of(&dataplane.spec, metadata),
+        policies: state.compiled.for_proxy(&Subject::new(&dataplane.resource, &dataplane.spec, &[])),
     };
     collector.own(
         "admin",
         (dataplane.address(), AdminInput(metadata), input.admin_tls.map(|tls| &tls.certificate)),
         |set| admin(set, dataplane.address(), metadata, input.admin_tls),
     )?;
+    collector.warn(&sidecar.policies.warnings);
     sidecar.transparent(&mut collector);
     let mut secured = sidecar.inbounds(&mut collector);
     secured |= sidecar.outbounds(&mut collector);
@@ -152,16 +185,16 @@ impl Sidecar<'_> {
             reuse_port: self.metadata.features.reuse_port,
             ipv6: self.metadata.ipv6_enabled,
         };
-        // The result keeps the Dataplane, so its address stands for its content.
-        collector.keep(self.dataplane.clone());
-        let input = (Arc::as_ptr(self.dataplane) as usize, &template);
-        infallible(collector.own("inbound", input, |set| {
-            let internal = self.internal_addresses();
-            for source in InboundSource::all(&self.dataplane.spec, &template) {
-                inbound(set, &source, &internal);
-            }
-            Ok(())
-        }));
+        for (index, source) in InboundSource::all(&self.dataplane.spec, &template) {
+            let policies = self.policies.inbound(index);
+            // The result keeps the policies, so their address stands for their content.
+            collector.keep(policies.clone());
+            infallible(collector.own("inbound", (&source, address(policies)), |set| {
+                let has_identity = mode != InboundMode::Plain;
+                inbound(set, &source, &self.internal_addresses(), policies, has_identity);
+                Ok(())
+            }));
+        }
         mode != InboundMode::Plain && !self.dataplane.spec.inbounds().is_empty()
     }
 
@@ -197,13 +230,22 @@ impl Sidecar<'_> {
     fn add_outbound(&self, collector: &mut Collector<'_>, source: OutboundSource) {
         let Self { snapshot, cache, state, mesh, .. } = self;
         let destination = &source.destination;
-        let key = ClusterKey { destination: destination.clone(), policies: 0 };
-        let cluster = cache.clusters.get_or_build(key, || Ok(encode_cluster(&outbound_cluster(destination))));
-        collector.add(ResourceType::Cluster, infallible(cluster));
+        let policies = &self.policies.outbound;
+        let key = ClusterKey { destination: destination.clone(), policies: ByAddress(policies.clone()) };
+        let build = || {
+            let mut draft = outbound_cluster(destination);
+            tandem_policy::outbound_cluster(policies, &mut draft);
+            Ok(encode_cluster(&draft))
+        };
+        collector.add(ResourceType::Cluster, infallible(cache.clusters.get_or_build(key, build)));
         let endpoints = destination_endpoints(cache, snapshot, state, mesh, destination);
         collector.add(ResourceType::Endpoint, endpoints);
-        let key = ListenerKey { source: source.clone(), policies: 0 };
-        let build = || Ok(encode_listener(&outbound_listener(&source, &self.internal_addresses())));
+        let key = ListenerKey { source: source.clone(), policies: ByAddress(policies.clone()) };
+        let build = || {
+            let mut draft = outbound_listener(&source, &self.internal_addresses());
+            tandem_policy::outbound_listener(policies, &mut draft);
+            Ok(encode_listener(&draft))
+        };
         collector.add(ResourceType::Listener, infallible(cache.listeners.get_or_build(key, build)));
     }
 

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tandem_model::{Kind, Resource, ResourceKey};
+use tandem_policy::MeshPolicies;
+use tandem_policy::destinations::Destinations;
+use tandem_policy::policy::Policy;
 use tandem_proto::mesh::v1alpha1 as pb;
 
 use super::MeshIndex;
@@ -23,9 +26,14 @@ pub(super) fn apply<'a>(
 ) -> Touched {
     let mut touched = Touched::default();
     let mut zone_proxies_changed = false;
+    let mut to_compile = BTreeSet::new();
     for (key, new) in changes {
         match key.kind {
-            Kind::Mesh => mesh(index, key, new, &mut touched),
+            Kind::Mesh => {
+                if mesh(index, key, new, &mut touched) {
+                    to_compile.insert(&key.name);
+                }
+            }
             Kind::Dataplane => dataplane(index, key, new, &mut touched),
             Kind::ZoneIngress => zone_proxies_changed |= ingress(index, key, new, &mut touched),
             Kind::ZoneEgress => zone_proxies_changed |= egress(index, key, new, &mut touched),
@@ -33,14 +41,23 @@ pub(super) fn apply<'a>(
             Kind::Secret => secret(index, key, new, &mut touched),
             Kind::ServiceInsight => insight(index, key, new, &mut touched),
             Kind::MeshService | Kind::MeshMultiZoneService | Kind::MeshExternalService => {
-                policy(index, key, new, &mut touched);
+                if destination(index, key, new, &mut touched) {
+                    to_compile.insert(&key.mesh);
+                }
             }
-            kind if kind.is_target_ref_policy() => policy(index, key, new, &mut touched),
+            kind if kind.is_target_ref_policy() => {
+                if policy(index, key, new, &mut touched) {
+                    to_compile.insert(&key.mesh);
+                }
+            }
             _ => {}
         }
     }
     if zone_proxies_changed {
         topology(index, &mut touched);
+    }
+    for mesh in to_compile {
+        index.compile(mesh);
     }
     touched
 }
@@ -54,7 +71,7 @@ impl MeshIndex {
     fn mesh_mut(&mut self, name: &str) -> &mut MeshState {
         let state = self.state_mut();
         if !state.meshes.contains_key(name) {
-            state.meshes.insert_mut(name.into(), Arc::default());
+            state.meshes.insert_mut(name.into(), Arc::new(MeshState::new(name)));
         }
         let mesh = state.meshes.get_mut(name).expect("inserted just now when absent");
         Arc::make_mut(mesh)
@@ -119,6 +136,17 @@ impl MeshIndex {
         changed
     }
 
+    /// Gathers the policies of a mesh again. What they amount to is computed when a proxy asks.
+    fn compile(&mut self, mesh: &str) {
+        let Some(state) = self.state.meshes.get(mesh) else { return };
+        let routes = state.policies.values().filter(|policy| policy.kind() == Kind::MeshHTTPRoute);
+        let routes = routes.map(|policy| policy.resource.clone());
+        let config = state.config.as_ref().map(|config| config.resource.clone());
+        let destinations = Destinations::new(state.destinations.values().cloned().chain(routes).chain(config));
+        let compiled = MeshPolicies::new(mesh, state.policies.values().cloned(), Arc::new(destinations));
+        self.mesh_mut(mesh).compiled = Arc::new(compiled);
+    }
+
     /// Computes again which services of a mesh are ready for TLS, and touches those whose readiness changed.
     fn refresh_readiness(&mut self, mesh: &str, touched: &mut Touched) {
         let Some(state) = self.state.meshes.get(mesh).cloned() else { return };
@@ -156,18 +184,19 @@ fn readiness(insight: pb::ServiceInsight, backend: &str) -> impl Iterator<Item =
     })
 }
 
-fn mesh(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) {
+/// True when the policies of the mesh have to be gathered again.
+fn mesh(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) -> bool {
     let name = key.name.as_str();
     let view = index.decoded(key, new, MeshView::decode);
     let old = index.state.mesh(name);
     if view.is_none() && old.is_none() {
-        return;
+        return false;
     }
     if let (Some(old), Some(view)) = (old, &view)
         && old.resource.spec == view.resource.spec
         && old.resource.labels == view.resource.labels
     {
-        return;
+        return false;
     }
     let revision = index.next_revision();
     let state = index.mesh_mut(name);
@@ -178,6 +207,7 @@ fn mesh(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut To
     index.drop_mesh_if_empty(name);
     touched.meshes.insert(name.to_owned());
     touched.zone_proxies = true;
+    true
 }
 
 /// Endpoints of a Dataplane by service.
@@ -406,19 +436,23 @@ fn insight(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut
     index.drop_mesh_if_empty(&key.mesh);
 }
 
-fn policy(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) {
+/// True when the policies of the mesh have to be gathered again.
+fn policy(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) -> bool {
     let old = index.state.meshes.get(&*key.mesh).and_then(|mesh| mesh.policies.get(key));
-    match (old, new) {
-        (None, None) => return,
-        (Some(old), Some(new)) if same_policy(old, new) => return,
-        _ => {}
+    if let (Some(old), Some(new)) = (old, new)
+        && same_policy(&old.resource, new)
+    {
+        return false;
     }
-    let revision = index.next_revision();
+    let existed = old.is_some();
+    let decoded = index.decoded(key, new, |resource| Policy::decode(resource.clone()));
+    if !existed && decoded.is_none() {
+        return false;
+    }
     let state = index.mesh_mut(&key.mesh);
-    state.policy_revision = revision;
-    match new {
-        Some(resource) => {
-            state.policies.insert_mut(key.clone(), resource.clone());
+    match decoded {
+        Some(policy) => {
+            state.policies.insert_mut(key.clone(), policy);
         }
         None => {
             state.policies.remove_mut(key);
@@ -427,6 +461,30 @@ fn policy(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut 
     index.drop_mesh_if_empty(&key.mesh);
     touched.meshes.insert(key.mesh.clone());
     touched.zone_proxies = true;
+    true
+}
+
+/// True when the policies of the mesh have to be gathered again.
+fn destination(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) -> bool {
+    let old = index.state.meshes.get(&*key.mesh).and_then(|mesh| mesh.destinations.get(key));
+    match (old, new) {
+        (None, None) => return false,
+        (Some(old), Some(new)) if same_policy(old, new) => return false,
+        _ => {}
+    }
+    let state = index.mesh_mut(&key.mesh);
+    match new {
+        Some(resource) => {
+            state.destinations.insert_mut(key.clone(), resource.clone());
+        }
+        None => {
+            state.destinations.remove_mut(key);
+        }
+    }
+    index.drop_mesh_if_empty(&key.mesh);
+    touched.meshes.insert(key.mesh.clone());
+    touched.zone_proxies = true;
+    true
 }
 
 /// True when two versions of a policy have the same effect. The time of creation counts: it breaks ties between policies.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 use tandem_model::{Resource, ResourceKey};
+use tandem_policy::MeshPolicies;
+use tandem_policy::policy::Policy;
 
 use super::dataplane::DataplaneView;
 use super::external::ExternalView;
@@ -34,7 +36,7 @@ impl ZoneSettings {
 }
 
 /// State of one mesh. Nothing in it comes from another mesh.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct MeshState {
     /// The Mesh; `None` while only things of it are known.
     pub(crate) config: Option<Arc<MeshView>>,
@@ -45,10 +47,12 @@ pub struct MeshState {
     pub(crate) dataplanes: RedBlackTreeMapSync<Arc<str>, Arc<DataplaneView>>,
     pub(crate) services: RedBlackTreeMapSync<Arc<str>, Service>,
     pub(crate) externals: RedBlackTreeMapSync<Arc<str>, Arc<ExternalView>>,
-    /// Policies selected by `targetRef`, and the resources they may refer to.
-    pub(crate) policies: RedBlackTreeMapSync<ResourceKey, Arc<Resource>>,
-    /// Changes with `policies`.
-    pub(crate) policy_revision: u64,
+    /// Policies selected by `targetRef`.
+    pub(crate) policies: RedBlackTreeMapSync<ResourceKey, Arc<Policy>>,
+    /// What policies may refer to: MeshServices and their like.
+    pub(crate) destinations: RedBlackTreeMapSync<ResourceKey, Arc<Resource>>,
+    /// What `policies` amount to.
+    pub(crate) compiled: Arc<MeshPolicies>,
     pub(crate) secrets: RedBlackTreeMapSync<Arc<str>, Arc<Resource>>,
     pub(crate) insights: RedBlackTreeMapSync<Arc<str>, Arc<Resource>>,
     /// Services whose every proxy has a certificate; only kept in meshes that accept plain text.
@@ -132,12 +136,30 @@ impl Snapshot {
 }
 
 impl MeshState {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            config: None,
+            authority: Authority::Off,
+            config_revision: 0,
+            dataplanes: RedBlackTreeMapSync::default(),
+            services: RedBlackTreeMapSync::default(),
+            externals: RedBlackTreeMapSync::default(),
+            policies: RedBlackTreeMapSync::default(),
+            destinations: RedBlackTreeMapSync::default(),
+            compiled: Arc::new(MeshPolicies::new(name, [], Arc::default())),
+            secrets: RedBlackTreeMapSync::default(),
+            insights: RedBlackTreeMapSync::default(),
+            tls_ready: Arc::default(),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.config.is_none()
             && self.dataplanes.is_empty()
             && self.services.is_empty()
             && self.externals.is_empty()
             && self.policies.is_empty()
+            && self.destinations.is_empty()
             && self.secrets.is_empty()
             && self.insights.is_empty()
     }
