@@ -266,7 +266,7 @@ pub(crate) async fn ensure_zone(store: &SharedStore, name: &str) -> Result<(), S
 mod tests {
     use serde_json::json;
     use tandem_model::{Path, label};
-    use tandem_store::{MemoryStore, Store};
+    use tandem_store::MemoryStore;
 
     use super::*;
     use crate::mapper;

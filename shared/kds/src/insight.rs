@@ -382,7 +382,7 @@ async fn sleep_until(due: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use tandem_store::{MemoryStore, Store};
+    use tandem_store::MemoryStore;
 
     use super::*;
 

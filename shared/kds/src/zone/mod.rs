@@ -12,6 +12,7 @@ mod to_global;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tandem_model::Kind;
 use tandem_store::SharedStore;
 use tokio::time::Instant;
@@ -68,7 +69,7 @@ pub async fn run(
 
     let catalogue = Catalogue::new(|kind: Kind| kind.descriptor().direction.sent_to_global());
     let insights = Insights::new(store.clone(), settings.common.insights.clone());
-    if let Err(error) = insights.close_abandoned().await {
+    if let Err(error) = insights.close_abandoned().boxed().await {
         warn!(%error, "could not end connections of an earlier process in the zone insight");
     }
     let follow = {
@@ -84,7 +85,7 @@ pub async fn run(
     let observer = Observer { peer: GLOBAL.to_owned(), status, metrics };
     let session = Session { settings, store, catalogue, insights, executor, headers, observer };
 
-    shutdown.run_until_cancelled(stay_connected(&session, tls)).await;
+    shutdown.run_until_cancelled(stay_connected(&session, tls).boxed()).await;
     drop(session);
     written.cancel();
     for task in [follow.await.map(drop), writer.await] {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryFutureExt, TryStreamExt};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryFutureExt, TryStreamExt};
 use jiff::Timestamp;
 use tandem_proto::mesh::v1alpha1::ZoneHealthCheckRequest;
 use tandem_proto::system::v1alpha1::KdsSubscription;
 use tandem_store::SharedStore;
 use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -99,7 +101,7 @@ impl Session {
 
     async fn from_global(&self, mut client: KDSSyncServiceClient<Channel>) -> Status {
         let (requests, outgoing) = mpsc::channel(SEND_AHEAD);
-        let request = self.request(receiver(outgoing));
+        let request = self.request(ReceiverStream::new(outgoing));
         let _connected = self.observer.metrics.peer();
         let connected = AtomicBool::new(false);
         let call = async move { client.global_to_zone_sync(request).await };
@@ -118,15 +120,14 @@ impl Session {
             validate: self.settings.common.validate.clone(),
         };
         let identity = &self.settings.common.identity;
-        let responses = Box::pin(responses);
         let result =
-            stream::receive(responses, requests, applier, &self.settings.zone, identity, self.observer.clone()).await;
+            stream::receive(responses.boxed(), requests, applier, &self.settings.zone, identity, self.observer.clone()).await;
         result.err().unwrap_or_else(|| Status::unavailable("global ended the stream"))
     }
 
     async fn to_global(&self, mut client: KDSSyncServiceClient<Channel>) -> Status {
         let (responses, outgoing) = mpsc::channel(SEND_AHEAD);
-        let request = self.request(receiver(outgoing));
+        let request = self.request(ReceiverStream::new(outgoing));
         let subscription = KdsSubscription {
             zone_instance_id: self.settings.common.identity.instance.clone(),
             ..KdsSubscription::default()
@@ -145,9 +146,8 @@ impl Session {
         };
         let sender = DeltaSender::new(outlet, self.settings.common.max_message_bytes);
         let subscription = self.catalogue.subscribe();
-        let requests = Box::pin(requests);
         let result =
-            stream::send(requests, responses, sender, subscription, connection.clone(), self.observer.clone()).await;
+            stream::send(requests.boxed(), responses, sender, subscription, connection.clone(), self.observer.clone()).await;
         result.err().unwrap_or_else(|| Status::unavailable("global ended the stream"))
     }
 
@@ -188,11 +188,11 @@ impl Session {
     async fn admin<P, F, Call>(&self, client: GlobalKDSServiceClient<Channel>, open: F) -> Status
     where
         P: AdminProtocol,
-        F: FnOnce(GlobalKDSServiceClient<Channel>, Request<Receiver<P::Response>>) -> Call,
-        Call: Future<Output = Result<Response<Streaming<P::Request>>, Status>>,
+        F: FnOnce(GlobalKDSServiceClient<Channel>, Request<ReceiverStream<P::Response>>) -> Call,
+        Call: Future<Output = Result<Response<Streaming<P::Request>>, Status>> + Send + 'static,
     {
         let (responses, outgoing) = mpsc::channel(SEND_AHEAD);
-        let requests = Box::pin(flatten(open(client, self.request(receiver(outgoing)))));
+        let requests = flatten(open(client, self.request(ReceiverStream::new(outgoing))));
         let status = admin::answer::<P>(requests, responses, self.executor.clone()).await;
         match status.code() {
             Code::Unimplemented | Code::Cancelled => {
@@ -204,20 +204,10 @@ impl Session {
     }
 }
 
-type Receiver<M> = futures::stream::BoxStream<'static, M>;
-
-fn receiver<M: Send + 'static>(messages: mpsc::Receiver<M>) -> Receiver<M> {
-    futures::stream::unfold(messages, |mut messages| async move {
-        let message = messages.recv().await?;
-        Some((message, messages))
-    })
-    .boxed()
-}
-
 /// The messages of a stream that is being opened. Peers may open their half only with their first message, so nothing
 /// must wait for that.
-fn flatten<M>(
-    call: impl Future<Output = Result<Response<Streaming<M>>, Status>>,
-) -> impl Stream<Item = Result<M, Status>> {
-    call.map_ok(Response::into_inner).try_flatten_stream()
+fn flatten<M: Send + 'static>(
+    call: impl Future<Output = Result<Response<Streaming<M>>, Status>> + Send + 'static,
+) -> BoxStream<'static, Result<M, Status>> {
+    call.map_ok(Response::into_inner).try_flatten_stream().boxed()
 }
