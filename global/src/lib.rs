@@ -1,1 +1,5 @@
-//! The global control plane.
+//! The global control plane: owns meshes and policies, and keeps the zones in step.
+
+mod run;
+
+pub use run::run;

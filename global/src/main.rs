@@ -1,2 +1,12 @@
-//! Entry point.
-fn main() {}
+//! `global-cp`: the control plane that owns the meshes.
+
+use std::process::ExitCode;
+
+use tandem_runtime::cli::{self, Program};
+use tandem_runtime::config::Role;
+
+fn main() -> ExitCode {
+    let program =
+        Program { role: Role::Global, about: "Global control plane: owns meshes and policies, and keeps the zones in step" };
+    cli::main(program, global_cp::run)
+}

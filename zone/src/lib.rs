@@ -1,3 +1,14 @@
-//! The zone control plane.
+//! The zone control plane: serves the proxies of one cluster from what it learned from global and from them.
+//!
+//! Everything is driven by the change feed of the store. [`mesh_state`] turns changes into snapshots and wakes the streams of the
+//! proxies concerned; each stream ([`ads`]) makes its proxy's configuration from the newest snapshot and sends what differs.
 
+pub mod ads;
 pub mod available_services;
+pub mod bootstrap;
+pub mod envoy_admin;
+pub mod hds;
+pub mod identity;
+pub mod mesh_state;
+pub mod proxy;
+pub mod run;

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use bytes::Bytes;
 use tandem_xds::{Encoded, ResourceSet, ResourceType};
 use tonic::Status;
 
+use super::request::DeltaRequest;
 use super::response;
 use super::variant::{Push, Received, Variant, resource_type};
 
@@ -65,20 +65,20 @@ impl Subscription {
 }
 
 impl Variant for Delta {
-    type Request = DeltaDiscoveryRequest;
+    type Request = DeltaRequest;
 
-    fn node(request: &mut DeltaDiscoveryRequest) -> Option<Node> {
-        request.node.take()
+    fn node(request: &DeltaRequest) -> Bytes {
+        request.node.clone()
     }
 
-    fn receive(&mut self, request: DeltaDiscoveryRequest) -> Result<Received, Status> {
+    fn receive(&mut self, request: DeltaRequest) -> Result<Received, Status> {
         let Some(resource_type) = resource_type(&request.type_url)? else { return Ok(Received::Ignored) };
         let slot = &mut self.subscriptions[resource_type as usize];
         let first = slot.is_none();
         let subscription = slot.get_or_insert_default();
         if first {
             subscription.wildcard = request.resource_names_subscribe.is_empty();
-            subscription.brought = request.initial_resource_versions.into_iter().collect();
+            subscription.brought = request.initial_resource_versions;
         }
         for name in request.resource_names_subscribe {
             if name == WILDCARD {

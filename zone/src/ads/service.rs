@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
 use http::Request;
@@ -15,6 +14,7 @@ use tonic::{Response, Status, Streaming};
 
 use super::codec::PreEncoded;
 use super::delta::Delta;
+use super::request::{DeltaRequest, SotwRequest};
 use super::sotw::StateOfTheWorld;
 use super::stream::{self, AdsContext};
 use super::variant::Variant;
@@ -69,8 +69,8 @@ impl tower::Service<Request<Body>> for AdsService {
         let context = self.context.clone();
         async move {
             Ok(match request.uri().path() {
-                SOTW => serve::<StateOfTheWorld>(context, request, PreEncoded::<DiscoveryRequest>::default()).await,
-                DELTA => serve::<Delta>(context, request, PreEncoded::<DeltaDiscoveryRequest>::default()).await,
+                SOTW => serve::<StateOfTheWorld>(context, request, PreEncoded::<SotwRequest>::default()).await,
+                DELTA => serve::<Delta>(context, request, PreEncoded::<DeltaRequest>::default()).await,
                 path => Status::unimplemented(format!("unknown method {path}")).into_http(),
             })
         }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
+use bytes::Bytes;
 use tandem_xds::{Encoded, ResourceSet, ResourceType};
 use tonic::Status;
 
+use super::request::SotwRequest;
 use super::response;
 use super::variant::{Push, Received, Variant, resource_type};
 
@@ -49,13 +49,13 @@ fn version_of(resources: &[&Arc<Encoded>]) -> String {
 }
 
 impl Variant for StateOfTheWorld {
-    type Request = DiscoveryRequest;
+    type Request = SotwRequest;
 
-    fn node(request: &mut DiscoveryRequest) -> Option<Node> {
-        request.node.take()
+    fn node(request: &SotwRequest) -> Bytes {
+        request.node.clone()
     }
 
-    fn receive(&mut self, request: DiscoveryRequest) -> Result<Received, Status> {
+    fn receive(&mut self, request: SotwRequest) -> Result<Received, Status> {
         let Some(resource_type) = resource_type(&request.type_url)? else { return Ok(Received::Ignored) };
         let names = request.resource_names.into_iter().filter(|name| name != "*").collect();
         let slot = &mut self.subscriptions[resource_type as usize];

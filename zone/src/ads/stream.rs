@@ -12,6 +12,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
 use tracing::{debug, warn};
 
+use super::request;
 use super::variant::{Received, Variant};
 use crate::proxy::session::{ProxyContext, Session};
 
@@ -34,7 +35,7 @@ pub fn open<V: Variant>(
 }
 
 /// The token of a stream, empty when there is none.
-fn credential(metadata: &MetadataMap) -> Result<String, Status> {
+pub fn credential(metadata: &MetadataMap) -> Result<String, Status> {
     let values: Vec<_> = metadata.get_all("authorization").iter().collect();
     match values.as_slice() {
         [] => Ok(String::new()),
@@ -128,16 +129,17 @@ impl<V: Variant> AdsStream<V> {
         }
     }
 
-    async fn receive(&mut self, mut request: V::Request) -> Result<(), Status> {
-        let node = V::node(&mut request);
-        match (&mut self.session, node) {
-            (Some(session), Some(node)) => session.check_node(&node)?,
-            (Some(_), None) => {}
-            (None, Some(node)) => {
-                let credential = self.credential.clone()?;
-                self.session = Some(Session::open(self.context.clone(), node, credential).await?);
+    async fn receive(&mut self, request: V::Request) -> Result<(), Status> {
+        let node = V::node(&request);
+        match &self.session {
+            Some(session) => session.check_node(&request::node_id(node)?)?,
+            None if node.is_empty() => {
+                return Err(Status::invalid_argument("the first request of a stream must carry a node"));
             }
-            (None, None) => return Err(Status::invalid_argument("the first request of a stream must carry a node")),
+            None => {
+                let credential = self.credential.clone()?;
+                self.session = Some(Session::open(self.context.clone(), request::node(node)?, credential).await?);
+            }
         }
         let Some(session) = &self.session else { return Ok(()) };
         match self.variant.receive(request)? {

@@ -1,7 +1,6 @@
 //! What the two variants of the aggregated discovery protocol have in common.
 
 use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::Node;
 use tandem_xds::{ResourceSet, ResourceType};
 use tonic::Status;
 
@@ -37,8 +36,8 @@ pub trait Variant: Default + Send + 'static {
     /// Message the client sends.
     type Request: prost::Message + Default + Send + 'static;
 
-    /// The node of a request; clients may leave it out after the first one.
-    fn node(request: &mut Self::Request) -> Option<Node>;
+    /// The encoded node of a request; empty when left out, which clients may do after the first one.
+    fn node(request: &Self::Request) -> Bytes;
 
     /// Takes in a request.
     ///

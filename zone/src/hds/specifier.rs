@@ -91,7 +91,8 @@ fn health_check(checker: HealthChecker, probe: Option<&ServiceProbe>, settings: 
 }
 
 fn cluster_check(cluster: &str, address: &str, port: u32, check: core::HealthCheck) -> hds::ClusterHealthCheck {
-    let endpoint = endpoint::Endpoint { address: Some(socket_address(address, port)), ..Default::default() };
+    let address = core::Address { address: Some(core::address::Address::SocketAddress(socket_address(address, port))) };
+    let endpoint = endpoint::Endpoint { address: Some(address), ..Default::default() };
     hds::ClusterHealthCheck {
         cluster_name: cluster.to_owned(),
         health_checks: vec![check],
@@ -100,14 +101,12 @@ fn cluster_check(cluster: &str, address: &str, port: u32, check: core::HealthChe
     }
 }
 
-fn socket_address(address: &str, port: u32) -> core::Address {
-    use core::socket_address::PortSpecifier;
-    let address = core::SocketAddress {
+fn socket_address(address: &str, port: u32) -> core::SocketAddress {
+    core::SocketAddress {
         address: address.to_owned(),
-        port_specifier: Some(PortSpecifier::PortValue(port)),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(port)),
         ..Default::default()
-    };
-    core::Address { address: Some(core::address::Address::SocketAddress(address)) }
+    }
 }
 
 fn duration(duration: Duration) -> wkt::Duration {

@@ -24,6 +24,8 @@ struct State {
     /// Counts connections, so that a departure can tell whether its proxy came back in between.
     connections: u64,
     last_connection: HashMap<ResourceKey, u64>,
+    /// Others than discovery streams who want to know of changes of a proxy's resource.
+    watchers: HashMap<ResourceKey, Vec<Arc<Notify>>>,
 }
 
 /// Another stream of the same proxy is open.
@@ -55,9 +57,11 @@ impl Registry {
     pub fn wake(&self, touched: &Touched) {
         let state = self.state.read();
         if touched.everything {
-            state.connected.values().for_each(|dirty| dirty.notify_one());
+            state.connected.values().chain(state.watchers.values().flatten()).for_each(|dirty| dirty.notify_one());
             return;
         }
+        let watchers = touched.proxies.iter().filter_map(|key| state.watchers.get(key)).flatten();
+        watchers.for_each(|watcher| watcher.notify_one());
         let concerns_group = |key: &ResourceKey| match key.kind {
             Kind::Dataplane => touched.meshes.contains(&key.mesh),
             _ => touched.zone_proxies,
@@ -71,6 +75,13 @@ impl Registry {
                 dirty.notify_one();
             }
         }
+    }
+
+    /// Watches the resource of a proxy, whether it is connected or not.
+    pub fn watch(self: &Arc<Self>, key: &ResourceKey) -> Watch {
+        let changed = Arc::new(Notify::new());
+        self.state.write().watchers.entry(key.clone()).or_default().push(changed.clone());
+        Watch { registry: self.clone(), key: key.clone(), changed }
     }
 
     /// True while a stream of the proxy is open.
@@ -143,6 +154,32 @@ impl Drop for Connection {
         state.connected.remove(&self.key);
         for service in &self.services {
             remove_user(&mut state, service, &self.key);
+        }
+    }
+}
+
+/// Somebody who watches the resource of a proxy.
+#[derive(Debug)]
+pub struct Watch {
+    registry: Arc<Registry>,
+    key: ResourceKey,
+    changed: Arc<Notify>,
+}
+
+impl Watch {
+    /// Resolves when the resource was written since the last call.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut state = self.registry.state.write();
+        let Some(watchers) = state.watchers.get_mut(&self.key) else { return };
+        watchers.retain(|watcher| !Arc::ptr_eq(watcher, &self.changed));
+        if watchers.is_empty() {
+            state.watchers.remove(&self.key);
         }
     }
 }

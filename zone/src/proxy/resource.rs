@@ -24,7 +24,7 @@ pub enum ResourceTextError {
 /// When the text is not YAML (of which JSON is a part), or not a resource.
 pub fn parse(text: &str) -> Result<Resource, ResourceTextError> {
     let value: Value = serde_norway::from_str(text)?;
-    Ok(rest::from_json(value, Unknown::Ignore)?)
+    Ok(rest::from_json(value, None, Unknown::Ignore)?.resource)
 }
 
 /// Application metrics that kuma-dp is to merge into Envoy's: those of the Mesh's Prometheus backend, overridden by name by those

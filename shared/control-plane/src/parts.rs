@@ -1,0 +1,49 @@
+//! The parts that everything else stands on.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tandem_admission::Admission;
+use tandem_auth::server_cert;
+use tandem_auth::token::{Settings as TokenSettings, Tokens};
+use tandem_runtime::cli::Start;
+use tandem_runtime::config::StoreType;
+use tandem_store::{MemoryStore, SharedStore, SledStore};
+use tracing::info;
+
+use crate::settings;
+
+/// The parts that everything else stands on.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where resources are.
+    pub store: SharedStore,
+    /// The gate for what is written.
+    pub admission: Arc<Admission>,
+    /// Issues and checks tokens.
+    pub tokens: Arc<Tokens>,
+}
+
+impl Parts {
+    /// Opens the store, makes the server certificate if there is none, and creates what a control plane of this role needs.
+    ///
+    /// # Errors
+    /// When the store cannot be opened, a certificate not be made, or a public key not be read; the text names the file.
+    pub async fn open(start: &Start) -> Result<Self> {
+        let config = &start.loaded.config;
+        server_cert::ensure(&config.general, start.instance.hostname())?;
+        let store: SharedStore = match config.store.r#type {
+            StoreType::Memory => Arc::new(MemoryStore::new()),
+            StoreType::Sled => {
+                let path = &config.store.sled.path;
+                let store = SledStore::open(path).await.with_context(|| format!("cannot open the store at {}", path.display()))?;
+                info!(path = %path.display(), revision = tandem_store::Store::revision(&store), "store opened");
+                Arc::new(store)
+            }
+        };
+        let admission = Arc::new(Admission::new(store.clone(), settings::admission(config)));
+        admission.ensure_defaults().await.context("cannot create the default resources")?;
+        let tokens = Arc::new(Tokens::new(&store, TokenSettings::of(config)?));
+        Ok(Self { store, admission, tokens })
+    }
+}

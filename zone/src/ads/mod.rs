@@ -1,0 +1,13 @@
+//! The aggregated discovery service that Envoy gets its configuration from, in both variants of the protocol.
+
+mod codec;
+mod delta;
+mod request;
+mod response;
+mod service;
+mod sotw;
+mod stream;
+mod variant;
+
+pub use service::AdsService;
+pub use stream::credential;

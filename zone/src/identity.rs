@@ -1,0 +1,192 @@
+//! Certificates for proxies, signed by the authority of their mesh.
+//!
+//! Authorities are read from the store and parsed once; a changed Mesh or Secret is noticed by its version.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tandem_auth::ca::{self, CaError, Signer};
+use tandem_model::mesh::MeshExt as _;
+use tandem_model::{DecodeError, Kind, ResourceKey};
+use tandem_proto::mesh::v1alpha1 as pb;
+use tandem_proto::plugins::ca::ProvidedCertificateAuthorityConfig;
+use tandem_proto::system::v1alpha1::{DataSource, Secret, data_source};
+use tandem_store::{SharedStore, StoreError};
+use tandem_xds::{Identity, IdentityRequest};
+
+/// Why a proxy gets no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The Mesh or a Secret does not decode.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The authority is unusable, or the identity cannot be certified.
+    #[error("mesh {mesh:?}, mTLS backend {backend:?}: {source}")]
+    Authority {
+        /// Mesh.
+        mesh: String,
+        /// Backend of the mesh.
+        backend: String,
+        /// Reason.
+        source: CaError,
+    },
+    /// What the backend refers to is not there.
+    #[error("mesh {mesh:?}, mTLS backend {backend:?}: {reason}")]
+    Missing {
+        /// Mesh.
+        mesh: String,
+        /// Backend of the mesh.
+        backend: String,
+        /// What is missing.
+        reason: String,
+    },
+}
+
+/// A certificate, and what it was made from.
+#[derive(Debug, Clone)]
+pub struct IssuedIdentity {
+    /// The certificate as the configuration of the proxy carries it.
+    pub identity: Arc<Identity>,
+    /// When it ends.
+    pub not_after: Timestamp,
+    /// When it is to be replaced.
+    pub renew_at: Timestamp,
+    /// What was asked for.
+    pub request: IdentityRequest,
+    /// Authority that signed it.
+    signer: Arc<Signer>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Source {
+    backend: String,
+    cert: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// Issues certificates; shared by all streams.
+pub struct Identities {
+    store: SharedStore,
+    signers: Mutex<HashMap<String, (Source, Arc<Signer>)>>,
+}
+
+impl Identities {
+    /// An issuer that reads authorities from `store`.
+    pub fn new(store: SharedStore) -> Self {
+        Self { store, signers: Mutex::default() }
+    }
+
+    /// A certificate as requested: `current` as long as it is good, else a new one.
+    ///
+    /// # Errors
+    /// When the authority of the mesh cannot be used.
+    pub async fn issue(
+        &self,
+        request: &IdentityRequest,
+        current: Option<&IssuedIdentity>,
+    ) -> Result<IssuedIdentity, IdentityError> {
+        let mesh = &request.mesh;
+        let source = self.source(mesh, &request.backend).await?;
+        let signer = self.signer(mesh, &source)?;
+        if let Some(current) = current
+            && current.request == *request
+            && Arc::ptr_eq(&current.signer, &signer)
+            && Timestamp::now() < current.renew_at
+        {
+            return Ok(current.clone());
+        }
+        let failed = |error| authority_error(mesh, &request.backend, error);
+        let validity = match request.expiration.as_str() {
+            "" => ca::DEFAULT_VALIDITY,
+            text => ca::parse_duration(text).map_err(failed)?,
+        };
+        let certificate = ca::issue(&signer, mesh, &request.tags, validity).map_err(failed)?;
+        Ok(IssuedIdentity {
+            renew_at: certificate.renew_at(),
+            not_after: certificate.not_after,
+            identity: Arc::new(Identity {
+                certificate_chain: certificate.cert_pem.into_bytes(),
+                private_key: certificate.key_pem.into_bytes(),
+            }),
+            request: request.clone(),
+            signer,
+        })
+    }
+
+    /// The parsed authority. The same `Arc` as long as nothing about it changed.
+    fn signer(&self, mesh: &str, source: &Source) -> Result<Arc<Signer>, IdentityError> {
+        let mut signers = self.signers.lock();
+        if let Some((known, signer)) = signers.get(mesh)
+            && known == source
+        {
+            return Ok(signer.clone());
+        }
+        let signer =
+            Signer::from_pem(&source.cert, &source.key).map_err(|error| authority_error(mesh, &source.backend, error))?;
+        let signer = Arc::new(signer);
+        signers.insert(mesh.to_owned(), (source.clone(), signer.clone()));
+        Ok(signer)
+    }
+
+    async fn source(&self, name: &str, backend_name: &str) -> Result<Source, IdentityError> {
+        let missing =
+            |reason: String| IdentityError::Missing { mesh: name.to_owned(), backend: backend_name.to_owned(), reason };
+        let mesh = self.store.get(&ResourceKey::global(Kind::Mesh, name)).await?;
+        let mesh: pb::Mesh = mesh.ok_or_else(|| missing("the mesh does not exist".to_owned()))?.proto()?;
+        let backend = mesh
+            .enabled_backend()
+            .filter(|backend| backend.name == backend_name)
+            .ok_or_else(|| missing("the backend is not enabled".to_owned()))?;
+        let (cert, key) = match backend.r#type.as_str() {
+            "builtin" => (
+                data_source::Type::Secret(ca::cert_secret_name(name, backend_name)),
+                data_source::Type::Secret(ca::key_secret_name(name, backend_name)),
+            ),
+            "provided" => provided(backend).map_err(missing)?,
+            other => return Err(missing(format!("unknown type {other:?}"))),
+        };
+        Ok(Source {
+            backend: backend_name.to_owned(),
+            cert: self.load(name, cert).await?.map_err(missing)?,
+            key: self.load(name, key).await?.map_err(missing)?,
+        })
+    }
+
+    /// Content of a data source; the inner error tells why there is none.
+    async fn load(&self, mesh: &str, source: data_source::Type) -> Result<Result<Vec<u8>, String>, IdentityError> {
+        Ok(match source {
+            data_source::Type::Inline(bytes) => Ok(bytes),
+            data_source::Type::InlineString(text) => Ok(text.into_bytes()),
+            data_source::Type::File(path) => {
+                tokio::fs::read(&path).await.map_err(|error| format!("cannot read file {path:?}: {error}"))
+            }
+            data_source::Type::Secret(name) => {
+                match self.store.get(&ResourceKey::new(Kind::Secret, mesh, name.clone())).await? {
+                    Some(secret) => Ok(secret.proto::<Secret>()?.data.unwrap_or_default()),
+                    None => Err(format!("Secret {name:?} does not exist")),
+                }
+            }
+        })
+    }
+}
+
+fn authority_error(mesh: &str, backend: &str, source: CaError) -> IdentityError {
+    IdentityError::Authority { mesh: mesh.to_owned(), backend: backend.to_owned(), source }
+}
+
+/// Where a provided authority is.
+fn provided(backend: &pb::CertificateAuthorityBackend) -> Result<(data_source::Type, data_source::Type), String> {
+    let config: ProvidedCertificateAuthorityConfig = match &backend.conf {
+        Some(conf) => tandem_proto::json::from_struct(conf).map_err(|error| error.to_string())?,
+        None => ProvidedCertificateAuthorityConfig::default(),
+    };
+    let source = |source: Option<DataSource>, name: &str| {
+        source.and_then(|source| source.r#type).ok_or_else(|| format!("conf.{name} has to be defined"))
+    };
+    Ok((source(config.cert, "cert")?, source(config.key, "key")?))
+}

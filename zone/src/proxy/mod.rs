@@ -1,0 +1,8 @@
+//! The proxies of the zone: who is connected, who may, what they bring, and what is recorded of them.
+
+pub mod authentication;
+pub mod departure;
+pub mod insight;
+pub mod registry;
+pub mod resource;
+pub mod session;

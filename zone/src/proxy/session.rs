@@ -1,0 +1,300 @@
+//! One connected proxy: from its first request to the end of its stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use prost::Message as _;
+use tandem_admission::Admission;
+use tandem_model::{Kind, Resource, ResourceKey};
+use tandem_proto::mesh::v1alpha1 as pb;
+use tandem_store::SharedStore;
+use tandem_xds::{
+    AdminTls, Cache, GenerateError, Generated, Identity, NodeId, ProxyInput, ProxyMetadata, ResourceSet, Snapshot,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tracing::{info, warn};
+
+use super::authentication::Authentication;
+use super::departure::Departure;
+use super::insight::{Insights, IssuedCertificate, Subscription};
+use super::registry::{Connection, Registry};
+use super::resource;
+use crate::envoy_admin::EnvoyAdmin;
+use crate::identity::{Identities, IdentityError, IssuedIdentity};
+use crate::mesh_state::CurrentSnapshot;
+
+/// What all sessions share.
+pub struct ProxyContext {
+    /// The store.
+    pub store: SharedStore,
+    /// Rules for resources that proxies bring.
+    pub admission: Arc<Admission>,
+    /// Rules for tokens.
+    pub authentication: Authentication,
+    /// Who is connected.
+    pub registry: Arc<Registry>,
+    /// Writer of insights.
+    pub insights: Arc<Insights>,
+    /// State of the meshes.
+    pub snapshot: CurrentSnapshot,
+    /// Parts of configurations that proxies share.
+    pub cache: Cache,
+    /// Issuer of certificates.
+    pub identities: Identities,
+    /// Issuer of the certificates of admin listeners.
+    pub envoy_admin: EnvoyAdmin,
+    /// Settings.
+    pub settings: ProxySettings,
+    /// Cancelled when this control plane stops.
+    pub shutdown: CancellationToken,
+}
+
+/// Settings of sessions.
+#[derive(Debug, Clone)]
+pub struct ProxySettings {
+    /// This instance.
+    pub instance_id: String,
+    /// How long the resource of a proxy stays after it disconnected.
+    pub deregistration_delay: Duration,
+}
+
+/// A connected proxy. The order of the members is the order in which they are dropped: first the subscription is closed, then the
+/// proxy is no longer connected, then the removal of its resource begins.
+pub struct Session {
+    subscription: Subscription,
+    connection: Connection,
+    _departure: Departure,
+    context: Arc<ProxyContext>,
+    metadata: ProxyMetadata,
+    node_id: String,
+    identities: BTreeMap<String, IssuedIdentity>,
+    admin_tls: Option<AdminTls>,
+    generated: Option<Generated>,
+    last_problem: Option<String>,
+}
+
+/// Why a proxy has no new configuration; it keeps the earlier one.
+#[derive(Debug, thiserror::Error)]
+enum RefreshError {
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl Session {
+    /// Admits a proxy: checks its token, registers the resource it brings, and makes its first configuration.
+    ///
+    /// # Errors
+    /// A status with Kuma's text when the proxy is refused; nothing is stored then.
+    pub async fn open(context: Arc<ProxyContext>, node: Node, credential: String) -> Result<Self, Status> {
+        let id = NodeId::parse(&node.id).map_err(|error| Status::unknown(error.to_string()))?;
+        let metadata = ProxyMetadata::from_node(&node);
+        let kind = metadata.proxy_type.kind();
+        let key = ResourceKey::new(kind, id.mesh.clone(), id.name.clone());
+        let brought = brought_resource(&metadata, &key)?;
+        let resource = match &brought {
+            Some(resource) => Arc::new(resource.clone()),
+            None => stored_resource(&context.store, &key, &node.id).await?,
+        };
+        context
+            .authentication
+            .check(&resource, &credential)
+            .map_err(|error| Status::unknown(format!("authentication failed: {error}")))?;
+        let connection = context.registry.connect(&key).map_err(|error| Status::unknown(error.to_string()))?;
+        let registered = brought.is_some();
+        if let Some(resource) = brought {
+            context.admission.register(resource).await.map_err(|error| {
+                Status::unknown(format!("could not register proxy passed in kuma-dp run: {error}"))
+            })?;
+        }
+        let departure = Departure {
+            proxy: key.clone(),
+            connection: connection.number(),
+            registered,
+            delay: context.settings.deregistration_delay,
+            instance_id: context.settings.instance_id.clone(),
+            store: context.store.clone(),
+            registry: context.registry.clone(),
+            shutdown: context.shutdown.clone(),
+        };
+        let subscription = context.insights.open(&key, Some(version(&metadata)), node_metadata(&node));
+        let admin_tls = context.envoy_admin.server_tls(&metadata, &resource).await;
+        info!(proxy = %key, registered, "proxy connected");
+        let mut session = Self {
+            subscription,
+            connection,
+            _departure: departure,
+            context,
+            metadata,
+            node_id: node.id,
+            identities: BTreeMap::new(),
+            admin_tls,
+            generated: None,
+            last_problem: None,
+        };
+        session.refresh().await;
+        Ok(session)
+    }
+
+    /// Key of the proxy's resource.
+    pub fn key(&self) -> &ResourceKey {
+        self.connection.key()
+    }
+
+    /// The proxy's entry in its insight.
+    pub fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    /// The newest configuration; `None` until there is one.
+    pub fn resources(&self) -> Option<&ResourceSet> {
+        self.generated.as_ref().map(|generated| &generated.resources)
+    }
+
+    /// Checks that a later request comes from the same node, or does not say.
+    ///
+    /// # Errors
+    /// When it comes from another one.
+    pub fn check_node(&self, id: &str) -> Result<(), Status> {
+        if id.is_empty() || id == self.node_id {
+            return Ok(());
+        }
+        Err(Status::unknown(format!(
+            "stream was authenticated for ID {}. Received request is for node with ID {}. Node ID cannot be changed after \
+             stream is initialized",
+            self.node_id, id
+        )))
+    }
+
+    /// Resolves when the configuration has to be made anew: something changed, or a certificate grows old.
+    pub async fn changed(&self) {
+        let renewal = self.identities.values().map(|identity| identity.renew_at).min();
+        let wait = renewal.map(|at| {
+            Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or(Duration::ZERO)
+        });
+        let grown_old = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.connection.dirty().notified() => {}
+            () = grown_old => {}
+        }
+    }
+
+    /// Makes the configuration anew from the newest state. When that fails, the earlier one stays.
+    pub async fn refresh(&mut self) {
+        let snapshot = self.context.snapshot.load_full();
+        match self.generate(&snapshot).await {
+            Ok(generated) => {
+                self.connection.use_services(&generated.services);
+                self.generated = Some(generated);
+                self.last_problem = None;
+            }
+            // The index has not seen the proxy yet; it wakes this session when it has.
+            Err(RefreshError::Generate(GenerateError::ProxyNotFound(_))) => {}
+            Err(error) => {
+                let problem = error.to_string();
+                if self.last_problem.as_ref() != Some(&problem) {
+                    warn!(proxy = %self.key(), %error, "cannot make the configuration of a proxy; it keeps the earlier one");
+                    self.last_problem = Some(problem);
+                }
+            }
+        }
+    }
+
+    async fn generate(&mut self, snapshot: &Snapshot) -> Result<Generated, RefreshError> {
+        self.renew_identities(snapshot).await?;
+        let identities: BTreeMap<String, Arc<Identity>> =
+            self.identities.iter().map(|(mesh, issued)| (mesh.clone(), issued.identity.clone())).collect();
+        let input = ProxyInput {
+            key: self.connection.key(),
+            metadata: &self.metadata,
+            identities: &identities,
+            admin_tls: self.admin_tls.as_ref(),
+            previous: self.generated.as_ref(),
+        };
+        Ok(tandem_xds::generate(snapshot, &input, &self.context.cache)?)
+    }
+
+    /// Brings the certificates in line with what the state asks for.
+    async fn renew_identities(&mut self, snapshot: &Snapshot) -> Result<(), IdentityError> {
+        let requests = tandem_xds::identity_requests(snapshot, self.connection.key());
+        let mut identities = BTreeMap::new();
+        for request in &requests {
+            let current = self.identities.get(&request.mesh);
+            let issued = self.context.identities.issue(request, current).await?;
+            identities.insert(request.mesh.clone(), issued);
+        }
+        let own = |identities: &BTreeMap<String, IssuedIdentity>| {
+            identities.get(&self.connection.key().mesh).map(|issued| IssuedCertificate {
+                not_after: issued.not_after,
+                backend: issued.request.backend.clone(),
+                supported_backends: vec![issued.request.backend.clone()],
+            })
+        };
+        if self.key().kind == Kind::Dataplane && own(&identities) != own(&self.identities) {
+            self.subscription.certificate(own(&identities));
+        }
+        self.identities = identities;
+        Ok(())
+    }
+}
+
+/// The resource in the metadata. One that cannot be read is ignored, as Kuma does: the stored one serves then.
+fn brought_resource(metadata: &ProxyMetadata, key: &ResourceKey) -> Result<Option<Resource>, Status> {
+    let Some(text) = &metadata.resource else { return Ok(None) };
+    let resource = match resource::parse(text) {
+        Ok(resource) => resource,
+        Err(error) => {
+            warn!(proxy = %key, %error, "ignoring the resource that a proxy brought");
+            return Ok(None);
+        }
+    };
+    if resource.key != *key {
+        return Err(Status::unknown(format!("proxyId {key} does not match proxy resource {}", resource.key)));
+    }
+    Ok(Some(resource))
+}
+
+async fn stored_resource(store: &SharedStore, key: &ResourceKey, node_id: &str) -> Result<Arc<Resource>, Status> {
+    let stored = store.get(key).await.map_err(|error| Status::unknown(error.to_string()))?;
+    stored.ok_or_else(|| {
+        Status::unknown(format!(
+            "resource {node_id:?} not found; create a {} in Kuma CP first or pass it as an argument to kuma-dp",
+            key.kind
+        ))
+    })
+}
+
+fn version(metadata: &ProxyMetadata) -> pb::Version {
+    let versions = &metadata.versions;
+    let text = |of: &BTreeMap<String, String>, name: &str| of.get(name).cloned().unwrap_or_default();
+    pb::Version {
+        kuma_dp: Some(pb::KumaDpVersion {
+            version: text(&versions.kuma_dp, "version"),
+            git_tag: text(&versions.kuma_dp, "gitTag"),
+            git_commit: text(&versions.kuma_dp, "gitCommit"),
+            build_date: text(&versions.kuma_dp, "buildDate"),
+            kuma_cp_compatible: tandem_runtime::version::is_compatible(&text(&versions.kuma_dp, "version")),
+        }),
+        envoy: Some(pb::EnvoyVersion {
+            version: text(&versions.envoy, "version"),
+            build: text(&versions.envoy, "build"),
+            kuma_dp_compatible: text(&versions.envoy, "kumaDpCompatible") == "true",
+        }),
+        dependencies: versions.dependencies.clone(),
+    }
+}
+
+/// The metadata of a node in the type that insights hold; both are `google.protobuf.Struct` on the wire.
+fn node_metadata(node: &Node) -> Option<prost_types::Struct> {
+    let metadata = node.metadata.as_ref()?;
+    prost_types::Struct::decode(metadata.encode_to_vec().as_slice()).ok()
+}

@@ -1,0 +1,233 @@
+//! Puts the zone control plane together and runs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
+use axum::Router;
+use envoy_types::pb::envoy::service::health::v3::health_discovery_service_server::HealthDiscoveryServiceServer;
+use tandem_control_plane::{Parts, Tasks, kds_settings, serve_api, serve_diagnostics, tls_config};
+use tandem_insights::InsightsSettings;
+use tandem_kds::zone::{BackoffSettings, ClientTls, ZoneSettings as KdsZoneSettings};
+use tandem_kds::{KdsMetrics, status::SyncStatus};
+use tandem_runtime::cli::Start;
+use tandem_runtime::config::{Config, ProxyAuthn};
+use tandem_runtime::http::{self, Limits};
+use tandem_runtime::listen;
+use tandem_xds::{Cache, MeshIndex, ZoneSettings};
+
+use crate::ads::AdsService;
+use crate::available_services::{self, AvailableServicesSettings};
+use crate::bootstrap::{self, BootstrapContext, BootstrapSettings, ServerCertificate};
+use crate::envoy_admin::{EnvoyAdmin, EnvoyClient};
+use crate::hds::{HdsSettings, HealthService};
+use crate::identity::Identities;
+use crate::mesh_state;
+use crate::proxy::authentication::Authentication;
+use crate::proxy::insight::{InsightSettings, Insights};
+use crate::proxy::registry::Registry;
+use crate::proxy::session::{ProxyContext, ProxySettings};
+
+/// Configuration key of the port for proxies.
+const PORT_KEY: &str = "dpServer.port";
+
+/// Least time between two new lists of available services.
+const AVAILABLE_SERVICES_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Least time between two insights of a mesh.
+const INSIGHT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs the zone control plane until it is told to end.
+///
+/// # Errors
+/// When something it needs cannot be had; the text names the file, port or setting.
+pub async fn run(start: Start) -> Result<()> {
+    let parts = Parts::open(&start).await?;
+    let mut tasks = Tasks::new(start.shutdown.clone());
+    serve_diagnostics(&start, &mut tasks).await?;
+    serve_api(&start, &parts, &mut tasks).await?;
+    serve_proxies(&start, &parts, &mut tasks).await?;
+    publish_services(&start, &parts, &mut tasks);
+    if start.loaded.config.is_federated_zone() {
+        join_global(&start, &parts, &mut tasks)?;
+    } else {
+        let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
+        tasks.spawn("insights", async move {
+            tandem_insights::run(store, InsightsSettings { min_interval: INSIGHT_INTERVAL }, shutdown).await;
+            Ok(())
+        });
+    }
+    tasks.finish().await
+}
+
+/// Serves the proxies of the zone: bootstrap, discovery, health.
+async fn serve_proxies(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Result<()> {
+    let config = &start.loaded.config;
+    let context = proxy_context(start, parts);
+    let mut ready = start.readiness.component();
+
+    let (state, shutdown) = (context.clone(), start.shutdown.clone());
+    let settings =
+        ZoneSettings { zone: config.multizone.zone.name.clone(), internal_cidrs: config.ipam.known_internal_cidrs.clone() };
+    tasks.spawn("mesh state", async move {
+        let index = MeshIndex::new(settings);
+        mesh_state::follow(index, &state.store, &state.snapshot, &state.registry, || ready.ready(), &shutdown).await;
+        Ok(())
+    });
+    let (insights, store, shutdown) = (context.insights.clone(), parts.store.clone(), start.shutdown.clone());
+    tasks.spawn("insights of proxies", async move {
+        insights.run(&store, &shutdown).await;
+        Ok(())
+    });
+
+    let tls = &config.dp_server.tls;
+    let pem = std::fs::read(&tls.cert_file).with_context(|| format!("cannot read {}", tls.cert_file.display()))?;
+    let certificate =
+        ServerCertificate::new(pem).with_context(|| format!("{} is no certificate", tls.cert_file.display()))?;
+    let bootstrap = BootstrapContext {
+        store: parts.store.clone(),
+        settings: Arc::new(bootstrap_settings(config)?),
+        certificate: Arc::new(certificate),
+    };
+    let mut discovery = tonic::service::Routes::new(AdsService::new(context.clone()));
+    if config.dp_server.hds.enabled {
+        let health = HealthService::new(context, hds_settings(config));
+        discovery = discovery.add_service(HealthDiscoveryServiceServer::new(health));
+    }
+    let router: Router = bootstrap::router(bootstrap).merge(discovery.into_axum_router());
+    let limits = Limits {
+        header: config.dp_server.read_header_timeout,
+        grace: config.dp_server.graceful_shutdown_timeout,
+        ..Limits::default()
+    };
+    let listener = listen::bind_all(config.dp_server.port, PORT_KEY).await?;
+    let (tls, shutdown) = (tls_config(tls)?, start.shutdown.clone());
+    tasks.spawn("dataplane server", async move {
+        http::serve(listener, Some(tls), router, limits, shutdown).await;
+        Ok(())
+    });
+    Ok(())
+}
+
+fn proxy_context(start: &Start, parts: &Parts) -> Arc<ProxyContext> {
+    let config = &start.loaded.config;
+    let instance_id = start.instance.as_str().to_owned();
+    let zone = config.multizone.zone.name.clone();
+    let empty = MeshIndex::new(ZoneSettings::new(zone.clone())).snapshot();
+    Arc::new(ProxyContext {
+        store: parts.store.clone(),
+        admission: parts.admission.clone(),
+        authentication: Authentication {
+            dataplanes: config.dp_server.authn.dp_proxy.r#type,
+            zone_proxies: config.dp_server.authn.zone_proxy.r#type,
+            zone,
+            tokens: parts.tokens.clone(),
+        },
+        registry: Arc::new(Registry::default()),
+        insights: Insights::new(InsightSettings {
+            instance_id: instance_id.clone(),
+            flush_interval: config.xds_server.dataplane_status_flush_interval,
+            subscription_limit: config.metrics.dataplane.subscription_limit,
+        }),
+        snapshot: Arc::new(ArcSwap::new(empty)),
+        cache: Cache::default(),
+        identities: Identities::new(parts.store.clone()),
+        envoy_admin: EnvoyAdmin::new(parts.store.clone()),
+        settings: ProxySettings {
+            instance_id,
+            deregistration_delay: config.xds_server.dataplane_deregistration_delay,
+        },
+        shutdown: start.shutdown.clone(),
+    })
+}
+
+fn bootstrap_settings(config: &Config) -> Result<BootstrapSettings> {
+    let params = &config.bootstrap_server.params;
+    let corefile = &params.corefile_template_path;
+    let corefile_template = if corefile.as_os_str().is_empty() {
+        None
+    } else {
+        let read = std::fs::read(corefile);
+        Some(read.with_context(|| {
+            format!("cannot read {} (bootstrapServer.params.corefileTemplatePath)", corefile.display())
+        })?)
+    };
+    Ok(BootstrapSettings {
+        dataplane_token_required: config.dp_server.authn.dp_proxy.r#type != ProxyAuthn::None,
+        zone_token_required: config.dp_server.authn.zone_proxy.r#type != ProxyAuthn::None,
+        reloadable_tokens: config.dp_server.authn.enable_reloadable_tokens,
+        xds_host: params.xds_host.clone(),
+        xds_port: if params.xds_port == 0 { config.dp_server.port } else { params.xds_port },
+        xds_connect_timeout: protobuf_duration(params.xds_connect_timeout),
+        admin_address: params.admin_address.to_string(),
+        admin_port: params.admin_port,
+        admin_access_log_path: params.admin_access_log_path.clone(),
+        hds: config.dp_server.hds.enabled,
+        gateway_max_connections: config.proxy.gateway.global_downstream_max_connections,
+        corefile_template,
+    })
+}
+
+fn protobuf_duration(duration: Duration) -> String {
+    let nanos = i32::try_from(duration.subsec_nanos()).expect("less than a second is less than 2^31 ns");
+    tandem_proto::duration::format_seconds(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), nanos)
+}
+
+fn hds_settings(config: &Config) -> HdsSettings {
+    let hds = &config.dp_server.hds;
+    HdsSettings {
+        interval: hds.interval,
+        check_timeout: hds.check_defaults.timeout,
+        check_interval: hds.check_defaults.interval,
+        check_no_traffic_interval: hds.check_defaults.no_traffic_interval,
+        healthy_threshold: hds.check_defaults.healthy_threshold,
+        unhealthy_threshold: hds.check_defaults.unhealthy_threshold,
+    }
+}
+
+/// Keeps the list of services current that other zones see.
+fn publish_services(start: &Start, parts: &Parts, tasks: &mut Tasks) {
+    let config = &start.loaded.config;
+    let settings = AvailableServicesSettings {
+        zone: config.multizone.zone.name.clone(),
+        tag_filters: config.experimental.ingress_tag_filters.clone(),
+        min_interval: AVAILABLE_SERVICES_INTERVAL,
+    };
+    let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
+    tasks.spawn("available services", async move {
+        available_services::run(store, settings, shutdown).await;
+        Ok(())
+    });
+}
+
+/// Keeps the zone connected to global.
+fn join_global(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Result<()> {
+    let config = &start.loaded.config;
+    let zone = &config.multizone.zone;
+    let settings = KdsZoneSettings {
+        common: kds_settings(
+            start,
+            zone.kds.max_msg_size,
+            &zone.kds.labels.skip_prefixes,
+            start.loaded.wire_json().to_string(),
+        ),
+        zone: zone.name.clone(),
+        global: zone.global_address.parse().context("multizone.zone.globalAddress")?,
+        tls: ClientTls {
+            root_ca_file: Some(zone.kds.root_ca_file.clone()).filter(|file| !file.as_os_str().is_empty()),
+            skip_verify: zone.kds.tls_skip_verify,
+        },
+        backoff: BackoffSettings {
+            base: config.general.resilient_component_base_backoff,
+            max: config.general.resilient_component_max_backoff,
+        },
+    };
+    let executor = Arc::new(EnvoyClient::new(parts.store.clone()));
+    let metrics = start.metrics.register(KdsMetrics::register);
+    let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
+    tasks.spawn("synchronization with global", async move {
+        Ok(tandem_kds::zone::run(settings, store, executor, metrics, SyncStatus::new(), shutdown).await?)
+    });
+    Ok(())
+}
