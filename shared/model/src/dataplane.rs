@@ -60,7 +60,7 @@ pub trait DataplaneExt {
     fn all_tags(&self) -> TagMultimap;
     /// True when a selector matches one of the tag sets.
     fn is_selected_by(&self, selector: &Tags) -> bool;
-    /// The service by which other parts name the proxy: that of the first tag set that has one, else `unknown`.
+    /// The service by which statistics name the proxy: the first in alphabetical order, else `unknown`.
     fn identifying_service(&self) -> &str;
     /// Address and ports of an inbound.
     fn inbound_interface(&self, inbound: &Inbound) -> InboundInterface;
@@ -102,7 +102,7 @@ impl DataplaneExt for Dataplane {
     }
 
     fn identifying_service(&self) -> &str {
-        self.tag_sets().find_map(|tags| tags.get(SERVICE_TAG)).map_or("unknown", String::as_str)
+        self.tag_sets().filter_map(|tags| tags.get(SERVICE_TAG)).min().map_or("unknown", String::as_str)
     }
 
     fn inbound_interface(&self, inbound: &Inbound) -> InboundInterface {

@@ -50,6 +50,11 @@ fn addresses_and_ports_have_defaults() {
             workload_port: 80,
         }
     );
+    if let Some(networking) = &mut proxy.networking {
+        networking.inbound[0].service_address.clear();
+    }
+    // An inbound with an address of its own forwards to that address.
+    assert_eq!(proxy.inbound_interface(&proxy.inbounds()[0]).workload_address, "10.0.0.2");
     assert_eq!(
         Outbound { port: 1, ..Default::default() }.interface(),
         OutboundInterface { address: "127.0.0.1".into(), port: 1 }
@@ -81,7 +86,7 @@ fn tag_sets_of_inbounds_and_gateway() {
         None,
     );
     assert_eq!(web.tag_sets().count(), 2);
-    assert_eq!(web.identifying_service(), "web");
+    assert_eq!(web.identifying_service(), "admin");
     assert!(web.is_selected_by(&tags(&[(SERVICE_TAG, "admin"), ("team", "*")])));
     // The tags must be on one and the same inbound.
     assert!(!web.is_selected_by(&tags(&[(SERVICE_TAG, "web"), ("team", "a")])));
