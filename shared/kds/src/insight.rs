@@ -88,10 +88,10 @@ struct Record {
 }
 
 impl Record {
-    fn due(&self, interval: Duration) -> Option<Instant> {
+    fn due(&self, interval: Duration, now: Instant) -> Option<Instant> {
         self.dirty.then(|| match self.written {
             Some(written) if !self.urgent => written + interval,
-            _ => Instant::now(),
+            _ => now,
         })
     }
 }
@@ -189,7 +189,8 @@ impl Insights {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.records.lock().values().filter_map(|record| record.due(self.settings.flush_interval)).min()
+        let now = Instant::now();
+        self.records.lock().values().filter_map(|record| record.due(self.settings.flush_interval, now)).min()
     }
 
     async fn flush(&self, all: bool) {
@@ -197,7 +198,7 @@ impl Insights {
         let due: Vec<_> = {
             let mut records = self.records.lock();
             let due = records.iter_mut().filter(|(_, record)| {
-                record.due(self.settings.flush_interval).is_some_and(|due| all || due <= now)
+                record.due(self.settings.flush_interval, now).is_some_and(|due| all || due <= now)
             });
             due.map(|(zone, record)| {
                 record.dirty = false;
