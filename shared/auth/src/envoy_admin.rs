@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 
 use crate::ca::{CaError, Signer};
-use crate::pkcs1;
 
 /// Name of the GlobalSecret that holds the authority: its certificate followed by its key, both PEM.
 pub const SECRET_NAME: &str = "envoy-admin-ca";
@@ -32,12 +31,14 @@ pub struct CertificatePair {
     pub key_pem: String,
 }
 
-/// Makes a new authority, as stored in the secret. This takes long (RSA): call it where blocking is fine.
+/// Makes a new authority, as stored in the secret.
+///
+/// Its key is an elliptic one, because it signs a certificate for every proxy that connects.
 ///
 /// # Errors
 /// When the operating system has no randomness.
 pub fn generate() -> Result<String, CaError> {
-    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+    let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     params.serial_number = Some(SerialNumber::from_slice(&[0]));
     params.distinguished_name = DistinguishedName::new();
@@ -48,7 +49,7 @@ pub fn generate() -> Result<String, CaError> {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     valid_for(&mut params);
     let certificate = params.self_signed(&key)?;
-    Ok(format!("{}{}", certificate.pem(), pkcs1::private_key_pem(&key)?))
+    Ok(format!("{}{}", certificate.pem(), key.serialize_pem()))
 }
 
 /// Reads the authority from the secret.

@@ -9,7 +9,7 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 
-use super::CaError;
+use super::{CaError, spiffe};
 use crate::pkcs1;
 
 /// How long an authority is valid where the Mesh does not say: ten years.
@@ -68,6 +68,7 @@ impl BuiltinAuthority {
     /// # Errors
     /// When the name of the mesh cannot be part of an identity.
     pub fn generate(mesh: &str, bits: RsaBits, validity: Option<Duration>) -> Result<Self, CaError> {
+        spiffe::check(mesh, std::iter::empty())?;
         let size = match bits {
             RsaBits::Rsa2048 => RsaKeySize::_2048,
             RsaBits::Rsa3072 => RsaKeySize::_3072,

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::CaError;
 
+/// As long as a duration can be in Kuma; also keeps the end of certificates within the years that they can express.
+const LONGEST_MILLIS: u64 = 292 * 365 * 86_400 * 1_000;
+
 /// Parses `10d`, `1y` (365 days), `500ms`, …; the unit may be left out for `0` alone.
 ///
 /// # Errors
@@ -25,7 +28,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, CaError> {
         "y" => 365 * 86_400 * 1_000,
         _ => return Err(error()),
     };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(error)
+    number.checked_mul(millis).filter(|total| *total <= LONGEST_MILLIS).map(Duration::from_millis).ok_or_else(error)
 }
 
 #[cfg(test)]
@@ -38,7 +41,9 @@ mod tests {
         assert_eq!(parse_duration("1y").unwrap(), Duration::from_secs(365 * 86_400));
         assert_eq!(parse_duration("5ms").unwrap(), Duration::from_millis(5));
         assert_eq!(parse_duration("0").unwrap(), Duration::ZERO);
-        for bad in ["", "10", "d", "1h30m", "-1h", "99999999999999999999y", "18446744073709551615y"] {
+        for bad in
+            ["", "10", "d", "1h30m", "-1h", "99999999999999999999y", "18446744073709551615y", "293y", "99999999999999d"]
+        {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

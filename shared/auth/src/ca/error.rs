@@ -9,8 +9,8 @@ pub enum CaError {
     /// The key of the authority cannot be read.
     #[error("invalid CA key: {0}")]
     Key(String),
-    /// A duration is not written as a number and a unit.
-    #[error("invalid duration {0:?}: expected a number followed by one of y, w, d, h, m, s, ms")]
+    /// A duration is not written as a number and a unit, or is too long.
+    #[error("invalid duration {0:?}: expected a number followed by one of y, w, d, h, m, s, ms, at most 292y")]
     Duration(String),
     /// A mesh, service or tag cannot be part of an identity.
     #[error("{0:?} cannot be part of an identity in a certificate")]

@@ -6,6 +6,9 @@ mod builtin;
 mod duration;
 mod error;
 mod signer;
+mod spiffe;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 pub use builtin::{BuiltinAuthority, RsaBits, cert_secret_name, key_secret_name};

@@ -1,10 +1,10 @@
 //! An authority that is ready to sign: parsed once, used for many certificates.
 
-use rcgen::{Issuer, KeyPair, PKCS_RSA_SHA256};
-use rustls_pki_types::PrivatePkcs8KeyDer;
+use rcgen::{Issuer, KeyPair};
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
 
 use super::CaError;
-use crate::pkcs1;
 
 /// A certificate authority that is ready to sign.
 pub struct Signer {
@@ -19,25 +19,15 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// Reads an authority: one or more PEM certificates of which the first one signs, and the PEM of its key (PKCS#1 or PKCS#8
-    /// RSA, or PKCS#8 EC).
+    /// Reads an authority: one or more PEM certificates of which the first one signs, and the PEM of its key (PKCS#1,
+    /// PKCS#8 or SEC1; RSA or elliptic).
     ///
     /// # Errors
     /// When certificate or key cannot be read, or do not belong together.
     pub fn from_pem(cert_pem: &[u8], key_pem: &[u8]) -> Result<Self, CaError> {
         let root_pem = String::from_utf8(cert_pem.to_vec()).map_err(|e| CaError::Certificate(e.to_string()))?;
-        let block = pem::parse(key_pem).map_err(|error| CaError::Key(error.to_string()))?;
-        let key = match block.tag() {
-            "RSA PRIVATE KEY" => {
-                let pkcs8 = pkcs1::to_pkcs8(block.contents());
-                KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(pkcs8), &PKCS_RSA_SHA256)
-            }
-            "PRIVATE KEY" => KeyPair::try_from(&PrivatePkcs8KeyDer::from(block.contents().to_vec())),
-            other => {
-                return Err(CaError::Key(format!("PEM block {other:?} is neither RSA PRIVATE KEY nor PRIVATE KEY")));
-            }
-        };
-        let key = key.map_err(|error| CaError::Key(error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| CaError::Key(error.to_string()))?;
+        let key = KeyPair::try_from(&key).map_err(|error| CaError::Key(error.to_string()))?;
         let certificate = pem::parse(cert_pem).map_err(|error| CaError::Certificate(error.to_string()))?;
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate.contents())
             .map_err(|error| CaError::Certificate(error.to_string()))?;

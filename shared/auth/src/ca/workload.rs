@@ -14,7 +14,7 @@ use rcgen::{
 use time::OffsetDateTime;
 
 use super::builtin::CLOCK_SKEW;
-use super::{CaError, Signer};
+use super::{CaError, Signer, spiffe};
 
 /// How long a workload certificate is valid where the Mesh does not say.
 pub const DEFAULT_VALIDITY: Duration = Duration::from_secs(24 * 3600);
@@ -62,6 +62,7 @@ pub fn issue(
     tags: &BTreeMap<String, BTreeSet<String>>,
     validity: Duration,
 ) -> Result<WorkloadCertificate, CaError> {
+    spiffe::check(mesh, tags.get(SERVICE_TAG).into_iter().flatten())?;
     let services = tags.get(SERVICE_TAG).into_iter().flatten().map(|service| format!("spiffe://{mesh}/{service}"));
     let all = tags.iter().flat_map(|(tag, values)| values.iter().map(move |value| format!("kuma://{tag}/{value}")));
     let names: Result<Vec<SanType>, CaError> = services
@@ -89,63 +90,4 @@ pub fn issue(
         issued: stamp(now),
         not_after: stamp(now + validity),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ca::{BuiltinAuthority, RsaBits};
-    use x509_parser::extensions::GeneralName;
-
-    fn tags() -> BTreeMap<String, BTreeSet<String>> {
-        let set = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
-        BTreeMap::from([
-            ("kuma.io/service".to_owned(), set(&["web", "api"])),
-            ("kuma.io/zone".to_owned(), set(&["east"])),
-        ])
-    }
-
-    #[test]
-    fn a_certificate_carries_the_identities_and_is_signed_by_the_authority() {
-        let authority = BuiltinAuthority::generate("default", RsaBits::default(), None).unwrap();
-        let signer = Signer::from_pem(authority.cert_pem.as_bytes(), authority.key_pem.as_bytes()).unwrap();
-        let issued = issue(&signer, "default", &tags(), DEFAULT_VALIDITY).unwrap();
-        let leaf = pem::parse(&issued.cert_pem).unwrap();
-        let (_, leaf) = x509_parser::parse_x509_certificate(leaf.contents()).unwrap();
-        let root = pem::parse(&authority.cert_pem).unwrap();
-        let (_, root) = x509_parser::parse_x509_certificate(root.contents()).unwrap();
-        leaf.verify_signature(Some(root.public_key())).unwrap();
-        assert_eq!(root.raw_serial(), [0]);
-        assert_eq!(leaf.subject().iter().count(), 0);
-        let names = leaf.subject_alternative_name().unwrap().unwrap();
-        assert!(names.critical);
-        let uris: Vec<_> = names
-            .value
-            .general_names
-            .iter()
-            .map(|name| match name {
-                GeneralName::URI(uri) => *uri,
-                other => panic!("{other}"),
-            })
-            .collect();
-        assert_eq!(
-            uris,
-            [
-                "spiffe://default/api",
-                "spiffe://default/web",
-                "kuma://kuma.io/service/api",
-                "kuma://kuma.io/service/web",
-                "kuma://kuma.io/zone/east"
-            ]
-        );
-        assert!(issued.renew_at() < issued.not_after);
-    }
-
-    #[test]
-    fn a_key_of_another_authority_is_refused() {
-        let one = BuiltinAuthority::generate("one", RsaBits::default(), None).unwrap();
-        let two = BuiltinAuthority::generate("two", RsaBits::default(), None).unwrap();
-        let error = Signer::from_pem(one.cert_pem.as_bytes(), two.key_pem.as_bytes()).unwrap_err();
-        assert!(error.to_string().contains("does not belong"), "{error}");
-    }
 }

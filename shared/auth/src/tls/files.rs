@@ -23,7 +23,8 @@ pub(super) fn certificates(what: &'static str, file: &Path) -> Result<Vec<Certif
 /// The first private key of a file.
 pub(super) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     const WHAT: &str = "private key";
-    let pem = std::fs::read(file).map_err(|source| TlsError::Unreadable { what: WHAT, file: file.to_owned(), source })?;
+    let pem =
+        std::fs::read(file).map_err(|source| TlsError::Unreadable { what: WHAT, file: file.to_owned(), source })?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| TlsError::Malformed {
         what: WHAT,
         file: file.to_owned(),

@@ -38,7 +38,8 @@ pub fn server_config(settings: &Tls, clients: &ClientAuth) -> Result<Arc<ServerC
     })?;
 
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions(settings))?;
-    let verifier = |roots: &Arc<RootCertStore>| WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
+    let verifier =
+        |roots: &Arc<RootCertStore>| WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
     let unusable = |error: rustls::server::VerifierBuilderError| rustls::Error::General(error.to_string());
     let builder = match clients {
         ClientAuth::None => builder.with_no_client_auth(),
@@ -64,8 +65,11 @@ pub fn client_roots(file: &Path, directory: &Path) -> Result<RootCertStore, TlsE
         files::trust(&mut roots, WHAT, file)?;
     }
     if !directory.as_os_str().is_empty() {
-        let unreadable =
-            |source| TlsError::Unreadable { what: "directory of client CA certificates", file: directory.into(), source };
+        let unreadable = |source| TlsError::Unreadable {
+            what: "directory of client CA certificates",
+            file: directory.into(),
+            source,
+        };
         for entry in std::fs::read_dir(directory).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             if path.extension().is_some_and(|extension| extension == "pem" || extension == "crt") {

@@ -42,7 +42,7 @@ pub enum PublicKeyError {
         /// Id of the key.
         kid: String,
         /// Reason.
-        source: KeyError,
+        source: Box<KeyError>,
     },
 }
 
@@ -65,7 +65,8 @@ impl PublicKeys {
                 key.key.clone().into_bytes()
             };
             let read = VerifyingKey::read(&data);
-            let read = read.map_err(|source| PublicKeyError::Malformed { kid: kid.clone(), source })?;
+            let read =
+                read.map_err(|source| PublicKeyError::Malformed { kid: kid.clone(), source: Box::new(source) })?;
             keys.insert((kid.clone(), key.mesh.clone()), read);
         }
         Ok(Self { keys })
