@@ -6,6 +6,7 @@ use tandem_model::violation::Violations;
 
 use crate::registry::policy_type;
 use crate::role::Role;
+use crate::schema::SchemaError;
 
 /// Result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,4 +29,14 @@ pub fn check(kind: Kind, spec: &mut Value) -> Checked {
 /// was. Kinds that are no policies selected by `targetRef` are not looked at.
 pub fn check_as(kind: Kind, role: Role, spec: &mut Value) -> Checked {
     policy_type(kind).map(|policy| (policy.check)(spec, role)).unwrap_or_default()
+}
+
+/// Checks the specification of a policy that another control plane sent. Members that this version does not know are fine:
+/// the peer may be newer.
+pub fn check_received(kind: Kind, spec: &Value) -> Violations {
+    let Some(policy) = policy_type(kind) else { return Violations::none() };
+    match (policy.canonical)(spec) {
+        Ok(mut known) => (policy.check)(&mut known, Role::System).violations,
+        Err(SchemaError(violations)) => violations,
+    }
 }

@@ -4,6 +4,7 @@
 //! No I/O. A control plane uses three parts: checking what is written ([`check`]), computing rules from stored policies, and
 //! the effects of the rules on [`envoy::DraftSet`].
 
+pub mod access_log;
 mod apply;
 mod check;
 pub mod circuit_breaker;
@@ -11,10 +12,17 @@ mod compiled;
 pub mod destinations;
 pub mod egress;
 pub mod envoy;
+pub mod fault_injection;
+pub mod health_check;
 pub mod http_route;
+pub mod load_balancing;
 pub mod matching;
 mod merge;
+pub mod metric;
+pub mod passthrough;
 pub mod policy;
+pub mod proxy_patch;
+pub mod rate_limit;
 mod registry;
 pub mod retry;
 mod role;
@@ -27,6 +35,8 @@ pub mod tcp_route;
 #[cfg(test)]
 mod testing;
 pub mod timeout;
+pub mod tls;
+pub mod trace;
 pub mod traffic_permission;
 mod validation;
 
@@ -34,7 +44,7 @@ pub use apply::{
     InboundNames, ProxySecurity, apply, egress_chain, egress_cluster, egress_external_service_chain, inbound_cluster,
     inbound_listener, outbound_cluster, outbound_listener,
 };
-pub use check::{Checked, check, check_as};
+pub use check::{Checked, check, check_as, check_received};
 pub use compiled::{ByDestination, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, ProxyPolicies};
 pub use role::{PolicyOrigin, Role};
 pub use subset::{Subset, TagCondition};

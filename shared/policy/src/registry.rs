@@ -26,11 +26,21 @@ const fn policy<S: Validate>(kind: Kind, from_as_rules: bool) -> PolicyType {
 }
 
 static POLICIES: &[PolicyType] = &[
+    policy::<crate::access_log::Spec>(Kind::MeshAccessLog, true),
     policy::<crate::circuit_breaker::Spec>(Kind::MeshCircuitBreaker, true),
+    policy::<crate::fault_injection::Spec>(Kind::MeshFaultInjection, false),
+    policy::<crate::health_check::Spec>(Kind::MeshHealthCheck, false),
     policy::<crate::http_route::Spec>(Kind::MeshHTTPRoute, false),
+    policy::<crate::load_balancing::Spec>(Kind::MeshLoadBalancingStrategy, false),
+    policy::<crate::metric::Spec>(Kind::MeshMetric, false),
+    policy::<crate::passthrough::Spec>(Kind::MeshPassthrough, false),
+    policy::<crate::proxy_patch::Spec>(Kind::MeshProxyPatch, false),
+    policy::<crate::rate_limit::Spec>(Kind::MeshRateLimit, true),
     policy::<crate::retry::Spec>(Kind::MeshRetry, false),
     policy::<crate::tcp_route::Spec>(Kind::MeshTCPRoute, false),
     policy::<crate::timeout::Spec>(Kind::MeshTimeout, true),
+    policy::<crate::tls::Spec>(Kind::MeshTLS, true),
+    policy::<crate::trace::Spec>(Kind::MeshTrace, false),
     policy::<crate::traffic_permission::Spec>(Kind::MeshTrafficPermission, false),
 ];
 

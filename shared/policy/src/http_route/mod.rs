@@ -6,7 +6,7 @@ mod validation;
 
 pub use hash::hash_of_json;
 pub use schema::{
-    Filter, FilterType, HeaderKeyValue, HeaderModifier, Match, Method, PathMatch, PathMatchType, PathRewrite,
-    PathRewriteType, QueryParamsMatch, QueryParamsMatchType, RequestMirror, RequestRedirect, Rule, RuleConf, Scheme,
-    Spec, To, UrlRewrite,
+    Filter, FilterType, HeaderModifier, Match, Method, PathMatch, PathMatchType, PathRewrite, PathRewriteType,
+    QueryParamsMatch, QueryParamsMatchType, RequestMirror, RequestRedirect, Rule, RuleConf, Scheme, Spec, To,
+    UrlRewrite,
 };

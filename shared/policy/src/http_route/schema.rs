@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{BackendRef, HeaderMatch, IntOrString};
+use crate::schema::{BackendRef, HeaderKeyValue, HeaderMatch, IntOrString};
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshHTTPRoute.
@@ -201,16 +201,6 @@ pub struct HeaderModifier {
     /// Headers that are removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remove: Option<Vec<String>>,
-}
-
-/// A header.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HeaderKeyValue {
-    /// Name, in lower case.
-    pub name: String,
-    /// Value; several are separated by commas.
-    pub value: String,
 }
 
 /// Sends the client elsewhere.

@@ -34,6 +34,26 @@ pub struct HeaderMatch {
     pub value: String,
 }
 
+/// A header.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HeaderKeyValue {
+    /// Name, in lower case.
+    pub name: String,
+    /// Value; several are separated by commas.
+    pub value: String,
+}
+
+/// Changes to headers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HeaderChanges {
+    /// Headers that are replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<Vec<HeaderKeyValue>>,
+    /// Headers that are added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add: Option<Vec<HeaderKeyValue>>,
+}
+
 /// How a SPIFFE identity is compared.
 #[allow(missing_docs)] // the variants are the names users write
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

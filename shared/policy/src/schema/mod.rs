@@ -8,7 +8,10 @@ mod number;
 
 pub use decode::{SchemaError, Unknown, decode};
 pub use duration::GoDuration;
-pub use header::{BackendRef, HeaderMatch, HeaderMatchType, SpiffeIdMatch, SpiffeIdMatchType, SpiffeMatch};
+pub use header::{
+    BackendRef, HeaderChanges, HeaderKeyValue, HeaderMatch, HeaderMatchType, SpiffeIdMatch, SpiffeIdMatchType,
+    SpiffeMatch,
+};
 pub use item::{FromItem, RuleItem, ToItem};
 pub use number::{Decimal, IntOrString};
 

@@ -7,7 +7,9 @@ use tandem_model::violation::Violations;
 use super::schema::Spec;
 use crate::role::Role;
 use crate::target_ref::TargetKind::{self, *};
-use crate::validation::{TargetRules, Validate, list, spec, spiffe_matches, target_deprecation, target_ref};
+use crate::validation::{
+    TargetRules, Validate, list, service_clients, spec, spiffe_matches, target_deprecation, target_ref,
+};
 
 const TOP: &[TargetKind] = &[Mesh, MeshSubset, MeshService, MeshServiceSubset, Dataplane];
 const FROM: &[TargetKind] = &[Mesh, MeshSubset, MeshService, MeshServiceSubset];
@@ -53,11 +55,8 @@ impl Validate for Spec {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let by_service = list(&self.from).iter().filter(|item| item.target_ref.kind == MeshService).map(|_| {
-            "MeshService value for 'from[].targetRef.kind' is deprecated, use MeshSubset with 'kuma.io/service' instead"
-                .to_owned()
-        });
-        target_deprecation(self.target_ref.as_ref()).into_iter().chain(by_service).collect()
+        let clients = list(&self.from).iter().map(|item| &item.target_ref);
+        target_deprecation(self.target_ref.as_ref()).into_iter().chain(service_clients(clients)).collect()
     }
 }
 

@@ -46,6 +46,13 @@ pub(crate) fn percentage(path: &Path, value: Option<&IntOrString>, violations: &
     }
 }
 
+/// A status code of HTTP.
+pub(crate) fn status_code(path: &Path, value: i32, violations: &mut Violations) {
+    if !(100..600).contains(&value) {
+        violations.add(path, "must be in inclusive range [100, 599]");
+    }
+}
+
 /// True for a SPIFFE ID: `spiffe://<trust domain>[/<segment>...]`.
 ///
 /// Source: the SPIFFE-ID standard, sections 2.1 to 2.3.

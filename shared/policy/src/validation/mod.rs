@@ -1,6 +1,7 @@
 //! Validation shared by the policies.
 
 mod conf;
+mod net;
 mod shape;
 mod target;
 
@@ -9,12 +10,13 @@ use serde::de::DeserializeOwned;
 use tandem_model::violation::{Path, Violations};
 
 use crate::role::Role;
-use crate::schema::{BackendRef, SpiffeMatch};
-use crate::target_ref::{TargetKind, TargetRef};
+use crate::schema::{BackendRef, HeaderChanges, SpiffeMatch};
+use crate::target_ref::{ProxyType, TargetKind, TargetRef};
 
 pub(crate) use conf::{
-    greater_than_zero, int_greater_than_zero, int_percentage, is_spiffe_id, not_negative, percentage,
+    greater_than_zero, int_greater_than_zero, int_percentage, is_spiffe_id, not_negative, percentage, status_code,
 };
+pub(crate) use net::{Url, is_dns_name, is_file_path, is_url};
 pub(crate) use shape::{dns_1123_subdomain, header_name, max_items, min_items, min_length};
 pub(crate) use target::{TargetRules, target_ref};
 
@@ -102,5 +104,41 @@ pub(crate) fn backend_ref(backend: &BackendRef, path: &Path, rules: &TargetRules
     target_ref(&backend.target_ref(), path, rules, violations);
     if backend.kind == TargetKind::MeshMultiZoneService && backend.port.is_none() {
         violations.add(&path.field("port"), "must be defined with kind MeshMultiZoneService");
+    }
+}
+
+/// The violation of `from` where gateways are among the proxies.
+pub(crate) const GATEWAYS_NEED_TO: &str = "must not be defined when the scope includes a Gateway, select only proxyType \
+                                           Sidecar or select only gateways and use spec.to";
+
+/// True when a policy is about gateways, too.
+///
+/// Source: Kuma `api/common/v1alpha1/targetref.go`, `IncludesGateways`.
+pub(crate) fn includes_gateways(target: Option<&TargetRef>) -> bool {
+    let types = target.and_then(|target| target.proxy_types.as_deref()).unwrap_or_default();
+    match top_kind(target) {
+        TargetKind::MeshGateway | TargetKind::MeshHTTPRoute => true,
+        TargetKind::Mesh | TargetKind::MeshSubset => types.is_empty() || types.contains(&ProxyType::Gateway),
+        _ => false,
+    }
+}
+
+/// The warnings for clients given as services, one each.
+pub(crate) fn service_clients<'a>(clients: impl Iterator<Item = &'a TargetRef>) -> impl Iterator<Item = String> {
+    clients.filter(|client| client.kind == TargetKind::MeshService).map(|_| {
+        "MeshService value for 'from[].targetRef.kind' is deprecated, use MeshSubset with 'kuma.io/service' instead"
+            .to_owned()
+    })
+}
+
+/// Adds what is wrong with changes to headers.
+pub(crate) fn header_changes(changes: Option<&HeaderChanges>, path: &Path, violations: &mut Violations) {
+    let Some(changes) = changes else { return };
+    for (name, headers) in [("set", list(&changes.set)), ("add", list(&changes.add))] {
+        let path = path.field(name);
+        max_items(&path, headers.len(), 16, violations);
+        for (index, header) in headers.iter().enumerate() {
+            header_name(&path.index(index).field("name"), &header.name, violations);
+        }
     }
 }
