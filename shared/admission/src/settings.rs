@@ -2,7 +2,6 @@
 
 use tandem_model::Mode;
 use tandem_model::label::LabelContext;
-use tandem_runtime::config::{Config, Role};
 
 /// Settings of a control plane that bear on writes. Configuration keys are those of Kuma.
 #[derive(Debug, Clone)]
@@ -46,29 +45,6 @@ impl AdmissionSettings {
             create_mesh_routing_resources: false,
             user_tokens: true,
             bootstrap_admin_token: true,
-        }
-    }
-
-    /// The settings in a configuration.
-    pub fn of(config: &Config) -> Self {
-        let mode = match config.mode {
-            Role::Global => Mode::Global,
-            Role::Zone => Mode::Zone { federated: config.is_federated_zone() },
-        };
-        let zone = if mode.is_global() { "" } else { config.multizone.zone.name.as_str() };
-        let authn = &config.api_server.authn;
-        Self {
-            mode,
-            zone: zone.to_owned(),
-            read_only: config.api_server.read_only,
-            unsafe_delete: config.store.unsafe_delete,
-            skip_origin_label_check: config.multizone.zone.disable_origin_label_validation,
-            skip_mesh_creation: config.defaults.skip_mesh_creation,
-            skip_tenant_resources: config.defaults.skip_tenant_resources,
-            skip_hostname_generators: config.defaults.skip_hostname_generators,
-            create_mesh_routing_resources: config.defaults.create_mesh_routing_resources,
-            user_tokens: authn.r#type == "tokens",
-            bootstrap_admin_token: authn.tokens.bootstrap_admin_token,
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tandem_admission::Admission;
 use tandem_auth::access::AccessRules;
 use tandem_auth::token::Tokens;
-use tandem_runtime::config::Config;
 use tandem_runtime::instance::InstanceId;
 use tandem_store::SharedStore;
 
@@ -81,23 +80,6 @@ impl Default for ApiSettings {
 }
 
 impl ApiSettings {
-    /// The settings in a configuration. Host names of services follow Kuma's defaults: domain `mesh`, port 80.
-    pub fn of(config: &Config) -> Self {
-        let server = &config.api_server;
-        Self {
-            base_path: server.base_path.clone(),
-            read_only: server.read_only,
-            cors_allowed_domains: server.cors_allowed_domains.clone(),
-            localhost_is_admin: server.authn.localhost_is_admin,
-            authentication: if server.authn.r#type == "adminClientCerts" {
-                Authentication::AdminClientCerts
-            } else {
-                Authentication::Tokens
-            },
-            ..Self::default()
-        }
-    }
-
     /// The base path without a slash at the end: empty, or `/prefix`.
     pub(crate) fn base_path(&self) -> String {
         let inner = self.base_path.trim_matches('/');

@@ -8,6 +8,9 @@ use tandem_model::{DecodeError, Encoding, Kind, Resource, Spec};
 use crate::problem::Problem;
 use crate::query::{first, parameters};
 
+/// Members of a JSON object.
+pub type Members = Map<String, Value>;
+
 /// The JSON form of a stored resource.
 ///
 /// # Errors
@@ -20,7 +23,7 @@ pub fn of(resource: &Resource, title: &str) -> Result<Value, Problem> {
 ///
 /// # Errors
 /// 500 under `title` when what is stored does not decode.
-pub fn parts(resource: &Resource, title: &str) -> Result<(Map<String, Value>, Map<String, Value>), Problem> {
+pub fn parts(resource: &Resource, title: &str) -> Result<(Members, Members), Problem> {
     let spec = match (&resource.spec, resource.kind().descriptor().encoding) {
         (Spec::Json(Value::Object(spec)), _) => Ok(spec.clone()),
         (Spec::Proto(bytes), Encoding::Proto { message }) => tandem_proto::json::to_json(message, bytes)

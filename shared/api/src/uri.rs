@@ -35,7 +35,7 @@ pub fn target(uri: &Uri, base: &str) -> Target {
             _ => return Target::Outside,
         }
     };
-    if base != "" && below == "/tokens/user" && path != "/tokens/user" {
+    if !base.is_empty() && below == "/tokens/user" && path != "/tokens/user" {
         return Target::Outside;
     }
     let Some(mut routed) = canonical(below.trim_end_matches('/')) else { return Target::NotFound };

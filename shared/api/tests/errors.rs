@@ -33,7 +33,10 @@ async fn requests_that_match_no_route() {
     assert_eq!(head.status, 405);
     assert_eq!(head.headers["allow"], "PUT, DELETE, GET");
     let redirected = api.get("//meshes?size=1").await;
-    assert_eq!((redirected.status.as_u16(), &redirected.headers["location"]), (307, &"/meshes?size=1".parse().expect("a value")));
+    assert_eq!(
+        (redirected.status.as_u16(), &redirected.headers["location"]),
+        (307, &"/meshes?size=1".parse().expect("a value"))
+    );
     assert_eq!(api.get("/meshes/").await.status, 200);
     assert_eq!(api.get("/zones%2Binsights").await.status, 200);
 }
@@ -73,7 +76,10 @@ async fn bodies_that_cannot_be_read() {
         ("{\"type\":", "unexpected end of JSON input"),
         ("{,}", "invalid character ',' looking for beginning of object key string"),
         ("[]", "must be an object, not array"),
-        (r#"{"type":"Dataplane","name":4}"#, "json: cannot unmarshal number into Go struct field ResourceMeta.name of type string"),
+        (
+            r#"{"type":"Dataplane","name":4}"#,
+            "json: cannot unmarshal number into Go struct field ResourceMeta.name of type string",
+        ),
     ] {
         let (status, title, detail) = api.put_text(WEB, "application/json", body).await.problem();
         assert_eq!((status, title.as_str()), (400, "Bad Request"), "{body}");
@@ -117,7 +123,8 @@ async fn violations_name_their_fields() {
     assert_eq!(upper.violations()[0].0, "name");
     assert!(upper.violations()[0].1.starts_with("invalid characters. A lowercase RFC 1123 subdomain"));
 
-    let policy = json!({ "type": "MeshTimeout", "mesh": "default", "name": "t", "spec": { "targetRef": { "kind": 4 } } });
+    let policy =
+        json!({ "type": "MeshTimeout", "mesh": "default", "name": "t", "spec": { "targetRef": { "kind": 4 } } });
     let answer = api.put("/meshes/default/meshtimeouts/t", &policy).await;
     assert_eq!(
         answer.violations()[0],

@@ -48,9 +48,12 @@ async fn requests_are_measured_by_route() {
 async fn proxies_with_their_insights() {
     let api = Api::start(ALONE).await;
     api.mesh("m").await;
-    let networking = json!({ "address": "10.0.0.1", "inbound": [{ "port": 80, "tags": { "kuma.io/service": "web" } }] });
-    api.load(json!({ "type": "Dataplane", "mesh": "m", "name": "a", "labels": { "team": "x" }, "networking": networking }))
-        .await;
+    let networking =
+        json!({ "address": "10.0.0.1", "inbound": [{ "port": 80, "tags": { "kuma.io/service": "web" } }] });
+    api.load(
+        json!({ "type": "Dataplane", "mesh": "m", "name": "a", "labels": { "team": "x" }, "networking": networking }),
+    )
+    .await;
     api.load(json!({ "type": "Dataplane", "mesh": "m", "name": "b", "networking": networking })).await;
     let subscription = json!({ "id": "1", "connectTime": "2026-01-01T00:00:00Z", "status": {
         "total": { "responsesSent": "5" }, "cds": {}, "eds": {}, "lds": {}, "rds": {},
@@ -127,10 +130,7 @@ async fn sums() {
         api.load(insight).await;
     }
     let sum = api.get("/global-insight").await.json();
-    assert_eq!(
-        sum["dataplanes"]["standard"],
-        json!({ "offline": 1, "online": 1, "partiallyDegraded": 0, "total": 2 })
-    );
+    assert_eq!(sum["dataplanes"]["standard"], json!({ "offline": 1, "online": 1, "partiallyDegraded": 0, "total": 2 }));
     assert_eq!((&sum["meshes"]["total"], &sum["policies"]["total"]), (&json!(1), &json!(3)));
     assert_eq!(sum["resources"], json!({ "Dataplane": { "total": 2 } }));
     let one = json!({ "online": 1, "total": 1 });

@@ -174,10 +174,9 @@ async fn resources_by_identifier() {
     assert_eq!(api.get("/_kri/kri_msvc_default_west__web_").await.json()["name"], json!(foreign));
     assert_eq!(api.get("/_kri/kri_m____default_").await.json()["name"], "default");
     assert_eq!(api.get("/_kri/kri_msvc_default_north__web_").await.problem().0, 404);
-    assert_eq!(api.get("/_kri/x").await.problem(), (
-        400,
-        "Bad Request".to_owned(),
-        r#"bad request: invalid identifier string: "x""#.to_owned()
-    ));
+    assert_eq!(
+        api.get("/_kri/x").await.problem(),
+        (400, "Bad Request".to_owned(), r#"bad request: invalid identifier string: "x""#.to_owned())
+    );
     assert_eq!(api.get("/meshes/default?format=k8s").await.violations()[0].0, "format");
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tandem_admission::{Admission, AdmissionError, AdmissionSettings, PutOutcome};
 use tandem_model::rest::{Unknown, from_json};
 use tandem_model::{Kind, Mode, Resource, ResourceKey};
-use tandem_store::{MemoryStore, SharedStore, Store};
+use tandem_store::{MemoryStore, SharedStore};
 
 pub const ALONE: Mode = Mode::Zone { federated: false };
 pub const FEDERATED: Mode = Mode::Zone { federated: true };

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
 use serde::Serialize;
-use tandem_model::{Kind, Resource, Scope};
+use tandem_model::{Kind, Scope};
 use tandem_proto::mesh::v1alpha1::mesh_insight::DataplaneStat;
 use tandem_proto::mesh::v1alpha1::service_insight::service::{Status as ServiceStatus, Type as ServiceType};
 use tandem_proto::mesh::v1alpha1::{MeshInsight, ServiceInsight, ZoneEgressInsight, ZoneIngressInsight};
@@ -130,13 +130,17 @@ impl GlobalInsight {
     }
 }
 
-async fn each(
+/// Hands the decoded specifications of all resources of a kind to `add`.
+async fn each<M: prost::Message + Default>(
     context: &ApiContext,
     kind: Kind,
-    mut add: impl FnMut(&Resource) -> Result<(), tandem_model::DecodeError>,
+    mut add: impl FnMut(M),
 ) -> Result<(), Problem> {
     let resources = context.store.list(kind, None).await.map_err(|error| Problem::store(TITLE, &error))?;
-    resources.iter().try_for_each(|resource| add(resource)).map_err(|error| Problem::internal(TITLE, &error))
+    for resource in &resources {
+        add(resource.proto().map_err(|error| Problem::internal(TITLE, &error))?);
+    }
+    Ok(())
 }
 
 /// Whether any of the subscriptions, given by their times, was opened and not closed.
@@ -147,25 +151,22 @@ fn is_online<T>(mut subscriptions: impl Iterator<Item = (Option<T>, Option<T>)>)
 /// `GET /global-insight`.
 pub async fn global_insight(State(context): State<SharedContext>) -> Result<Response, Problem> {
     let mut sum = GlobalInsight { created_at: Timestamp::now(), ..GlobalInsight::default() };
-    each(&context, Kind::MeshInsight, |insight| Ok(sum.add_mesh(&insight.proto()?))).await?;
-    each(&context, Kind::ServiceInsight, |insight| Ok(sum.add_services(&insight.proto()?))).await?;
+    each(&context, Kind::MeshInsight, |insight| sum.add_mesh(&insight)).await?;
+    each(&context, Kind::ServiceInsight, |insight| sum.add_services(&insight)).await?;
     let zones = &mut sum.zones;
-    each(&context, Kind::ZoneInsight, |insight| {
-        let subscriptions = insight.proto::<ZoneInsight>()?.subscriptions;
-        let times = subscriptions.into_iter().map(|s| (s.connect_time, s.disconnect_time));
-        Ok(zones.control_planes.count(is_online(times)))
+    each(&context, Kind::ZoneInsight, |insight: ZoneInsight| {
+        let times = insight.subscriptions.into_iter().map(|s| (s.connect_time, s.disconnect_time));
+        zones.control_planes.count(is_online(times));
     })
     .await?;
-    each(&context, Kind::ZoneIngressInsight, |insight| {
-        let subscriptions = insight.proto::<ZoneIngressInsight>()?.subscriptions;
-        let times = subscriptions.into_iter().map(|s| (s.connect_time, s.disconnect_time));
-        Ok(zones.zone_ingresses.count(is_online(times)))
+    each(&context, Kind::ZoneIngressInsight, |insight: ZoneIngressInsight| {
+        let times = insight.subscriptions.into_iter().map(|s| (s.connect_time, s.disconnect_time));
+        zones.zone_ingresses.count(is_online(times));
     })
     .await?;
-    each(&context, Kind::ZoneEgressInsight, |insight| {
-        let subscriptions = insight.proto::<ZoneEgressInsight>()?.subscriptions;
-        let times = subscriptions.into_iter().map(|s| (s.connect_time, s.disconnect_time));
-        Ok(zones.zone_egresses.count(is_online(times)))
+    each(&context, Kind::ZoneEgressInsight, |insight: ZoneEgressInsight| {
+        let times = insight.subscriptions.into_iter().map(|s| (s.connect_time, s.disconnect_time));
+        zones.zone_egresses.count(is_online(times));
     })
     .await?;
     Ok(json::ok(&sum))

@@ -5,7 +5,6 @@
 use axum::Extension;
 use axum::extract::{MatchedPath, Path, State};
 use axum::response::Response;
-use http::StatusCode;
 use prost::{Message, Name};
 use serde_json::{Map, Value};
 use tandem_model::{Kind, Resource, ResourceKey, label};
@@ -91,10 +90,8 @@ fn types(text: &str) -> Result<Vec<Type>, Problem> {
     let known = |name: &str| ALL_TYPES.into_iter().find(|kind| kind.as_str_name() == name);
     text.split(',')
         .map(|name| {
-            known(&name.trim().to_ascii_lowercase()).ok_or_else(|| {
-                Problem::new(StatusCode::BAD_REQUEST, "Bad Request", "bad request: unsupported service type")
-                    .with_parameter("type", format!("unknown service type {:?}", name.trim()))
-            })
+            known(&name.trim().to_ascii_lowercase())
+                .ok_or_else(|| Problem::bad_request("bad request: unsupported service type"))
         })
         .collect()
 }

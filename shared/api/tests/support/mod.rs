@@ -14,7 +14,7 @@ use tandem_model::rest::{Unknown, from_json};
 use tandem_model::{Mode, Resource};
 use tandem_runtime::instance::InstanceId;
 use tandem_runtime::metrics::Metrics;
-use tandem_store::{MemoryStore, SharedStore, Store, Write};
+use tandem_store::{MemoryStore, SharedStore, Write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;

@@ -1,0 +1,178 @@
+//! Runs upstream's tables of requests and answers against this API.
+//!
+//! Reads `$CONFORMANCE_DIR/api-server`; skipped when the variable is not set. A case is a file of resources that starts
+//! with comment lines naming the requests; bodies and expected answers are files beside it. Resources are put into the store
+//! as they are. Both sides are compared as JSON after addresses and times are replaced.
+//!
+//! Two kinds of difference are deliberate. A body with members that the schema does not have is refused here: the run
+//! checks that the refusal names them all, takes them out and goes on. Actions in [`DIFFERENCES`] differ for the reason
+//! given there; one that stops to differ fails too.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use http::Method;
+use regex::Regex;
+use serde::Deserialize;
+use serde_json::Value;
+use support::{ALONE, Api, Setup};
+
+/// Actions whose answer is not upstream's: file of the answer (or of the request, when it has none), and why.
+const DIFFERENCES: &[(&str, &str)] =
+    &[("put_update_dataplanes_01", "the zone adds its tag to inbounds; upstream's run bypasses the part that does")];
+
+/// One request of a case.
+struct Action {
+    path: String,
+    status: u16,
+    method: Method,
+    /// Where the files of the action are, up to the kind of the file.
+    stem: PathBuf,
+}
+
+fn root() -> Option<PathBuf> {
+    let Some(root) = std::env::var_os("CONFORMANCE_DIR") else {
+        eprintln!("skipped: CONFORMANCE_DIR is not set");
+        return None;
+    };
+    Some(PathBuf::from(root).join("api-server"))
+}
+
+fn actions(input: &Path, text: &str) -> Vec<Action> {
+    let base = input.to_string_lossy().trim_end_matches(".input.yaml").to_owned();
+    let lines = text.lines().take_while(|line| line.starts_with('#'));
+    let lines: Vec<_> = lines.filter_map(|line| line.strip_prefix("#/")).collect();
+    let several = lines.len() > 1;
+    let action = |(index, line): (usize, &&str)| {
+        let mut words = line.split_whitespace();
+        let path = format!("/{}", words.next().unwrap_or_default());
+        let status = words.next().and_then(|status| status.parse().ok()).unwrap_or(200);
+        let method = words.find_map(|word| word.strip_prefix("method=")).unwrap_or("GET");
+        let stem = if several { format!("{base}_{index:02}") } else { base.clone() };
+        Action { path, status, method: method.parse().expect("a method"), stem: stem.into() }
+    };
+    lines.iter().enumerate().map(action).collect()
+}
+
+/// Replaces what differs between any two runs.
+fn settled(text: &str, address: &str) -> Value {
+    let times = Regex::new(r#"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d[^"]+"#).expect("a valid expression");
+    let text = text.replace(address, "{{address}}");
+    let text = times.replace_all(&text, "0001-01-01T00:00:00Z");
+    serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.into_owned()))
+}
+
+async fn start() -> Api {
+    let mut setup = Setup::new(ALONE);
+    setup.admission.zone = "default".to_owned();
+    setup.start().await
+}
+
+/// Takes the members out of a body that the answer calls unknown; `None` when it complains of anything else.
+fn without_unknown_members(body: &str, answer: &support::Answer) -> Option<String> {
+    if answer.status != 400 {
+        return None;
+    }
+    let mut body: Value = serde_json::from_str(body).ok()?;
+    let violations = answer.violations();
+    for (field, reason) in &violations {
+        if reason != "unknown field" {
+            return None;
+        }
+        let pointer = format!("/{}", field.replace(['.', '['], "/").replace(']', ""));
+        let (parent, member) = pointer.rsplit_once('/')?;
+        body.pointer_mut(parent)?.as_object_mut()?.remove(member)?;
+    }
+    (!violations.is_empty()).then(|| body.to_string())
+}
+
+/// The differences of a case, by the name of the action's files.
+async fn run(input: &Path) -> BTreeMap<String, Option<String>> {
+    let text = std::fs::read_to_string(input).expect("a readable case");
+    let api = start().await;
+    for document in serde_norway::Deserializer::from_str(&text) {
+        let resource = Value::deserialize(document).expect("YAML");
+        if !resource.is_null() {
+            api.load(resource).await;
+        }
+    }
+    let mut results = BTreeMap::new();
+    for action in actions(input, &text) {
+        let name = action.stem.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = |kind: &str| std::fs::read_to_string(format!("{}.{kind}.json", action.stem.display())).ok();
+        let send = async |body: Option<String>| {
+            let mut request = api.request(action.method.clone(), &action.path);
+            if let Some(body) = body {
+                request = request.header("content-type", "application/json").body(body);
+            }
+            api.send(request).await
+        };
+        let body = file("request");
+        let mut answer = send(body.clone()).await;
+        if let Some(body) = body.and_then(|body| without_unknown_members(&body, &answer)) {
+            answer = send(Some(body)).await;
+        }
+        let address = api.address.to_string();
+        let (actual, expected) = (settled(&answer.text, &address), file("golden").map(|text| settled(&text, &address)));
+        let differs = if answer.status != action.status {
+            Some(format!("status {} instead of {}: {}", answer.status, action.status, answer.text))
+        } else if expected.as_ref().is_some_and(|expected| *expected != actual) {
+            Some(format!("answered {actual:#}\nexpected {:#}", expected.unwrap_or_default()))
+        } else {
+            None
+        };
+        results.insert(name, differs);
+    }
+    results
+}
+
+async fn run_folder(folder: &str) {
+    let Some(root) = root() else { return };
+    let files = std::fs::read_dir(root.join(folder)).expect("the folder of cases");
+    let mut inputs: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+    inputs.retain(|path| path.to_string_lossy().ends_with(".input.yaml"));
+    inputs.sort();
+    let (mut passed, mut expected, mut wrong) = (0, 0, Vec::new());
+    for input in &inputs {
+        for (name, differs) in run(input).await {
+            let reason = DIFFERENCES.iter().find(|(case, _)| *case == name).map(|(_, reason)| reason);
+            match (differs, reason) {
+                (None, None) => passed += 1,
+                (Some(_), Some(_)) => expected += 1,
+                (Some(differs), None) => wrong.push(format!("{name}: {differs}")),
+                (None, Some(reason)) => wrong.push(format!("{name} is as upstream, but listed as different: {reason}")),
+            }
+        }
+    }
+    println!("{folder}: {} cases, {passed} answers as upstream, {expected} different on purpose", inputs.len());
+    assert!(wrong.is_empty(), "{} answers differ:\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(!inputs.is_empty(), "no cases in {folder}");
+}
+
+#[tokio::test]
+async fn crud() {
+    run_folder("resources/crud").await;
+}
+
+#[tokio::test]
+async fn service_insights() {
+    run_folder("service-insights").await;
+}
+
+#[tokio::test]
+async fn global_insights() {
+    run_folder("insights").await;
+}
+
+#[tokio::test]
+async fn catalogues() {
+    let Some(root) = root() else { return };
+    let api = start().await;
+    for path in ["_resources", "policies", "who-am-i"] {
+        let golden = std::fs::read_to_string(root.join(format!("base_endpoints/{path}.golden.json"))).expect("a file");
+        let expected: Value = serde_json::from_str(&golden).expect("JSON");
+        assert_eq!(api.get(&format!("/{path}")).await.json(), expected, "{path}");
+    }
+}
