@@ -186,10 +186,8 @@ impl AdminProtocol for Statistics {
     }
 
     fn asked(request: StatsRequest) -> (String, Result<AdminRequest, String>) {
-        let operation = AdminOperation::Stats {
-            json: request.format() == AdminOutputFormat::Json,
-            used_only: request.used_only,
-        };
+        let operation =
+            AdminOperation::Stats { json: request.format() == AdminOutputFormat::Json, used_only: request.used_only };
         let proxy = proxy(&request.resource_type, request.resource_name, request.resource_mesh);
         (request.request_id, proxy.map(|proxy| AdminRequest { proxy, operation }))
     }

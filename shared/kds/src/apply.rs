@@ -297,7 +297,9 @@ mod tests {
 
     async fn stored(applier: &Applier) -> Vec<(String, serde_json::Value)> {
         let all = applier.store.list(Kind::MeshTimeout, None).await.expect("readable");
-        all.iter().map(|r| (r.key.name.clone(), r.json::<serde_json::Value>().expect("JSON")["value"].clone())).collect()
+        all.iter()
+            .map(|r| (r.key.name.clone(), r.json::<serde_json::Value>().expect("JSON")["value"].clone()))
+            .collect()
     }
 
     async fn seed(applier: &Applier, resource: Resource) {
@@ -348,9 +350,11 @@ mod tests {
             ..wire::DeltaResource::default()
         })
         .into();
-        let bodies = [from_global(&timeout("invalid", 2, &[("invalid", "")])), broken, from_global(&timeout("good", 1, &[]))];
+        let bodies =
+            [from_global(&timeout("invalid", 2, &[("invalid", "")])), broken, from_global(&timeout("good", 1, &[]))];
         let applied = zone.apply(Kind::MeshTimeout, &bodies, &[], true).await.expect("the store works");
-        let expected = [("good", 1), ("invalid", 1), ("undecodable", 1)].map(|(name, value)| (name.to_owned(), json!(value)));
+        let expected =
+            [("good", 1), ("invalid", 1), ("undecodable", 1)].map(|(name, value)| (name.to_owned(), json!(value)));
         assert_eq!(stored(&zone).await, expected);
         let complaint = applied.complaint().expect("two were left out");
         assert_eq!(
@@ -378,7 +382,8 @@ mod tests {
         let zone = applier(Inlet::Zone);
         let secret = |value: &str, labels: &[(&str, &str)]| {
             let spec = tandem_proto::system::v1alpha1::Secret { data: Some(value.into()) };
-            Resource::from_proto(ResourceKey::new(Kind::Secret, "default", "zs1"), &spec).with_labels(labels.iter().copied())
+            Resource::from_proto(ResourceKey::new(Kind::Secret, "default", "zs1"), &spec)
+                .with_labels(labels.iter().copied())
         };
         seed(&zone, secret("local", &[])).await;
         let bodies = [from_global(&secret("global", &[]))];
@@ -394,8 +399,9 @@ mod tests {
     #[tokio::test]
     async fn a_zone_keeps_the_status_it_computed() {
         let zone = applier(Inlet::Zone);
-        let mut service = Resource::from_json(ResourceKey::new(Kind::MeshService, "default", "s"), json!({"state": "a"}))
-            .with_labels([(label::ORIGIN, "zone"), (label::ZONE, "west")]);
+        let mut service =
+            Resource::from_json(ResourceKey::new(Kind::MeshService, "default", "s"), json!({"state": "a"}))
+                .with_labels([(label::ORIGIN, "zone"), (label::ZONE, "west")]);
         service.status = Some(json!({"vips": [{"ip": "10.0.0.1"}]}));
         let body = |service: &Resource| vec![from_global(service)];
         zone.apply(Kind::MeshService, &body(&service), &[], true).await.expect("the store works");

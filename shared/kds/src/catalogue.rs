@@ -280,8 +280,11 @@ mod tests {
         deliver(&catalogue, &mut feed);
         put(&store, service("a", "east", 2)).await;
         put(&store, service("b", "east", 1)).await;
-        put(&store, Resource::new(ResourceKey::new(Kind::Dataplane, "m", "d"), tandem_model::Spec::Proto(Default::default())))
-            .await;
+        put(
+            &store,
+            Resource::new(ResourceKey::new(Kind::Dataplane, "m", "d"), tandem_model::Spec::Proto(Default::default())),
+        )
+        .await;
         store
             .commit(vec![Write::Delete { key: service("b", "east", 1).key, expected: None }])
             .await
@@ -317,10 +320,7 @@ mod tests {
         assert_eq!(names(&news), [("a", true)]);
         assert!(news.disabled_zones.contains("east"));
 
-        store
-            .commit(vec![Write::Delete { key: zone("east", None).key, expected: None }])
-            .await
-            .expect("it exists");
+        store.commit(vec![Write::Delete { key: zone("east", None).key, expected: None }]).await.expect("it exists");
         deliver(&catalogue, &mut feed);
         let news = subscription.take();
         assert_eq!(names(&news), [("a", true)]);

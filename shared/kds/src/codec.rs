@@ -67,12 +67,8 @@ pub fn encode(outgoing: Outgoing<'_>) -> Result<Encoded, String> {
         (true, Some(status)) => Some(Any { type_url: String::new(), value: json_text(status)? }),
     };
     let name: Arc<str> = wire::resource_name(&outgoing.name, outgoing.mesh).into();
-    let meta = Meta {
-        name: outgoing.name,
-        mesh: outgoing.mesh.to_owned(),
-        version: String::new(),
-        labels: outgoing.labels,
-    };
+    let meta =
+        Meta { name: outgoing.name, mesh: outgoing.mesh.to_owned(), version: String::new(), labels: outgoing.labels };
     let content = KumaResource { meta: Some(meta), spec: Some(spec), status }.encode_to_vec();
     let version: Version = Sha256::digest(&content).into();
     let resource = DeltaResource {
@@ -114,8 +110,7 @@ fn inner(kind: Kind, outer: DeltaResource) -> Result<Resource, Undecodable> {
     if any.type_url != wire::RESOURCE_TYPE_URL {
         return Err(unnamed(format!("content of type {:?}, expected {:?}", any.type_url, wire::RESOURCE_TYPE_URL)));
     }
-    let resource =
-        KumaResource::decode(any.value).map_err(|error| unnamed(format!("not a KumaResource: {error}")))?;
+    let resource = KumaResource::decode(any.value).map_err(|error| unnamed(format!("not a KumaResource: {error}")))?;
     let meta = resource.meta.ok_or_else(|| unnamed("no meta".into()))?;
     check_identity(kind, &meta).map_err(unnamed)?;
 
@@ -261,7 +256,8 @@ mod tests {
     #[test]
     fn each_defect_is_named_and_keeps_the_key() {
         let key = Some(ResourceKey::new(Kind::MeshTimeout, "default", "t"));
-        let json = |text: &'static str| Some(Any { type_url: String::new(), value: Bytes::from_static(text.as_bytes()) });
+        let json =
+            |text: &'static str| Some(Any { type_url: String::new(), value: Bytes::from_static(text.as_bytes()) });
         let cases = [
             (body("t.default", None), "no content"),
             (body("t.default", Some(Any { type_url: "x".into(), value: Bytes::new() })), "content of type \"x\""),

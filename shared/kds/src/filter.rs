@@ -111,8 +111,7 @@ fn selects_multi_zone_services(generator: &Resource) -> bool {
 }
 
 fn is_policy_without_target_ref(resource: &Resource) -> bool {
-    resource.kind().is_target_ref_policy()
-        && matches!(&resource.spec, Spec::Json(spec) if spec["targetRef"].is_null())
+    resource.kind().is_target_ref_policy() && matches!(&resource.spec, Spec::Json(spec) if spec["targetRef"].is_null())
 }
 
 fn is_producer_policy(policy: &Resource) -> bool {
@@ -169,7 +168,8 @@ mod tests {
     }
 
     fn timeout(labels: &[(&str, &str)], spec: Value) -> Resource {
-        Resource::from_json(ResourceKey::new(Kind::MeshTimeout, "default", "t"), spec).with_labels(labels.iter().copied())
+        Resource::from_json(ResourceKey::new(Kind::MeshTimeout, "default", "t"), spec)
+            .with_labels(labels.iter().copied())
     }
 
     fn producer(spec: Value) -> Resource {

@@ -150,8 +150,11 @@ mod tests {
 
     #[test]
     fn global_believes_the_connection_and_not_the_labels() {
-        let mut resource = Resource::from_json(ResourceKey::new(Kind::MeshService, "m", "s"), json!({}))
-            .with_labels([(label::ZONE, "west"), (label::ORIGIN, "global"), ("team", "a")]);
+        let mut resource = Resource::from_json(ResourceKey::new(Kind::MeshService, "m", "s"), json!({})).with_labels([
+            (label::ZONE, "west"),
+            (label::ORIGIN, "global"),
+            ("team", "a"),
+        ]);
         global().adapt(&mut resource).expect("nothing to decode");
         assert_eq!(resource.label(label::ZONE), Some("east"));
         assert_eq!(resource.label(label::ORIGIN), Some("zone"));
@@ -161,10 +164,8 @@ mod tests {
     #[test]
     fn ingresses_and_egresses_name_their_zone_and_keep_unknown_fields() {
         let service = |zone| AvailableService { tags: tags(zone), instances: 1, ..AvailableService::default() };
-        let ingress = ZoneIngress {
-            available_services: vec![service(Some("west")), service(None)],
-            ..ZoneIngress::default()
-        };
+        let ingress =
+            ZoneIngress { available_services: vec![service(Some("west")), service(None)], ..ZoneIngress::default() };
         let mut resource = Resource::from_proto(ResourceKey::global(Kind::ZoneIngress, "i"), &ingress);
         global().adapt(&mut resource).expect("decodable");
         let pinned: ZoneIngress = resource.proto().expect("decodable");

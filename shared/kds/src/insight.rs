@@ -107,12 +107,7 @@ pub(crate) struct Connection {
 impl Insights {
     /// Records that are written to `store`; [`Self::run`] has to run beside.
     pub fn new(store: SharedStore, settings: InsightSettings) -> Arc<Self> {
-        Arc::new(Self {
-            store: SharedStoreDebug(store),
-            settings,
-            records: Mutex::default(),
-            wake: Notify::new(),
-        })
+        Arc::new(Self { store: SharedStoreDebug(store), settings, records: Mutex::default(), wake: Notify::new() })
     }
 
     /// Writes what changes until `shutdown`, and the rest then.
@@ -143,7 +138,8 @@ impl Insights {
             }
             let mut changed = (*resource).clone();
             changed.spec = tandem_model::Spec::Proto(insight.encode_to_vec().into());
-            match self.store.0.commit(vec![Write::Update { resource: changed, expected: Some(resource.version) }]).await {
+            match self.store.0.commit(vec![Write::Update { resource: changed, expected: Some(resource.version) }]).await
+            {
                 Ok(_) | Err(StoreError::Conflict(_) | StoreError::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -166,7 +162,8 @@ impl Insights {
     /// Starts to count a connection.
     pub(crate) fn connect(self: &Arc<Self>, zone: &str, subscription: KdsSubscription) -> Connection {
         let id = uuid::Uuid::new_v4().to_string();
-        let status = KdsSubscriptionStatus { total: Some(KdsServiceStats::default()), ..KdsSubscriptionStatus::default() };
+        let status =
+            KdsSubscriptionStatus { total: Some(KdsServiceStats::default()), ..KdsSubscriptionStatus::default() };
         let subscription =
             KdsSubscription { id: id.clone(), connect_time: Some(now()), status: Some(status), ..subscription };
         self.change(zone, true, |record| {
@@ -449,7 +446,7 @@ mod tests {
         let insight = fixture.insight().await.expect("written");
         let status = insight.subscriptions[0].status.clone().expect("set");
         let expected = KdsServiceStats { responses_sent: 100, responses_acknowledged: 100, responses_rejected: 1 };
-        assert_eq!(status.total, Some(expected.clone()));
+        assert_eq!(status.total, Some(expected));
         assert_eq!(status.stat["Mesh"], expected);
 
         drop(connection);
@@ -476,7 +473,9 @@ mod tests {
         let subscriptions = fixture.insight().await.expect("written").subscriptions;
         let instances: Vec<_> = subscriptions.iter().map(|s| s.zone_instance_id.as_str()).collect();
         assert_eq!(instances, ["b", "c"]);
-        assert!(subscriptions[0].config.is_empty() && subscriptions[0].status.as_ref().is_some_and(|s| s.stat.is_empty()));
+        assert!(
+            subscriptions[0].config.is_empty() && subscriptions[0].status.as_ref().is_some_and(|s| s.stat.is_empty())
+        );
         assert_eq!(subscriptions[1].config, "c");
     }
 

@@ -94,7 +94,10 @@ fn rename(outgoing: &mut Outgoing<'_>) {
 fn public_key_secret(resource: &Resource) -> Result<Secret, String> {
     let secret: Secret = resource.proto().map_err(|error| error.to_string())?;
     let problem = |what: &str| {
-        format!("{} holds no {PRIVATE_KEY_PEM} in PEM form ({what}); zones get no key to check zone tokens with", resource.key)
+        format!(
+            "{} holds no {PRIVATE_KEY_PEM} in PEM form ({what}); zones get no key to check zone tokens with",
+            resource.key
+        )
     };
     let private = pem::parse(secret.data.unwrap_or_default()).map_err(|error| problem(&error.to_string()))?;
     if private.tag() != PRIVATE_KEY_PEM {
@@ -240,7 +243,8 @@ mod tests {
         assert_eq!(public.tag(), "RSA PUBLIC KEY");
         assert_eq!(public.contents(), pair.public_key().as_ref());
 
-        let error = encode_for_zones(&secret("zone-token-signing-key-2", "no key".into()), true, &[]).expect_err("no key");
+        let error =
+            encode_for_zones(&secret("zone-token-signing-key-2", "no key".into()), true, &[]).expect_err("no key");
         assert!(error.contains("zone-token-signing-key-2"), "{error}");
         let other = to_zones(&secret("zone-token-revocations", "1,2".into()));
         assert_eq!(other.proto::<Secret>().expect("a Secret").data.as_deref(), Some(&b"1,2"[..]));

@@ -34,11 +34,9 @@ impl Headers {
     /// # Errors
     /// When one of them cannot be sent as a header.
     pub(crate) fn new(zone: &str, version: &str) -> Result<Self, String> {
-        let value = |text: &str| {
-            MetadataValue::try_from(text).map_err(|_| format!("{text:?} cannot be sent as a header"))
-        };
-        let mut headers =
-            vec![(CLIENT_ID, value(zone)?), (VERSION, value(version)?), (KDS_VERSION, value("v3")?)];
+        let value =
+            |text: &str| MetadataValue::try_from(text).map_err(|_| format!("{text:?} cannot be sent as a header"));
+        let mut headers = vec![(CLIENT_ID, value(zone)?), (VERSION, value(version)?), (KDS_VERSION, value("v3")?)];
         // One entry for each feature: peers do not split lists.
         for feature in feature::HEADER_FEATURES {
             headers.push((FEATURES, value(feature)?));

@@ -31,7 +31,8 @@ impl Identity {
         fields.insert("config".to_owned(), text(&self.config));
         fields.insert("control-plane-id".to_owned(), text(&self.instance));
         let features = feature::NODE_FEATURES.iter().map(|name| text(name)).collect();
-        fields.insert("features".to_owned(), Value { kind: Some(ValueKind::ListValue(ListValue { values: features })) });
+        fields
+            .insert("features".to_owned(), Value { kind: Some(ValueKind::ListValue(ListValue { values: features })) });
         Node { id: zone.to_owned(), metadata: Some(Struct { fields }) }
     }
 }
@@ -123,7 +124,11 @@ mod tests {
     fn a_node_tells_what_it_was_made_of() {
         let identity = Identity {
             instance: "host-1a2b".into(),
-            version: KumaCpVersion { version: "2.13.10".into(), git_tag: "v2.13.10".into(), ..KumaCpVersion::default() },
+            version: KumaCpVersion {
+                version: "2.13.10".into(),
+                git_tag: "v2.13.10".into(),
+                ..KumaCpVersion::default()
+            },
             config: "{}".into(),
         };
         let node = identity.node("zone-1");

@@ -464,10 +464,8 @@ mod tests {
         let resource = crate::codec::decode(Kind::MeshTimeout, &second.response.resources[0]).expect("decodable");
         assert_eq!(resource.spec, timeout("a", "3").spec);
 
-        let rejected = DeltaRequest {
-            error_detail: Some(ErrorDetail { code: 0, message: "no".into() }),
-            ..request("2")
-        };
+        let rejected =
+            DeltaRequest { error_detail: Some(ErrorDetail { code: 0, message: "no".into() }), ..request("2") };
         assert_eq!(sender.request(rejected).expect("names a type"), Meaning::Nack("no".into()));
         assert!(sender.next_response().is_none(), "a rejected response is not repeated");
         sender.absorb(gone("a"));

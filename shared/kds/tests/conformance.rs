@@ -44,8 +44,12 @@ async fn run(case: &str, folder: &Path) {
     let global = RunningGlobal::start(&stores[0].1).await;
     let zones: Vec<_> =
         stores[1..].iter().map(|(name, store)| RunningZone::start(name, store, global.address)).collect();
-    let expected: Vec<_> =
-        stores.iter().map(|(name, _)| documents(&folder.join(format!("{name}.golden.yaml"))).into_iter().map(canonical).collect::<Vec<_>>()).collect();
+    let expected: Vec<_> = stores
+        .iter()
+        .map(|(name, _)| {
+            documents(&folder.join(format!("{name}.golden.yaml"))).into_iter().map(canonical).collect::<Vec<_>>()
+        })
+        .collect();
 
     let began = Instant::now();
     loop {

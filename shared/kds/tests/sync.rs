@@ -103,9 +103,8 @@ async fn services_and_ingresses_cross_zones_while_their_zone_is_enabled() {
     assert_eq!(own.len(), 1, "a zone does not get its own back");
 
     // Disabling the zone withdraws what it offers, and only from others.
-    let zone = |enabled| {
-        Resource::from_proto(ResourceKey::global(Kind::Zone, "east"), &Zone { enabled: Some(enabled) })
-    };
+    let zone =
+        |enabled| Resource::from_proto(ResourceKey::global(Kind::Zone, "east"), &Zone { enabled: Some(enabled) });
     put(&global_store, zone(false)).await;
     wait_until_gone(&west_store, &synced).await;
     wait_until_gone(&west_store, &synced_ingress).await;
@@ -176,7 +175,7 @@ async fn secrets_reach_zones_without_what_is_only_for_global() {
 
     // The key that is none is reported, and nothing else suffers.
     let left_out = &global.status.peer("east").expect("connected").sent[&Kind::GlobalSecret].left_out;
-    let reasons: Vec<_> = left_out.iter().map(|(key, _)| key.name.as_str()).collect();
+    let reasons: Vec<_> = left_out.keys().map(|key| key.name.as_str()).collect();
     assert_eq!(reasons, ["zone-token-signing-key-2"]);
     zone.stop().await;
     global.stop().await;
@@ -217,10 +216,8 @@ async fn an_invalid_resource_stays_alone_and_is_reported_on_both_sides() {
 async fn an_undecodable_resource_does_not_end_the_stream() {
     let (global_store, zone_store) = (store(), store());
     let global = RunningGlobal::start(&global_store).await;
-    let broken = Resource::new(
-        ResourceKey::new(Kind::Dataplane, "default", "broken"),
-        Spec::Proto(b"\x0a\xff".to_vec().into()),
-    );
+    let broken =
+        Resource::new(ResourceKey::new(Kind::Dataplane, "default", "broken"), Spec::Proto(b"\x0a\xff".to_vec().into()));
     let good = Resource::from_proto(
         ResourceKey::global(Kind::ZoneEgress, "egress"),
         &tandem_proto::mesh::v1alpha1::ZoneEgress {
@@ -291,11 +288,13 @@ async fn a_zone_is_registered_and_its_presence_is_recorded() {
     assert_eq!(created.enabled, Some(true));
 
     let key = ResourceKey::global(Kind::ZoneInsight, "east");
-    let insight = |resource: Option<&Resource>| resource.and_then(|r| r.proto::<ZoneInsight>().ok()).unwrap_or_default();
+    let insight =
+        |resource: Option<&Resource>| resource.and_then(|r| r.proto::<ZoneInsight>().ok()).unwrap_or_default();
     wait_for(&global_store, &key, |resource| {
         let insight = insight(resource);
         let streams = insight.kds_streams.unwrap_or_default();
-        let all_streams = [streams.global_to_zone, streams.zone_to_global, streams.config_dump, streams.stats, streams.clusters];
+        let all_streams =
+            [streams.global_to_zone, streams.zone_to_global, streams.config_dump, streams.stats, streams.clusters];
         let acknowledged = insight.subscriptions.first().and_then(|s| s.status.as_ref()).and_then(|s| s.total.as_ref());
         insight.health_check.is_some()
             && all_streams.iter().all(|s| s.as_ref().is_some_and(|s| s.global_instance_id == "global-0001"))
@@ -329,7 +328,8 @@ async fn a_zone_is_registered_and_its_presence_is_recorded() {
         insight(resource).subscriptions.iter().all(|subscription| subscription.disconnect_time.is_some())
     })
     .await;
-    eventually("the status says so too", || global.status.peer("east").is_some_and(|peer| peer.connected.is_none())).await;
+    eventually("the status says so too", || global.status.peer("east").is_some_and(|peer| peer.connected.is_none()))
+        .await;
     delete(&global_store, &zone_key).await;
     wait_until_gone(&global_store, &key).await;
     global.stop().await;
@@ -381,15 +381,19 @@ async fn envoys_of_a_zone_can_be_asked() {
     wait_for(&global_store, &ResourceKey::global(Kind::ZoneInsight, "east"), |resource| {
         let insight = resource.and_then(|r| r.proto::<ZoneInsight>().ok()).unwrap_or_default();
         let streams = insight.kds_streams.unwrap_or_default();
-        streams.config_dump.is_some() && streams.stats.is_some() && streams.clusters.is_some()
+        streams.config_dump.is_some()
+            && streams.stats.is_some()
+            && streams.clusters.is_some()
             && insight.subscriptions.first().is_some_and(|s| !s.config.is_empty())
     })
     .await;
     let stats = AdminOperation::Stats { json: true, used_only: true };
     let clusters = AdminOperation::Clusters { json: false };
-    for (operation, expected) in
-        [(dump, "config_dump?include_eds=true web"), (stats, "stats?format=json&usedonly= web"), (clusters, "clusters web")]
-    {
+    for (operation, expected) in [
+        (dump, "config_dump?include_eds=true web"),
+        (stats, "stats?format=json&usedonly= web"),
+        (clusters, "clusters web"),
+    ] {
         let body = global.envoys.ask(&proxy("web"), operation).await.expect("answered");
         assert_eq!(body, expected.as_bytes());
     }

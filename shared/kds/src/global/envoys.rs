@@ -79,7 +79,8 @@ impl Envoys {
         let zone = proxy.label(label::ZONE).ok_or_else(|| AskError::NoZone(proxy.key.clone()))?.to_owned();
         let name = self.name_in_zone(proxy, &zone).await?;
         let request = AdminRequest { proxy: ResourceKey::new(proxy.kind(), proxy.key.mesh.clone(), name), operation };
-        let stream = self.streams.lock().by_zone.get(&(zone.clone(), operation.stream())).map(|(_, sender)| sender.clone());
+        let stream =
+            self.streams.lock().by_zone.get(&(zone.clone(), operation.stream())).map(|(_, sender)| sender.clone());
         let stream = stream.ok_or_else(|| AskError::NotConnected(zone.clone()))?;
         let asked = async {
             let (answer, answered) = oneshot::channel();

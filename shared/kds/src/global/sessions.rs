@@ -218,7 +218,10 @@ mod tests {
         let sessions = Sessions::default();
         let limit = Duration::from_secs(10);
         let began = Instant::now();
-        let watcher = { let sessions = sessions.clone(); tokio::spawn(async move { sessions.silent("east", limit).await }) };
+        let watcher = {
+            let sessions = sessions.clone();
+            tokio::spawn(async move { sessions.silent("east", limit).await })
+        };
         tokio::time::sleep(Duration::from_secs(7)).await;
         sessions.pinged("east");
         watcher.await.expect("ended");

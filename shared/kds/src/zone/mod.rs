@@ -65,7 +65,8 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), SetupError> {
     let tls = if settings.global.tls { Some(settings.tls.config()?) } else { None };
-    let headers = Headers::new(&settings.zone, &settings.common.identity.version.version).map_err(SetupError::Header)?;
+    let headers =
+        Headers::new(&settings.zone, &settings.common.identity.version.version).map_err(SetupError::Header)?;
 
     let catalogue = Catalogue::new(|kind: Kind| kind.descriptor().direction.sent_to_global());
     let insights = Insights::new(store.clone(), settings.common.insights.clone());
@@ -111,7 +112,8 @@ async fn stay_connected(session: &Session, tls: Option<Arc<rustls::ClientConfig>
     let address = &session.settings.global;
     let mut backoff = Backoff::new(session.settings.backoff);
     loop {
-        let reason = match connect::connect(address, tls.clone(), session.settings.common.identity.version_text()).await {
+        let reason = match connect::connect(address, tls.clone(), session.settings.common.identity.version_text()).await
+        {
             Ok(channel) => {
                 let began = Instant::now();
                 let status = session.run(channel).await;

@@ -63,8 +63,8 @@ impl Session {
             .max_decoding_message_size(limit)
             .max_encoding_message_size(limit);
         tokio::select! {
-            status = self.from_global(synchronization.clone()) => status,
-            status = self.to_global(synchronization) => status,
+            status = self.receive(synchronization.clone()) => status,
+            status = self.send(synchronization) => status,
             status = self.ping(health.clone()) => status,
             status = self.admin::<ConfigDumps, _, _>(health.clone(), |mut client, request| async move {
                 client.stream_xds_configs(request).await
@@ -99,7 +99,7 @@ impl Session {
         request
     }
 
-    async fn from_global(&self, mut client: KDSSyncServiceClient<Channel>) -> Status {
+    async fn receive(&self, mut client: KDSSyncServiceClient<Channel>) -> Status {
         let (requests, outgoing) = mpsc::channel(SEND_AHEAD);
         let request = self.request(ReceiverStream::new(outgoing));
         let _connected = self.observer.metrics.peer();
@@ -114,18 +114,16 @@ impl Session {
                 });
             }
         });
-        let applier = Applier {
-            store: self.store.clone(),
-            inlet: Inlet::Zone,
-            validate: self.settings.common.validate.clone(),
-        };
+        let applier =
+            Applier { store: self.store.clone(), inlet: Inlet::Zone, validate: self.settings.common.validate.clone() };
         let identity = &self.settings.common.identity;
         let result =
-            stream::receive(responses.boxed(), requests, applier, &self.settings.zone, identity, self.observer.clone()).await;
+            stream::receive(responses.boxed(), requests, applier, &self.settings.zone, identity, self.observer.clone())
+                .await;
         result.err().unwrap_or_else(|| Status::unavailable("global ended the stream"))
     }
 
-    async fn to_global(&self, mut client: KDSSyncServiceClient<Channel>) -> Status {
+    async fn send(&self, mut client: KDSSyncServiceClient<Channel>) -> Status {
         let (responses, outgoing) = mpsc::channel(SEND_AHEAD);
         let request = self.request(ReceiverStream::new(outgoing));
         let subscription = KdsSubscription {
@@ -147,7 +145,8 @@ impl Session {
         let sender = DeltaSender::new(outlet, self.settings.common.max_message_bytes);
         let subscription = self.catalogue.subscribe();
         let result =
-            stream::send(requests.boxed(), responses, sender, subscription, connection.clone(), self.observer.clone()).await;
+            stream::send(requests.boxed(), responses, sender, subscription, connection.clone(), self.observer.clone())
+                .await;
         result.err().unwrap_or_else(|| Status::unavailable("global ended the stream"))
     }
 
@@ -196,7 +195,11 @@ impl Session {
         let status = admin::answer::<P>(requests, responses, self.executor.clone()).await;
         match status.code() {
             Code::Unimplemented | Code::Cancelled => {
-                warn!(reason = status.message(), "global does not ask Envoys of this zone on a stream ({:?})", P::STREAM);
+                warn!(
+                    reason = status.message(),
+                    "global does not ask Envoys of this zone on a stream ({:?})",
+                    P::STREAM
+                );
                 std::future::pending().await
             }
             _ => status,

@@ -110,14 +110,8 @@ impl RunningZone {
 
     pub fn start_with(settings: ZoneSettings, store: &SharedStore) -> Self {
         let (status, shutdown) = (SyncStatus::new(), CancellationToken::new());
-        let run = zone::run(
-            settings,
-            store.clone(),
-            Arc::new(Echo),
-            KdsMetrics::default(),
-            status.clone(),
-            shutdown.clone(),
-        );
+        let run =
+            zone::run(settings, store.clone(), Arc::new(Echo), KdsMetrics::default(), status.clone(), shutdown.clone());
         let task = tokio::spawn(async move { run.await.expect("usable settings") });
         Self { store: store.clone(), status, shutdown, task }
     }
