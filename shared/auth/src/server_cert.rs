@@ -29,7 +29,7 @@ const VALIDITY: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// # Errors
 /// When the directory or files cannot be written.
 pub fn ensure(general: &General, hostname: &str) -> Result<(), TlsError> {
-    let unwritable = |source| TlsError::Unwritable { file: general.work_dir.clone(), source };
+    let unwritable = |reason| TlsError::Unwritable { file: general.work_dir.clone(), reason };
     DirBuilder::new().recursive(true).mode(0o700).create(&general.work_dir).map_err(unwritable)?;
     let (certificate_file, key_file) = (&general.tls.cert_file, &general.tls.key_file);
     let is_there = |file: &Path| std::fs::metadata(file).is_ok_and(|metadata| metadata.len() > 0);
@@ -92,7 +92,7 @@ fn addresses() -> Vec<IpAddr> {
 
 /// Writes a file that only the user may read, or leaves what was there.
 fn write(file: &Path, content: &str) -> Result<(), TlsError> {
-    let unwritable = |source| TlsError::Unwritable { file: file.to_owned(), source };
+    let unwritable = |reason| TlsError::Unwritable { file: file.to_owned(), reason };
     let temporary = file.with_extension("tmp");
     // Left behind by a process that was killed.
     let _ = std::fs::remove_file(&temporary);

@@ -64,11 +64,7 @@ pub async fn serve(
 ) {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams)
-        .max_send_buf_size(SEND_BUFFER);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits.streams).max_send_buf_size(SEND_BUFFER);
     let server = Server { builder, tls: tls.map(TlsAcceptor::from), router };
     let server = Arc::new(server);
     let graceful = GracefulShutdown::new();

@@ -9,14 +9,14 @@ use crate::config::keys;
 
 /// A socket could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; the port is set by {key}")]
+#[error("cannot listen on {address}: {reason}; the port is set by {key}")]
 pub struct ListenError {
     /// Address that was asked for.
     pub address: SocketAddr,
     /// Configuration key of the port, with its variable.
     pub key: String,
     /// Reason, e.g. that the address is in use.
-    pub source: io::Error,
+    pub reason: io::Error,
 }
 
 /// Listens on an address whose port is the value of the configuration key at path `key`.
@@ -24,10 +24,10 @@ pub struct ListenError {
 /// # Errors
 /// When the address is in use, not of this host, or reserved.
 pub async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| {
+    TcpListener::bind(address).await.map_err(|reason| {
         let variable = keys::by_path(key).and_then(keys::Key::variable);
         let key = variable.map_or_else(|| key.to_owned(), |variable| format!("{key} ({variable})"));
-        ListenError { address, key, source }
+        ListenError { address, key, reason }
     })
 }
 
@@ -38,7 +38,7 @@ pub async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, ListenE
 pub async fn bind_all(port: u16, key: &str) -> Result<TcpListener, ListenError> {
     match bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port), key).await {
         Ok(listener) => Ok(listener),
-        Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => Err(error),
+        Err(error) if error.reason.kind() == io::ErrorKind::AddrInUse => Err(error),
         // A host without IPv6.
         Err(_) => bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port), key).await,
     }

@@ -11,7 +11,7 @@ use super::TlsError;
 /// All certificates of a file, at least one.
 pub(super) fn certificates(what: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let malformed = |reason: String| TlsError::Malformed { what, file: file.to_owned(), reason };
-    let pem = std::fs::read(file).map_err(|source| TlsError::Unreadable { what, file: file.to_owned(), source })?;
+    let pem = std::fs::read(file).map_err(|reason| TlsError::Unreadable { what, file: file.to_owned(), reason })?;
     let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|error| malformed(error.to_string()))?;
     if certificates.is_empty() {
@@ -24,7 +24,7 @@ pub(super) fn certificates(what: &'static str, file: &Path) -> Result<Vec<Certif
 pub(super) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     const WHAT: &str = "private key";
     let pem =
-        std::fs::read(file).map_err(|source| TlsError::Unreadable { what: WHAT, file: file.to_owned(), source })?;
+        std::fs::read(file).map_err(|reason| TlsError::Unreadable { what: WHAT, file: file.to_owned(), reason })?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| TlsError::Malformed {
         what: WHAT,
         file: file.to_owned(),

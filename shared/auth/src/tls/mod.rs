@@ -16,22 +16,22 @@ pub use server::{ClientAuth, client_roots, server_config};
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("could not read {what} '{}': {source}", file.display())]
+    #[error("could not read {what} '{}': {reason}", file.display())]
     Unreadable {
         /// What the file should hold.
         what: &'static str,
         /// The file.
         file: PathBuf,
         /// Reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A file or directory cannot be written.
-    #[error("could not write '{}': {source}", file.display())]
+    #[error("could not write '{}': {reason}", file.display())]
     Unwritable {
         /// The file or directory.
         file: PathBuf,
         /// Reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A file does not hold what it should.
     #[error("failed to parse {what} '{}': {reason}", file.display())]

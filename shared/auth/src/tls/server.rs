@@ -65,10 +65,10 @@ pub fn client_roots(file: &Path, directory: &Path) -> Result<RootCertStore, TlsE
         files::trust(&mut roots, WHAT, file)?;
     }
     if !directory.as_os_str().is_empty() {
-        let unreadable = |source| TlsError::Unreadable {
+        let unreadable = |reason| TlsError::Unreadable {
             what: "directory of client CA certificates",
             file: directory.into(),
-            source,
+            reason,
         };
         for entry in std::fs::read_dir(directory).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();

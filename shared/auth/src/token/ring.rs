@@ -27,22 +27,22 @@ pub struct PublicKeys {
 #[derive(Debug, thiserror::Error)]
 pub enum PublicKeyError {
     /// Its file cannot be read.
-    #[error("public key with kid {kid:?}: cannot read file '{}': {source}", file.display())]
+    #[error("public key with kid {kid:?}: cannot read file '{}': {reason}", file.display())]
     Unreadable {
         /// Id of the key.
         kid: String,
         /// The file.
         file: PathBuf,
         /// Reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// It is no key.
-    #[error("public key with kid {kid:?}: {source}")]
+    #[error("public key with kid {kid:?}: {reason}")]
     Malformed {
         /// Id of the key.
         kid: String,
         /// Reason.
-        source: Box<KeyError>,
+        reason: Box<KeyError>,
     },
 }
 
@@ -56,17 +56,17 @@ impl PublicKeys {
         for key in list {
             let kid = &key.kid;
             let data = if key.key.is_empty() {
-                std::fs::read(&key.key_file).map_err(|source| PublicKeyError::Unreadable {
+                std::fs::read(&key.key_file).map_err(|reason| PublicKeyError::Unreadable {
                     kid: kid.clone(),
                     file: key.key_file.clone(),
-                    source,
+                    reason,
                 })?
             } else {
                 key.key.clone().into_bytes()
             };
             let read = VerifyingKey::read(&data);
             let read =
-                read.map_err(|source| PublicKeyError::Malformed { kid: kid.clone(), source: Box::new(source) })?;
+                read.map_err(|reason| PublicKeyError::Malformed { kid: kid.clone(), reason: Box::new(reason) })?;
             keys.insert((kid.clone(), key.mesh.clone()), read);
         }
         Ok(Self { keys })

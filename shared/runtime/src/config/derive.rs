@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-
 use super::Role;
 use super::error::Problem;
 use super::settings::Settings;

@@ -9,22 +9,22 @@ pub enum ConfigError {
     /// The configuration file cannot be read.
     #[error(
         "unable to access configuration file '{}', please check if the file exists and has the correct permissions \
-         ({source})",
+         ({reason})",
         file.display()
     )]
     Unreadable {
         /// The file.
         file: PathBuf,
         /// Reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The configuration file is not YAML.
-    #[error("parsing configuration from file '{}' failed: {source}", file.display())]
+    #[error("parsing configuration from file '{}' failed: {reason}", file.display())]
     Yaml {
         /// The file.
         file: PathBuf,
         /// Reason, with line and column.
-        source: serde_norway::Error,
+        reason: serde_norway::Error,
     },
     /// One or more keys are unknown or have bad values.
     #[error("{}", listed(problems))]

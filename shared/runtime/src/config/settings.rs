@@ -122,8 +122,8 @@ impl Settings {
     /// Reads a YAML file on top of what there is.
     pub(super) fn read_file(&mut self, file: &Path, problems: &mut Vec<Problem>) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(file)
-            .map_err(|source| ConfigError::Unreadable { file: PathBuf::from(file), source })?;
-        let yaml_error = |source| ConfigError::Yaml { file: PathBuf::from(file), source };
+            .map_err(|reason| ConfigError::Unreadable { file: PathBuf::from(file), reason })?;
+        let yaml_error = |reason| ConfigError::Yaml { file: PathBuf::from(file), reason };
         let mut yaml: Yaml = serde_norway::from_str(&text).map_err(yaml_error)?;
         yaml.apply_merge().map_err(yaml_error)?;
         self.read_yaml("", &yaml, &Arc::from(file), problems);

@@ -16,8 +16,8 @@ pub use api_server::{
 };
 pub use multizone::{GlobalKds, KdsLabels, KdsServer, Multizone, ZoneHealthCheck, ZoneKds, ZoneSettings};
 pub use proxies::{
-    Bootstrap, BootstrapParams, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, Proxy, ProxyAuthn, TokenAuthn,
-    XdsServer, ZoneProxyAuthn,
+    Bootstrap, BootstrapParams, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, Proxy, ProxyAuthn,
+    TokenAuthn, XdsServer, ZoneProxyAuthn,
 };
 
 use super::{Role, Tls, duration};
