@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::uri::Authority;
+use http::{HeaderValue, StatusCode, Uri, header};
 use tandem_runtime::config::ApiServer;
 use tandem_runtime::http::Limits;
 use tandem_runtime::listen::{self, ListenError};
@@ -95,10 +96,16 @@ impl Front {
         match target(request.uri(), &self.base) {
             Target::Route(path) => {
                 let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-                let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
+                let host = host.or_else(|| request.uri().authority().map(Authority::as_str));
                 let origin = PublicOrigin(format!("{}://{}", self.scheme, host.unwrap_or_default()));
                 let original = OriginalUri(request.uri().clone());
-                *request.uri_mut() = http::Uri::from(path);
+                // The authority stays: with HTTP/2 it is the only place that names the host.
+                let mut parts = request.uri().clone().into_parts();
+                parts.path_and_query = Some(path);
+                match Uri::from_parts(parts) {
+                    Ok(uri) => *request.uri_mut() = uri,
+                    Err(_) => return StatusCode::BAD_REQUEST.into_response(),
+                }
                 request.extensions_mut().insert(origin);
                 request.extensions_mut().insert(original);
                 match self.routes.oneshot(request).await {

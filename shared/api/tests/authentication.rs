@@ -167,24 +167,25 @@ async fn tokens_are_issued_to_administrators() {
 }
 
 #[tokio::test]
+async fn this_host_is_the_administrator_in_both_versions_of_http() {
+    let mut setup = Setup::new(ALONE);
+    setup.tls = Some(Authority::new().server());
+    let api = setup.start().await;
+    let url = format!("https://{}/who-am-i", api.encrypted.expect("an encrypted listener"));
+    let builder = || reqwest::Client::builder().use_rustls_tls().danger_accept_invalid_certs(true);
+    for (client, version) in [(builder().http1_only(), http::Version::HTTP_11), (builder(), http::Version::HTTP_2)] {
+        let answer = client.build().expect("a client").get(&url).send().await.expect("an answer");
+        assert_eq!(answer.version(), version);
+        let user: serde_json::Value = answer.json().await.expect("JSON");
+        assert_eq!(user["name"], "mesh-system:admin", "{version:?}");
+    }
+}
+
+#[tokio::test]
 async fn client_certificates() {
     let authority = Authority::new();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(authority.der.clone()).expect("a root");
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let (chain, key) = authority.issue("localhost");
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("known versions")
-        .with_client_cert_verifier(verifier.allow_unauthenticated().build().expect("roots are there"))
-        .with_single_cert(
-            vec![chain.der().clone()],
-            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-        )
-        .expect("they belong together");
     let mut setup = Setup::new(ALONE);
-    setup.tls = Some(Arc::new(tls));
+    setup.tls = Some(authority.server());
     setup.settings = ApiSettings {
         localhost_is_admin: false,
         authentication: Authentication::AdminClientCerts,
@@ -222,6 +223,24 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let der = params.self_signed(&key).expect("a certificate").der().clone();
         Self { issuer: Issuer::new(params, key), der }
+    }
+
+    /// A server that takes both versions of HTTP, and client certificates of this authority where they are given.
+    fn server(&self) -> Arc<rustls::ServerConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.der.clone()).expect("a root");
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let (chain, key) = self.issue("localhost");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("known versions")
+            .with_client_cert_verifier(verifier.allow_unauthenticated().build().expect("roots are there"))
+            .with_single_cert(vec![chain.der().clone()], key)
+            .expect("they belong together");
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Arc::new(config)
     }
 
     fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
