@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
+use tandem_auth::tls::{Trust, client_config};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
@@ -136,8 +137,28 @@ impl Inbound {
 pub struct DpServer {
     /// Port on `localhost`.
     pub port: u16,
-    /// PEM of the certificate authority of the server.
-    pub ca_pem: String,
+    /// File with the certificate of the server, which is its own authority.
+    pub ca_file: PathBuf,
+}
+
+impl DpServer {
+    /// A client that trusts this server and no other.
+    ///
+    /// # Errors
+    /// When the certificate cannot be read.
+    pub fn client(&self) -> Result<reqwest::Client> {
+        let mut tls = client_config(Trust::File(&self.ca_file))?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(reqwest::Client::builder().use_preconfigured_tls(tls).build()?)
+    }
+
+    /// The certificate of the server as PEM.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn ca_pem(&self) -> Result<String> {
+        std::fs::read_to_string(&self.ca_file).with_context(|| format!("cannot read {}", self.ca_file.display()))
+    }
 }
 
 /// A running Envoy; killed when dropped.
@@ -246,9 +267,14 @@ impl Proxy {
         self.admin_port
     }
 
+    /// What Envoy wrote to its log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The end of Envoy's log.
     pub fn log_tail(&self) -> String {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
     }
@@ -263,9 +289,7 @@ impl Proxy {
 }
 
 async fn fetch_bootstrap(zone: &DpServer, spec: &ProxySpec, admin_port: u16, folder: &Path) -> Result<Vec<u8>> {
-    let certificate =
-        reqwest::Certificate::from_pem(zone.ca_pem.as_bytes()).context("the zone's certificate is not PEM")?;
-    let client = reqwest::Client::builder().tls_built_in_root_certs(false).add_root_certificate(certificate).build()?;
+    let client = zone.client()?;
     let mut resource = spec.resource.clone();
     resource["networking"]["admin"] = json!({"port": admin_port});
     let mut features = vec!["feature-readiness-unix-socket", "feature-strict-inbound-ports", "feature-reuse-port"];
@@ -281,7 +305,7 @@ async fn fetch_bootstrap(zone: &DpServer, spec: &ProxySpec, admin_port: u16, fol
             "kumaDp": {"version": "2.13.10", "gitTag": "", "gitCommit": "", "buildDate": ""},
             "envoy": {"version": "1.36.4", "build": "", "kumaDpCompatible": true}
         },
-        "caCert": zone.ca_pem,
+        "caCert": zone.ca_pem()?,
         "dynamicMetadata": {},
         "readinessPort": 9902,
         "features": features,

@@ -10,9 +10,13 @@ use crate::envoy;
 use crate::process::{ControlPlane, ControlPlaneOptions, Profile, build};
 use crate::proxy::{DpServer, Proxy, ProxySpec};
 use crate::relay::Relay;
+use crate::wait;
 
 /// How long an Envoy may take from its start until it serves.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a mesh and its signing key may take from global to a zone.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Programs that a world is made of.
 #[derive(Debug, Clone)]
@@ -70,10 +74,8 @@ pub struct Zone {
 }
 
 /// Certificate that a control plane generated for its servers.
-fn server_certificate(control_plane: &ControlPlane) -> Result<(PathBuf, String)> {
-    let path = control_plane.dir().join("work").join("kuma-cp.crt");
-    let pem = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok((path, pem))
+fn server_certificate(control_plane: &ControlPlane) -> PathBuf {
+    control_plane.dir().join("work").join("kuma-cp.crt")
 }
 
 impl World {
@@ -94,20 +96,30 @@ impl World {
     /// # Errors
     /// When it does not start.
     pub async fn add_zone(&mut self, name: &str) -> Result<&mut Zone> {
-        let (authority, _) = server_certificate(&self.global)?;
+        self.add_zone_with(name, &[]).await
+    }
+
+    /// As [`Self::add_zone`], with settings `(variable, value)` of its control plane.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn add_zone_with(&mut self, name: &str, settings: &[(&str, &str)]) -> Result<&mut Zone> {
+        let authority = server_certificate(&self.global);
         let network = Relay::start(([127, 0, 0, 1], self.global.peer_port()).into()).await?;
         let folder = self.folder.join(name);
-        let options = ControlPlaneOptions::new(&self.programs.zone, &folder)
+        let mut options = ControlPlaneOptions::new(&self.programs.zone, &folder)
             .env("KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE", authority.display().to_string())
             .env("KUMA_MULTIZONE_ZONE_KDS_TLS_SKIP_VERIFY", "false")
             .env("KUMA_XDS_DATAPLANE_DEREGISTRATION_DELAY", "1s");
+        for (key, value) in settings {
+            options = options.env(*key, *value);
+        }
         let address = format!("grpcs://127.0.0.1:{}", network.port());
         let control_plane = ControlPlane::start_zone(name, Some(&address), options).await?;
-        let (_, ca_pem) = server_certificate(&control_plane)?;
         let zone = Zone {
             name: name.to_owned(),
             api: Api::new(control_plane.api_url())?,
-            dp_server: DpServer { port: control_plane.peer_port(), ca_pem },
+            dp_server: DpServer { port: control_plane.peer_port(), ca_file: server_certificate(&control_plane) },
             control_plane,
             network,
             folder,
@@ -153,12 +165,21 @@ impl Zone {
         Ok(proxy)
     }
 
+    /// A token for the Dataplane `name` of `mesh`, as soon as the zone has the mesh and its signing key.
+    ///
+    /// # Errors
+    /// When the zone does not issue it in time.
+    pub async fn dataplane_token(&self, mesh: &str, name: &str) -> Result<String> {
+        let issued = || async { self.api.dataplane_token(mesh, name).await.map(Some) };
+        wait::until(&format!("{} issues a token for {name}", self.name), TOKEN_TIMEOUT, issued).await
+    }
+
     /// Starts a sidecar with a token of its own and waits until it serves.
     ///
     /// # Errors
-    /// As [`Self::start_proxy`].
+    /// As [`Self::start_proxy`], and when the zone issues no token.
     pub async fn start_sidecar(&self, spec: ProxySpec) -> Result<Proxy> {
-        let token = self.api.dataplane_token(&spec.mesh, &spec.name).await?;
+        let token = self.dataplane_token(&spec.mesh, &spec.name).await?;
         self.start_proxy(spec.with_token(token)).await
     }
 }
