@@ -8,11 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tandem_auth::tls::{TlsError, Trust, client_config};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
@@ -92,113 +90,18 @@ pub struct ClientTls {
     pub skip_verify: bool,
 }
 
-/// Why there is no way to check the certificate of global.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The file cannot be read or holds no certificate.
-    #[error("cannot use multizone.zone.kds.rootCaFile {}: {reason}", file.display())]
-    RootCa {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The system trusts nobody.
-    #[error("the system has no certificates to trust{0}; set multizone.zone.kds.rootCaFile")]
-    NoSystemRoots(String),
-    /// The TLS library refused the settings.
-    #[error("TLS to global: {0}")]
-    Setup(#[from] rustls::Error),
-}
-
 impl ClientTls {
     /// The settings in the form of the TLS library.
     ///
     /// # Errors
     /// When the file of trusted certificates cannot be used, or the system has none.
     pub fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
-        let mut config = if self.skip_verify {
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-                .with_no_client_auth()
-        } else {
-            builder.with_root_certificates(self.roots()?).with_no_client_auth()
+        let trust = match &self.root_ca_file {
+            _ if self.skip_verify => Trust::Anyone,
+            Some(file) => Trust::File(file),
+            None => Trust::System,
         };
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Arc::new(config))
-    }
-
-    fn roots(&self) -> Result<RootCertStore, TlsError> {
-        let mut roots = RootCertStore::empty();
-        let Some(file) = &self.root_ca_file else {
-            let system = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(system.certs);
-            return if roots.is_empty() {
-                let errors: String = system.errors.iter().map(|error| format!(": {error}")).collect();
-                Err(TlsError::NoSystemRoots(errors))
-            } else {
-                Ok(roots)
-            };
-        };
-        let problem = |reason: String| TlsError::RootCa { file: file.clone(), reason };
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| problem(error.to_string()))? {
-            let certificate = certificate.map_err(|error| problem(error.to_string()))?;
-            roots.add(certificate).map_err(|error| problem(error.to_string()))?;
-        }
-        if roots.is_empty() { Err(problem("it holds no certificate".into())) } else { Ok(roots) }
-    }
-}
-
-/// Accepts every certificate, but only signatures made with its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        Ok(Arc::new(client_config(trust)?))
     }
 }
 

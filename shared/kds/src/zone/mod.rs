@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::backoff::{Backoff, BackoffSettings};
-pub use self::connect::{AddressError, ClientTls, GlobalAddress, TlsError};
+pub use self::connect::{AddressError, ClientTls, GlobalAddress};
+pub use tandem_auth::tls::TlsError;
 use self::session::Session;
 use crate::admin::AdminExecutor;
 use crate::catalogue::Catalogue;
