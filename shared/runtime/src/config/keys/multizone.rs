@@ -14,14 +14,14 @@ keys! {
     used   "multizone.global.kds.tlsMaxVersion" "KUMA_MULTIZONE_GLOBAL_KDS_TLS_MAX_VERSION" Text "";
     used   "multizone.global.kds.tlsCipherSuites" "KUMA_MULTIZONE_GLOBAL_KDS_TLS_CIPHER_SUITES" Texts "";
     used   "multizone.global.kds.maxMsgSize" "KUMA_MULTIZONE_GLOBAL_KDS_MAX_MSG_SIZE" Uint "10485760";
-    used   "multizone.global.kds.msgSendTimeout" "KUMA_MULTIZONE_GLOBAL_KDS_MSG_SEND_TIMEOUT" Duration "1m0s";
-    used   "multizone.global.kds.nackBackoff" "KUMA_MULTIZONE_GLOBAL_KDS_NACK_BACKOFF" Duration "5s";
-    used   "multizone.global.kds.responseBackoff" "KUMA_MULTIZONE_GLOBAL_KDS_RESPONSE_BACKOFF" Duration "0s";
+    unused "multizone.global.kds.msgSendTimeout" "KUMA_MULTIZONE_GLOBAL_KDS_MSG_SEND_TIMEOUT" Duration "1m0s";
+    unused "multizone.global.kds.nackBackoff" "KUMA_MULTIZONE_GLOBAL_KDS_NACK_BACKOFF" Duration "5s";
+    unused "multizone.global.kds.responseBackoff" "KUMA_MULTIZONE_GLOBAL_KDS_RESPONSE_BACKOFF" Duration "0s";
     used   "multizone.global.kds.zoneHealthCheck.pollInterval" "KUMA_MULTIZONE_GLOBAL_KDS_ZONE_HEALTH_CHECK_POLL_INTERVAL"
         Duration "0s";
     used   "multizone.global.kds.zoneHealthCheck.timeout" "KUMA_MULTIZONE_GLOBAL_KDS_ZONE_HEALTH_CHECK_TIMEOUT"
         Duration "0s";
-    used   "multizone.global.kds.zoneHealthCheck.closeStaleConn" "KUMA_MULTIZONE_GLOBAL_KDS_ZONE_HEALTH_CHECK_CLOSE_STALE_CONN"
+    unused "multizone.global.kds.zoneHealthCheck.closeStaleConn" "KUMA_MULTIZONE_GLOBAL_KDS_ZONE_HEALTH_CHECK_CLOSE_STALE_CONN"
         Bool "false";
     unused "multizone.global.kds.tracing.enabled" "KUMA_MULTIZONE_GLOBAL_KDS_TRACING_ENABLED" Bool "true";
     used   "multizone.global.kds.labels.skipPrefixes" "KUMA_MULTIZONE_GLOBAL_KDS_LABELS_SKIP_PREFIXES" Texts "";
@@ -31,9 +31,9 @@ keys! {
     used   "multizone.zone.kds.tlsSkipVerify" "KUMA_MULTIZONE_ZONE_KDS_TLS_SKIP_VERIFY" Bool "false";
     used   "multizone.zone.kds.rootCaFile" "KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE" Text "";
     used   "multizone.zone.kds.maxMsgSize" "KUMA_MULTIZONE_ZONE_KDS_MAX_MSG_SIZE" Uint "10485760";
-    used   "multizone.zone.kds.msgSendTimeout" "KUMA_MULTIZONE_ZONE_KDS_MSG_SEND_TIMEOUT" Duration "1m0s";
-    used   "multizone.zone.kds.nackBackoff" "KUMA_MULTIZONE_ZONE_KDS_NACK_BACKOFF" Duration "5s";
-    used   "multizone.zone.kds.responseBackoff" "KUMA_MULTIZONE_ZONE_KDS_RESPONSE_BACKOFF" Duration "0s";
+    unused "multizone.zone.kds.msgSendTimeout" "KUMA_MULTIZONE_ZONE_KDS_MSG_SEND_TIMEOUT" Duration "1m0s";
+    unused "multizone.zone.kds.nackBackoff" "KUMA_MULTIZONE_ZONE_KDS_NACK_BACKOFF" Duration "5s";
+    unused "multizone.zone.kds.responseBackoff" "KUMA_MULTIZONE_ZONE_KDS_RESPONSE_BACKOFF" Duration "0s";
     used   "multizone.zone.kds.labels.skipPrefixes" "KUMA_MULTIZONE_ZONE_KDS_LABELS_SKIP_PREFIXES" Texts "";
     used   "multizone.zone.disableOriginLabelValidation" "KUMA_MULTIZONE_ZONE_DISABLE_ORIGIN_LABEL_VALIDATION"
         Bool "false";

@@ -3,8 +3,8 @@
 use super::{Key, keys};
 
 keys! {
-    used   "runtime.universal.dataplaneCleanupAge" "KUMA_RUNTIME_UNIVERSAL_DATAPLANE_CLEANUP_AGE" Duration "72h0m0s";
-    used   "runtime.universal.zoneResourceCleanupAge" "KUMA_RUNTIME_UNIVERSAL_ZONE_RESOURCE_CLEANUP_AGE"
+    unused "runtime.universal.dataplaneCleanupAge" "KUMA_RUNTIME_UNIVERSAL_DATAPLANE_CLEANUP_AGE" Duration "72h0m0s";
+    unused "runtime.universal.zoneResourceCleanupAge" "KUMA_RUNTIME_UNIVERSAL_ZONE_RESOURCE_CLEANUP_AGE"
         Duration "72h0m0s";
     unused "runtime.universal.vipRefreshInterval" "KUMA_RUNTIME_UNIVERSAL_VIP_REFRESH_INTERVAL" Duration "500ms";
     unused "runtime.universal.spire.socketPath" "KUMA_RUNTIME_UNIVERSAL_SPIRE_SOCKET_PATH"

@@ -23,12 +23,8 @@ pub struct ApiServer {
     pub read_only: bool,
     /// Regular expressions for origins that browsers may call from; empty sends no CORS headers.
     pub cors_allowed_domains: Vec<String>,
-    /// Absolute URL used in links; empty uses that of the request.
-    pub root_url: String,
     /// Prefix of all paths, starts with `/`.
     pub base_path: String,
-    /// The web interface.
-    pub gui: Gui,
 }
 
 /// The plain listener.
@@ -118,16 +114,4 @@ pub struct PublicKey {
     /// Mesh of the dataplane tokens that it verifies; empty is all.
     #[serde(default)]
     pub mesh: String,
-}
-
-/// The web interface.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Gui {
-    /// Whether it is served.
-    pub enabled: bool,
-    /// Absolute URL of the interface, when it is served elsewhere.
-    pub root_url: String,
-    /// Its path.
-    pub base_path: String,
 }

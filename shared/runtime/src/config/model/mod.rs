@@ -11,9 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use access::{Access, Allowed, StaticAccess};
-pub use api_server::{
-    ApiServer, Authn, ClientCertificates, Gui, HttpServer, HttpsServer, PublicKey, UserTokens, Validator,
-};
+pub use api_server::{ApiServer, Authn, ClientCertificates, HttpServer, HttpsServer, PublicKey, UserTokens, Validator};
 pub use multizone::{GlobalKds, KdsLabels, KdsServer, Multizone, ZoneHealthCheck, ZoneKds, ZoneSettings};
 pub use proxies::{
     Bootstrap, BootstrapParams, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, Proxy, ProxyAuthn,
@@ -56,8 +54,6 @@ pub struct Config {
     pub multizone: Multizone,
     /// What insights keep.
     pub metrics: Metrics,
-    /// Clean-up of what proxies left behind.
-    pub runtime: Runtime,
     /// Address ranges.
     pub ipam: Ipam,
     /// Settings that may change.
@@ -183,26 +179,6 @@ pub struct ZoneInsights {
     pub subscription_limit: usize,
     /// Finished subscriptions lose their configuration and their statistics by type.
     pub compact_finished_subscriptions: bool,
-}
-
-/// Environment-specific settings.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Runtime {
-    /// Settings outside of Kubernetes.
-    pub universal: Universal,
-}
-
-/// Settings outside of Kubernetes.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Universal {
-    /// Dataplanes whose proxy is away for longer are removed.
-    #[serde(deserialize_with = "duration::deserialize")]
-    pub dataplane_cleanup_age: Duration,
-    /// ZoneIngresses and ZoneEgresses whose proxy is away for longer are removed.
-    #[serde(deserialize_with = "duration::deserialize")]
-    pub zone_resource_cleanup_age: Duration,
 }
 
 /// Address ranges.

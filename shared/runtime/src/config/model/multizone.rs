@@ -40,15 +40,6 @@ pub struct KdsServer {
     pub zone_insight_flush_interval: Duration,
     /// Largest message in bytes.
     pub max_msg_size: usize,
-    /// A stream on which a message cannot be sent for so long is closed.
-    #[serde(deserialize_with = "duration::deserialize")]
-    pub msg_send_timeout: Duration,
-    /// Pause after a rejected message.
-    #[serde(deserialize_with = "duration::deserialize")]
-    pub nack_backoff: Duration,
-    /// Pause after every message.
-    #[serde(deserialize_with = "duration::deserialize")]
-    pub response_backoff: Duration,
     /// Which labels are not sent.
     pub labels: KdsLabels,
     /// How silent zones are detected.
@@ -73,8 +64,6 @@ pub struct ZoneHealthCheck {
     /// A zone without a sign of life for so long is disconnected.
     #[serde(deserialize_with = "duration::deserialize")]
     pub timeout: Duration,
-    /// A new stream of a zone closes its older one of the same sort.
-    pub close_stale_conn: bool,
 }
 
 /// The side of a zone.
@@ -101,15 +90,6 @@ pub struct ZoneKds {
     pub tls_skip_verify: bool,
     /// Largest message in bytes.
     pub max_msg_size: usize,
-    /// A stream on which a message cannot be sent for so long is closed.
-    #[serde(deserialize_with = "duration::deserialize")]
-    pub msg_send_timeout: Duration,
-    /// Pause after a rejected message.
-    #[serde(deserialize_with = "duration::deserialize")]
-    pub nack_backoff: Duration,
-    /// Pause after every message.
-    #[serde(deserialize_with = "duration::deserialize")]
-    pub response_backoff: Duration,
     /// Which labels are not sent.
     pub labels: KdsLabels,
 }
