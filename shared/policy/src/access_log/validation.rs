@@ -24,7 +24,7 @@ impl Validate for Spec {
             let allowed = TargetRules::kinds(TOP).with_listener_tags().inbound(inbound);
             target_ref(target, &path.field("targetRef"), &allowed, violations);
         }
-        if !rules.is_empty() && !(to.is_empty() && from.is_empty()) {
+        if !rules.is_empty() && to.len() + from.len() > 0 {
             violations.add(&path, "fields 'to' and 'from' must be empty when 'rules' is defined");
         }
         if rules.is_empty() && to.is_empty() && from.is_empty() {

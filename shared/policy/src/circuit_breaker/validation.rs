@@ -28,7 +28,7 @@ impl Validate for Spec {
         if rules.is_empty() && to.is_empty() && from.is_empty() {
             violations.add(&path, "at least one of 'from', 'to' or 'rules' has to be defined");
         }
-        if !rules.is_empty() && !(to.is_empty() && from.is_empty()) {
+        if !rules.is_empty() && to.len() + from.len() > 0 {
             violations.add(&path, "fields 'to' and 'from' must be empty when 'rules' is defined");
         }
         // Clients of Kuma know violations of `rules` under the path of `from`.

@@ -35,6 +35,7 @@ pub struct ChainDraft {
 }
 
 /// A network filter. What policies edit is typed, the rest is packed.
+#[allow(clippy::large_enum_variant)] // a chain has two or three of them
 #[derive(Debug, Clone, PartialEq)]
 pub enum NetworkFilter {
     /// [`names::HTTP_CONNECTION_MANAGER`].

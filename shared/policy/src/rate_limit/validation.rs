@@ -23,7 +23,7 @@ impl Validate for Spec {
     fn validate(&self, role: Role, violations: &mut Violations) {
         let (to, from, rules) = (list(&self.to), list(&self.from), list(&self.rules));
         let path = spec();
-        if !rules.is_empty() && !(to.is_empty() && from.is_empty()) {
+        if !rules.is_empty() && to.len() + from.len() > 0 {
             violations.add(&path, "fields 'to' and 'from' must be empty when 'rules' is defined");
         }
         if let Some(target) = &self.target_ref {

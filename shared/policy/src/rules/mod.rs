@@ -22,8 +22,7 @@ pub use inbound::{InboundRule, inbound_rules, merged_inbound};
 pub(crate) use legacy::build as build_by_tags;
 pub use legacy::{from_rules, single_item_rules};
 pub(crate) use resource::fallbacks;
-pub(crate) use resource::sorted_entries;
-pub use resource::{ResourceRule, ResourceRules, resource_rules};
+pub use resource::{ResourceRule, ResourceRules, resource_rules, sorted_to_entries};
 pub use to::{ToRules, to_rules};
 
 /// Tag that stands for one route in [`Rule`]s about routes; its value is the hash of the route's matches.

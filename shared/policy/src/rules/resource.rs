@@ -61,13 +61,18 @@ pub(crate) fn fallbacks(destination: &Kri) -> impl Iterator<Item = Kri> {
 }
 
 /// The `to` entries of policies, weakest first.
-pub(crate) fn sorted_entries(policies: &[Arc<Policy>]) -> Vec<Entry<'_>> {
+fn sorted_entries(policies: &[Arc<Policy>]) -> Vec<Entry<'_>> {
     let mut all: Vec<Entry<'_>> = policies.iter().flat_map(|policy| entries(policy, &policy.to)).collect();
     all.sort_by(|a, b| {
         let (one, other) = (&a.origin.policy, &b.origin.policy);
         one.cmp_attributes(other).then_with(|| cmp_destination(a, b)).then_with(|| one.cmp_name(other))
     });
     all
+}
+
+/// The `to` entries of policies in the order in which they are merged, weakest first.
+pub fn sorted_to_entries(policies: &[Arc<Policy>]) -> Vec<RuleOrigin> {
+    sorted_entries(policies).into_iter().map(|entry| entry.origin).collect()
 }
 
 fn cmp_destination(one: &Entry<'_>, other: &Entry<'_>) -> Ordering {

@@ -16,6 +16,6 @@ pub use item::{FromItem, RuleItem, ToItem};
 pub use number::{Decimal, IntOrString};
 
 /// `true` when a member of this type can be left out of the encoding, as Go's `omitempty` does for strings.
-pub(crate) fn is_empty(text: &String) -> bool {
+pub(crate) fn is_empty(text: &str) -> bool {
     text.is_empty()
 }

@@ -129,7 +129,10 @@ mod tests {
         rules.policies.values().flat_map(|policy| &policy.principals).any(|principal| holds(principal, tags))
     }
 
-    fn permission(from: &[(&[(&str, &str)], &str)]) -> Arc<Policy> {
+    /// Tags of clients, and what happens to their requests.
+    type Entry<'a> = (&'a [(&'a str, &'a str)], &'a str);
+
+    fn permission(from: &[Entry<'_>]) -> Arc<Policy> {
         let from: Vec<Value> = from
             .iter()
             .map(|(tags, action)| {
@@ -150,7 +153,7 @@ mod tests {
         let everyone: &[(&str, &str)] = &[];
         let (a, b, c) = ([(SERVICE_TAG, "a")], [(SERVICE_TAG, "b")], [(SERVICE_TAG, "c")]);
         let (east, a_east) = ([("zone", "east")], [(SERVICE_TAG, "a"), ("zone", "east")]);
-        let cases: [&[(&[(&str, &str)], &str)]; 7] = [
+        let cases: [&[Entry<'_>]; 7] = [
             &[],
             &[(everyone, "Allow")],
             &[(everyone, "Deny"), (&a, "Allow"), (&b, "Allow")],
