@@ -8,6 +8,8 @@
 //! bytes in every process.
 
 mod cache;
+#[cfg(test)]
+mod conformance;
 pub mod encoded;
 pub mod generate;
 pub mod index;

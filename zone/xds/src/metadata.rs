@@ -378,7 +378,7 @@ impl ProxyMetadata {
     pub fn socket(&self, name: &str) -> String {
         /// Longest path without the suffix: the limit of Unix sockets leaves room for it and a terminator.
         const LIMIT: usize = 98;
-        let mut path = format!("{}/{name}", self.workdir);
+        let mut path = if self.workdir.is_empty() { name.to_owned() } else { format!("{}/{name}", self.workdir) };
         let mut end = path.len().min(LIMIT);
         while !path.is_char_boundary(end) {
             end -= 1;

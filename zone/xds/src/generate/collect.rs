@@ -99,7 +99,7 @@ impl<'a> Collector<'a> {
 }
 
 /// Encodes everything in a set.
-fn encode(set: &DraftSet) -> Vec<(ResourceType, Arc<Encoded>)> {
+pub(crate) fn encode(set: &DraftSet) -> Vec<(ResourceType, Arc<Encoded>)> {
     let mut encoded = Vec::new();
     for draft in set.clusters.values() {
         encoded.push((ResourceType::Cluster, encode_cluster(draft)));

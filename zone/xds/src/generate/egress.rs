@@ -3,19 +3,16 @@
 //!
 //! Source: Kuma `pkg/xds/generator/egress`.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use tandem_policy::envoy::{Draft, Origin};
 
 use super::Cache;
 use super::admin::admin;
 use super::collect::Collector;
-use super::names::{Naming, service_sni, zone_cluster};
-use super::passthrough::{Route, chain};
+use super::names::{Naming, zone_cluster};
+use super::passthrough::{Route, Splits, chain};
 use super::services::{self, ServiceRef, Viewer};
 use super::shape::{inbound_listener, tls_inspector};
 use super::sidecar::AdminInput;
-use crate::encoded::ResourceType;
 use crate::index::{MeshState, Snapshot};
 use crate::input::{GenerateError, Generated, ProxyInput};
 
@@ -73,6 +70,7 @@ fn other_zones(
 ) {
     let Some(mesh) = state.config.as_ref().filter(|mesh| mesh.mtls.is_some() && mesh.zone_egress) else { return };
     let zone = &snapshot.settings.zone;
+    let splits = Splits::of(&state.compiled);
     for (name, service) in state.services.iter().filter(|(_, service)| !service.remote.is_empty()) {
         collector.uses(&mesh.name, name);
         // What can be reached from here is not sent through another zone.
@@ -83,11 +81,8 @@ fn other_zones(
         if !of.is_reachable_in_other_zones() {
             continue;
         }
-        let cluster = zone_cluster(&mesh.name, name);
-        let subsets = BTreeSet::new();
-        collector.add(ResourceType::Cluster, services::zone_cluster(cache, Viewer::Egress, &cluster, &subsets));
-        let endpoints = services::endpoints(cache, of, Viewer::Egress, &cluster, &BTreeMap::new());
-        collector.add(ResourceType::Endpoint, endpoints);
-        routes.push(Route { sni: service_sni(name, &mesh.name, []), cluster, tags: BTreeMap::new() });
+        let (ways, subsets) = splits.routes(&mesh.name, name, || of.endpoints(Viewer::Egress));
+        services::add_zone_service(collector, cache, of, Viewer::Egress, &zone_cluster(&mesh.name, name), &subsets);
+        routes.extend(ways);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Source: Kuma `pkg/xds/generator/ingress_generator.go`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::extensions::filters::network::direct_response::v3::Config as DirectResponse;
 use serde::Serialize;
@@ -11,13 +11,12 @@ use tandem_policy::envoy::{ChainDraft, Draft, ListenerDraft, NetworkFilter, Orig
 use super::Cache;
 use super::admin::admin;
 use super::collect::Collector;
-use super::names::{Naming, service_sni, zone_cluster};
-use super::passthrough::{Route, chain};
+use super::names::{Naming, zone_cluster};
+use super::passthrough::{Route, Splits, chain};
 use super::services::{self, ServiceRef, Viewer};
 use super::shape::{inbound_listener, tls_inspector};
 use super::sidecar::AdminInput;
 use super::tls::inline;
-use crate::encoded::ResourceType;
 use crate::index::{IngressView, Snapshot};
 use crate::input::{GenerateError, Generated, ProxyInput};
 
@@ -52,17 +51,16 @@ pub(crate) fn generate(
 /// service.
 fn services(snapshot: &Snapshot, ingress: &IngressView, cache: &Cache, collector: &mut Collector<'_>) -> Vec<Route> {
     let mut routes = Vec::new();
+    let mut splits = BTreeMap::new();
     for (mesh_name, service) in ingress.services.keys() {
         let Some(state) = snapshot.meshes.get(mesh_name.as_str()) else { continue };
         let Some(mesh) = &state.config else { continue };
         collector.uses(mesh_name, service);
-        let cluster = zone_cluster(mesh_name, service);
         let of = ServiceRef::new(snapshot, state, mesh, service);
-        let subsets = BTreeSet::new();
-        collector.add(ResourceType::Cluster, services::zone_cluster(cache, Viewer::Ingress, &cluster, &subsets));
-        let endpoints = services::endpoints(cache, of, Viewer::Ingress, &cluster, &BTreeMap::new());
-        collector.add(ResourceType::Endpoint, endpoints);
-        routes.push(Route { sni: service_sni(service, mesh_name, []), cluster, tags: BTreeMap::new() });
+        let splits = splits.entry(mesh_name).or_insert_with(|| Splits::of(&state.compiled));
+        let (ways, subsets) = splits.routes(mesh_name, service, || of.endpoints(Viewer::Ingress));
+        services::add_zone_service(collector, cache, of, Viewer::Ingress, &zone_cluster(mesh_name, service), &subsets);
+        routes.extend(ways);
     }
     routes
 }

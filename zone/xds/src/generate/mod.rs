@@ -3,23 +3,23 @@
 //! Resources are built as drafts, edited by the effects of policies, and encoded. What does not depend on the proxy alone is
 //! built once and shared by all proxies through the [`Cache`].
 
-mod admin;
+pub(crate) mod admin;
 mod assignment;
-mod collect;
-mod dns;
+pub(crate) mod collect;
+pub(crate) mod dns;
 mod egress;
-mod http;
-mod inbound;
+pub(crate) mod http;
+pub(crate) mod inbound;
 mod ingress;
-mod names;
+pub(crate) mod names;
 mod outbound;
 mod passthrough;
-mod secrets;
+pub(crate) mod secrets;
 mod services;
 mod shape;
 mod sidecar;
-mod tls;
-mod transparent;
+pub(crate) mod tls;
+pub(crate) mod transparent;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -5,10 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use envoy_types::pb::google::protobuf::{Struct, Value, value};
+use tandem_model::Kind;
+use tandem_model::label::SERVICE_TAG;
+use tandem_model::tags::Tags;
+use tandem_policy::MeshPolicies;
 use tandem_policy::envoy::pb::{cluster, core, listener};
 use tandem_policy::envoy::{ChainDraft, ClusterDraft, NetworkFilter};
 
+use tandem_policy::target_ref::TargetRef;
+
+use super::names::{service_sni, zone_cluster};
 use super::shape::{Discovery, cluster as new_cluster, tcp_proxy};
+use crate::index::Endpoint;
 
 /// One way through a zone proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,6 +27,99 @@ pub(crate) struct Route {
     pub cluster: String,
     /// Tags that endpoints must have; empty for any endpoint.
     pub tags: BTreeMap<String, String>,
+}
+
+/// What clients of a mesh may ask for besides whole services: sets of tags, by the service they are about, or by
+/// [`ALL`] for those about every service.
+#[derive(Debug, Default)]
+pub(crate) struct Splits(BTreeMap<String, Vec<Tags>>);
+
+/// Stands for all services.
+const ALL: &str = "*";
+
+impl Splits {
+    /// The sets of tags in the routes of a mesh.
+    pub fn of(policies: &MeshPolicies) -> Self {
+        let mut splits = Self::default();
+        for policy in policies.of_kind(Kind::MeshHTTPRoute) {
+            for item in &policy.to {
+                let rules = item.conf["rules"].as_array().into_iter().flatten().rev();
+                rules.for_each(|rule| splits.add(&item.target, &rule["default"]["backendRefs"]));
+            }
+        }
+        for item in policies.of_kind(Kind::MeshTCPRoute).iter().flat_map(|policy| &policy.to) {
+            splits.add(&item.target, &item.conf["default"]["backendRefs"]);
+        }
+        splits
+    }
+
+    /// Adds what a rule for `target` sends requests to: its backends, or the target itself when it names none.
+    fn add(&mut self, target: &TargetRef, backends: &serde_json::Value) {
+        let Some(backends) = backends.as_array() else { return self.add_target(target) };
+        for backend in backends {
+            if let Ok(target) = serde_json::from_value(backend.clone()) {
+                self.add_target(&target);
+            }
+        }
+    }
+
+    fn add_target(&mut self, target: &TargetRef) {
+        let Some(mut tags) = target.as_tags() else { return };
+        let service = tags.remove(SERVICE_TAG).unwrap_or_else(|| ALL.to_owned());
+        if !tags.is_empty() {
+            self.0.entry(service).or_default().push(tags);
+        }
+    }
+
+    fn about(&self, service: &str) -> impl Iterator<Item = &Tags> {
+        self.0.get(service).into_iter().flatten()
+    }
+
+    /// The ways to a service of a mesh, and the sets of tags by which its cluster must be able to choose endpoints.
+    /// `endpoints` is asked for the endpoints when they matter.
+    pub fn routes(
+        &self,
+        mesh: &str,
+        service: &str,
+        endpoints: impl FnOnce() -> Vec<Endpoint>,
+    ) -> (Vec<Route>, BTreeSet<Vec<String>>) {
+        let route = |tags: &Tags, relevant: Tags| Route {
+            sni: service_sni(service, mesh, tags.iter().map(|(tag, value)| (tag.as_str(), value.as_str()))),
+            cluster: zone_cluster(mesh, service),
+            tags: relevant,
+        };
+        let (own, all): (Vec<_>, Vec<_>) = (self.about(service).collect(), self.about(ALL).collect());
+        let whole = Tags::new();
+        let mut routes: Vec<Route> = Vec::new();
+        if own.is_empty() && all.is_empty() {
+            routes.push(route(&whole, Tags::new()));
+            return (routes, BTreeSet::new());
+        }
+        let endpoints = endpoints();
+        for tags in own.into_iter().chain([&whole]).chain(all.iter().copied()) {
+            let next = route(tags, relevant(tags, &endpoints));
+            if !routes.iter().any(|known| known.sni == next.sni) {
+                routes.push(next);
+            }
+        }
+        let keys = routes.iter().map(|route| &route.tags).chain(all).map(|tags| tags.keys().cloned().collect());
+        let subsets = keys.filter(|keys: &Vec<String>| !keys.is_empty()).collect();
+        (routes, subsets)
+    }
+}
+
+/// Those tags that some address of the service does not have. The others do not choose anything; and where several groups of
+/// proxies are behind one address, choosing by them would lose some.
+fn relevant(tags: &Tags, endpoints: &[Endpoint]) -> Tags {
+    let addresses = |wanted: &dyn Fn(&Endpoint) -> bool| -> usize {
+        let matching = endpoints.iter().filter(|endpoint| wanted(endpoint));
+        matching.map(|endpoint| (&endpoint.address, endpoint.port)).collect::<BTreeSet<_>>().len()
+    };
+    let all = addresses(&|_| true);
+    let chooses = |tag: &String, value: &String| {
+        value != ALL && addresses(&|endpoint| endpoint.tags.get(tag) == Some(value)) < all
+    };
+    tags.iter().filter(|(tag, value)| chooses(tag, value)).map(|(tag, value)| (tag.clone(), value.clone())).collect()
 }
 
 /// The chain that takes the connections of one route.

@@ -10,7 +10,7 @@ use tandem_policy::envoy::{Draft, Origin};
 
 use super::Cache;
 use super::assignment::assignment;
-use super::collect::encode_cluster;
+use super::collect::{Collector, encode_cluster};
 use super::names::{Naming, tagged_cluster};
 use super::outbound::Destination;
 use super::passthrough;
@@ -183,8 +183,20 @@ pub(crate) fn destination_endpoints(
     endpoints(cache, service, Viewer::Sidecar, &tagged_cluster(&destination.tags), &destination.tags)
 }
 
-/// The encoded cluster of a service on a zone proxy.
-pub(crate) fn zone_cluster(cache: &Cache, viewer: Viewer, name: &str, subsets: &BTreeSet<Vec<String>>) -> Arc<Encoded> {
+/// Adds cluster and endpoints of a service on a zone proxy.
+pub(crate) fn add_zone_service(
+    collector: &mut Collector<'_>,
+    cache: &Cache,
+    service: ServiceRef<'_>,
+    viewer: Viewer,
+    cluster: &str,
+    subsets: &BTreeSet<Vec<String>>,
+) {
+    collector.add(ResourceType::Cluster, zone_cluster(cache, viewer, cluster, subsets));
+    collector.add(ResourceType::Endpoint, endpoints(cache, service, viewer, cluster, &BTreeMap::new()));
+}
+
+fn zone_cluster(cache: &Cache, viewer: Viewer, name: &str, subsets: &BTreeSet<Vec<String>>) -> Arc<Encoded> {
     let key = ZoneClusterKey { name: name.to_owned(), subsets: subsets.clone(), viewer };
     let build = || {
         let origin = if viewer == Viewer::Egress { Origin::Egress } else { Origin::Ingress };
