@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -59,18 +60,24 @@ impl Listeners {
 #[derive(Debug, Clone)]
 pub struct PublicOrigin(pub String);
 
+/// The time for a request's header is also that for which an idle connection is kept: long enough for clients that keep
+/// theirs between commands.
+fn limits() -> Limits {
+    Limits { header: Duration::from_secs(60), ..Limits::default() }
+}
+
 /// Serves until `shutdown` is cancelled, then lets requests under way finish.
 pub async fn serve(context: SharedContext, listeners: Listeners, shutdown: CancellationToken) {
     let routes = router(context.clone());
     let front = |scheme| Front { routes: routes.clone(), base: context.settings.base_path().into(), scheme }.router();
     let plain = async {
         if let Some(listener) = listeners.http {
-            tandem_runtime::http::serve(listener, None, front("http"), Limits::default(), shutdown.clone()).await;
+            tandem_runtime::http::serve(listener, None, front("http"), limits(), shutdown.clone()).await;
         }
     };
     let encrypted = async {
         if let Some((listener, tls)) = listeners.https {
-            tandem_runtime::http::serve(listener, Some(tls), front("https"), Limits::default(), shutdown.clone()).await;
+            tandem_runtime::http::serve(listener, Some(tls), front("https"), limits(), shutdown.clone()).await;
         }
     };
     tokio::join!(plain, encrypted);
