@@ -1,0 +1,17 @@
+//! What both control planes do together, shown with their real programs, real Envoys, stores on disk, TLS and tokens.
+//!
+//! Every scenario has control planes of its own, so scenarios run side by side, as many at a time as the machine has cores.
+
+mod support;
+
+mod bad_input;
+mod constraints;
+mod departure;
+mod durability;
+mod isolation;
+mod outage;
+mod permission;
+mod start;
+mod synchronization;
+mod traffic;
+mod write_rules;

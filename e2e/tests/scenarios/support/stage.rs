@@ -1,0 +1,95 @@
+//! Control planes of one scenario.
+
+use anyhow::Result;
+use serde_json::Value;
+use tandem_e2e::api::Api;
+use tandem_e2e::wait;
+use tandem_e2e::world::{Programs, World, Zone};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use super::PATIENCE;
+
+static PROGRAMS: OnceCell<Programs> = OnceCell::const_new();
+
+/// The programs, found or built once.
+pub async fn programs() -> Result<Programs> {
+    let programs = PROGRAMS.get_or_try_init(|| Programs::find(|what| eprintln!("{what}"))).await?;
+    Ok(programs.clone())
+}
+
+/// The control planes of one scenario. What they wrote is shown and kept if the scenario does not come to its end.
+pub struct Stage {
+    /// Global and its zones.
+    pub world: World,
+    folder: TempDir,
+}
+
+impl Stage {
+    /// Global without zones.
+    pub async fn empty() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("tandem-e2e-").tempdir()?;
+        let world = World::start(programs().await?, folder.path()).await?;
+        Ok(Self { world, folder })
+    }
+
+    /// Global and zones.
+    pub async fn with_zones(zones: &[&str]) -> Result<Self> {
+        let mut stage = Self::empty().await?;
+        for zone in zones {
+            stage.world.add_zone(zone).await?;
+        }
+        Ok(stage)
+    }
+
+    /// API of global.
+    pub fn global(&self) -> &Api {
+        &self.world.api
+    }
+
+    /// The zone at an index, in the order they were named.
+    pub fn zone(&self, index: usize) -> &Zone {
+        &self.world.zones[index]
+    }
+
+    /// The zone at an index, to be stopped or restarted.
+    pub fn zone_mut(&mut self, index: usize) -> &mut Zone {
+        &mut self.world.zones[index]
+    }
+
+    /// Creates or replaces a mesh at global and waits until every zone has it.
+    pub async fn mesh(&self, mesh: &Value) -> Result<()> {
+        let path = format!("/meshes/{}", mesh["name"].as_str().unwrap_or_default());
+        self.global().put(&path, mesh).await?;
+        for zone in &self.world.zones {
+            let arrived = || async {
+                let there = zone.api.get(&path).await?;
+                Ok(contains(&there, mesh).then_some(()))
+            };
+            wait::until(&format!("{} has {path} as written", zone.name), PATIENCE, arrived).await?;
+        }
+        Ok(())
+    }
+
+    /// The scenario came to its end.
+    pub fn passed(mut self) {
+        self.folder.disable_cleanup(false);
+        // Processes first, so that none writes into the folder while it is removed.
+        let Self { ref mut world, .. } = self;
+        world.zones.clear();
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if self.world.zones.is_empty() && !std::thread::panicking() {
+            return;
+        }
+        self.folder.disable_cleanup(true);
+        eprintln!("the scenario stopped half way; kept: {}", self.folder.path().display());
+        let control_planes = std::iter::once(&self.world.global).chain(self.world.zones.iter().map(|z| &z.control_plane));
+        for control_plane in control_planes {
+            eprintln!("--- end of the log of {}\n{}", control_plane.name(), control_plane.log_tail(25));
+        }
+    }
+}
