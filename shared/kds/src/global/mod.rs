@@ -8,6 +8,8 @@ mod health;
 mod outbound;
 mod sessions;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod to_zone;
 
 use std::sync::Arc;

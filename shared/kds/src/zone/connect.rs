@@ -196,7 +196,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(b"no certificate").expect("written");
         let error = tls(&file.path().to_string_lossy()).config().expect_err("empty").to_string();
-        assert!(error.contains("holds no certificate"), "{error}");
+        assert!(error.contains("no PEM block CERTIFICATE"), "{error}");
         let skipping = ClientTls { skip_verify: true, ..tls("/no/such/file") };
         assert_eq!(skipping.config().expect("needs no file").alpn_protocols, [b"h2".to_vec()]);
     }

@@ -21,7 +21,6 @@ use tracing::{info, warn};
 
 pub use self::backoff::{Backoff, BackoffSettings};
 pub use self::connect::{AddressError, ClientTls, GlobalAddress};
-pub use tandem_auth::tls::TlsError;
 use self::session::Session;
 use crate::admin::AdminExecutor;
 use crate::catalogue::Catalogue;
@@ -31,6 +30,7 @@ use crate::metrics::KdsMetrics;
 use crate::settings::CommonSettings;
 use crate::status::SyncStatus;
 use crate::stream::Observer;
+pub use tandem_auth::tls::TlsError;
 
 /// Name of global in [`SyncStatus`] and metrics.
 pub const GLOBAL: &str = "global";
@@ -102,7 +102,7 @@ pub async fn run(
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// See [`TlsError`].
-    #[error(transparent)]
+    #[error("cannot check the certificate of global (multizone.zone.kds.rootCaFile): {0}")]
     Tls(#[from] TlsError),
     /// The name of the zone or the version cannot be sent.
     #[error("{0}")]
