@@ -29,7 +29,7 @@ use crate::timeout;
 use crate::traffic_permission::Permission;
 
 /// Configuration by destination, decoded and translated.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ByDestination<C> {
     by_tags: Vec<(Subset, C)>,
     by_kri: BTreeMap<Kri, C>,
@@ -82,7 +82,7 @@ impl<C> ByDestination<C> {
 }
 
 /// What holds for outgoing traffic of a proxy.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct OutboundPolicies {
     /// MeshTimeout.
     pub timeouts: ByDestination<timeout::Conf>,
@@ -93,7 +93,7 @@ pub struct OutboundPolicies {
 }
 
 /// What holds for incoming traffic of an inbound.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct InboundPolicies {
     /// MeshTrafficPermission; `None` when no policy selects the inbound.
     pub permission: Option<Permission>,

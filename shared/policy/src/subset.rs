@@ -73,8 +73,9 @@ impl Subset {
 /// All combinations of conditions on the keys of `tags`: per key, one of its values or none of them.
 ///
 /// The order is part of the result that users see and is that of Kuma: the key that comes first varies fastest, values
-/// count down and "none of them" follows the values; the combination of the highest values comes last.
-pub(crate) fn combinations(tags: &BTreeSet<(String, String)>) -> Vec<Subset> {
+/// count down and "none of them" follows the values; the combination of the highest values comes last. `None` when
+/// there are more than `limit`.
+pub(crate) fn combinations(tags: &BTreeSet<(String, String)>, limit: usize) -> Option<Vec<Subset>> {
     let mut keys: Vec<(&str, Vec<&str>)> = Vec::new();
     for (key, value) in tags {
         match keys.last_mut() {
@@ -82,8 +83,8 @@ pub(crate) fn combinations(tags: &BTreeSet<(String, String)>) -> Vec<Subset> {
             _ => keys.push((key, vec![value])),
         }
     }
-    let total: usize = keys.iter().map(|(_, values)| values.len() + 1).product();
-    (1..=total).map(|number| combination(&keys, number % total)).collect()
+    let total = keys.iter().try_fold(1usize, |total, (_, values)| total.checked_mul(values.len() + 1))?;
+    (total <= limit).then(|| (1..=total).map(|number| combination(&keys, number % total)).collect())
 }
 
 /// The combination with this number in mixed radix, first key fastest.
@@ -151,8 +152,11 @@ mod tests {
     #[test]
     fn combinations_come_in_the_order_users_see() {
         let tags = [("a", "1"), ("a", "2"), ("b", "x")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        let shown: Vec<String> = combinations(&tags).iter().map(show).collect();
+        let shown: Vec<String> = combinations(&tags, 6).expect("six").iter().map(show).collect();
         assert_eq!(shown, ["a=1,b=x", "a!=1,a!=2,b=x", "a=2,b!=x", "a=1,b!=x", "a!=1,a!=2,b!=x", "a=2,b=x"]);
-        assert_eq!(combinations(&BTreeSet::new()), [Subset::default()]);
+        assert_eq!(combinations(&BTreeSet::new(), 1), Some(vec![Subset::default()]));
+        assert_eq!(combinations(&tags, 5), None);
+        let many = (0..100).map(|key| (key.to_string(), "x".to_owned())).collect();
+        assert_eq!(combinations(&many, usize::MAX), None);
     }
 }

@@ -1,11 +1,12 @@
 //! Maximal cliques: the largest groups of sets that all overlap each other.
 
 /// All maximal cliques of a graph given by its adjacency matrix, by the algorithm of Bron and Kerbosch with pivoting.
-/// The nodes of each clique are sorted; the order of the cliques is unspecified.
-pub(super) fn maximal_cliques(adjacent: &[Vec<bool>]) -> Vec<Vec<usize>> {
+/// The nodes of each clique are sorted; the order of the cliques is unspecified. `None` when there are more than `limit`,
+/// since their number can grow exponentially with that of the nodes.
+pub(super) fn maximal_cliques(adjacent: &[Vec<bool>], limit: usize) -> Option<Vec<Vec<usize>>> {
     let mut cliques = Vec::new();
-    extend(adjacent, &mut Vec::new(), (0..adjacent.len()).collect(), Vec::new(), &mut cliques);
-    cliques
+    extend(adjacent, &mut Vec::new(), (0..adjacent.len()).collect(), Vec::new(), limit, &mut cliques);
+    (cliques.len() <= limit).then_some(cliques)
 }
 
 fn extend(
@@ -13,8 +14,12 @@ fn extend(
     clique: &mut Vec<usize>,
     mut candidates: Vec<usize>,
     mut excluded: Vec<usize>,
+    limit: usize,
     cliques: &mut Vec<Vec<usize>>,
 ) {
+    if cliques.len() > limit {
+        return;
+    }
     let neighbours = |nodes: &[usize], node: usize| -> Vec<usize> {
         nodes.iter().copied().filter(|other| adjacent[node][*other]).collect()
     };
@@ -30,7 +35,7 @@ fn extend(
     let branches: Vec<usize> = candidates.iter().copied().filter(|node| !adjacent[pivot][*node]).collect();
     for node in branches {
         clique.push(node);
-        extend(adjacent, clique, neighbours(&candidates, node), neighbours(&excluded, node), cliques);
+        extend(adjacent, clique, neighbours(&candidates, node), neighbours(&excluded, node), limit, cliques);
         clique.pop();
         candidates.retain(|candidate| *candidate != node);
         excluded.push(node);
@@ -47,9 +52,20 @@ mod tests {
             adjacent[*a][*b] = true;
             adjacent[*b][*a] = true;
         }
-        let mut cliques = maximal_cliques(&adjacent);
+        let mut cliques = maximal_cliques(&adjacent, 100).expect("few cliques");
         cliques.sort();
         cliques
+    }
+
+    /// Nodes in groups of three, each adjacent to all nodes of other groups: a clique is a choice of one per group.
+    #[test]
+    fn graphs_with_too_many_cliques_are_given_up() {
+        let adjacent = |nodes: usize| -> Vec<Vec<bool>> {
+            (0..nodes).map(|a| (0..nodes).map(|b| a / 3 != b / 3).collect()).collect()
+        };
+        assert_eq!(maximal_cliques(&adjacent(9), 27).map(|cliques| cliques.len()), Some(27));
+        assert_eq!(maximal_cliques(&adjacent(9), 26), None);
+        assert_eq!(maximal_cliques(&adjacent(90), 1000), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::clique::maximal_cliques;
-use super::{Entry, Rule, RuleError, RuleOrigin, distinct_origins, entries, origins_by_matches};
+use super::{Entry, MAX_COMBINATIONS, Rule, RuleError, RuleOrigin, distinct_origins, entries, origins_by_matches};
 use crate::merge::merge;
 use crate::policy::Policy;
 use crate::subset::{Subset, combinations};
@@ -15,7 +15,7 @@ use crate::target_ref::TargetRef;
 /// Rules about clients, from `from` of policies in order of precedence. Kinds without `from` have none.
 ///
 /// # Errors
-/// When an entry has no form in tags.
+/// When an entry has no form in tags, or the tags combine in too many ways.
 pub fn from_rules(policies: &[Arc<Policy>]) -> Result<Vec<Rule>, RuleError> {
     let entries: Vec<Entry<'_>> = policies.iter().flat_map(|policy| entries(policy, &policy.from)).collect();
     build(&entries, true)
@@ -57,13 +57,17 @@ pub(crate) fn build(entries: &[Entry<'_>], negations: bool) -> Result<Vec<Rule>,
             }
         }
     } else {
-        for group in groups(&items) {
+        for group in groups(&items)? {
             let tags: BTreeSet<(String, String)> = group
                 .iter()
                 .flat_map(|index| items[*index].0.conditions())
                 .map(|tag| (tag.key.clone(), tag.value.clone()))
                 .collect();
-            for subset in combinations(&tags) {
+            let subsets = combinations(&tags, MAX_COMBINATIONS).ok_or(RuleError::TooManyCombinations)?;
+            if rules.len() + subsets.len() > MAX_COMBINATIONS {
+                return Err(RuleError::TooManyCombinations);
+            }
+            for subset in subsets {
                 rules.extend(rules_of(&subset, &items));
             }
         }
@@ -73,16 +77,16 @@ pub(crate) fn build(entries: &[Entry<'_>], negations: bool) -> Result<Vec<Rule>,
 }
 
 /// Groups of overlapping entries, in the order in which users see their rules: by the text of their indexes, descending.
-fn groups(items: &[(Subset, &Entry<'_>)]) -> Vec<Vec<usize>> {
+fn groups(items: &[(Subset, &Entry<'_>)]) -> Result<Vec<Vec<usize>>, RuleError> {
     let adjacent: Vec<Vec<bool>> = items
         .iter()
         .enumerate()
         .map(|(i, (one, _))| items.iter().enumerate().map(|(j, (other, _))| i != j && one.intersects(other)).collect())
         .collect();
     let text = |group: &Vec<usize>| group.iter().map(usize::to_string).collect::<Vec<_>>().join(":");
-    let mut groups = maximal_cliques(&adjacent);
+    let mut groups = maximal_cliques(&adjacent, MAX_COMBINATIONS).ok_or(RuleError::TooManyCombinations)?;
     groups.sort_by_cached_key(|group| std::cmp::Reverse(text(group)));
-    groups
+    Ok(groups)
 }
 
 /// The rules about one set: none, or one per merged configuration.
@@ -146,6 +150,18 @@ mod tests {
         let policy = permission(&[("", "Deny"), ("ui", "Allow"), ("order", "Allow")]);
         let rules = from_rules(&[policy]).expect("all kinds have tags");
         assert_eq!(shown(&rules), ["app=order Allow", "app=ui Allow", "app!=order Deny", "app!=ui Deny"]);
+    }
+
+    #[test]
+    fn tags_that_combine_in_too_many_ways_are_an_error() {
+        let from: Vec<Value> = (0..40)
+            .map(|key| {
+                let target = json!({"kind": "MeshSubset", "tags": {format!("key-{key}"): "x"}});
+                json!({"targetRef": target, "default": {"action": "Allow"}})
+            })
+            .collect();
+        let policy = Arc::new(policy(Kind::MeshTrafficPermission, "p", json!({"from": from})));
+        assert_eq!(from_rules(&[policy]).expect_err("2^40 combinations"), RuleError::TooManyCombinations);
     }
 
     #[test]

@@ -28,6 +28,10 @@ pub use to::{ToRules, to_rules};
 /// Tag that stands for one route in [`Rule`]s about routes; its value is the hash of the route's matches.
 pub const ROUTE_TAG: &str = "__rule-matches-hash__";
 
+/// Upper limit of groups of overlapping sets, and of combinations of tags within a group. Both can grow exponentially
+/// with the number of entries; what people write stays far below.
+pub const MAX_COMBINATIONS: usize = 1 << 16;
+
 /// Configuration of the clients or destinations in a set described by tags.
 #[derive(Debug, Clone)]
 pub struct Rule {
@@ -68,6 +72,11 @@ pub enum RuleError {
     /// A kind that has no form in tags.
     #[error("can't represent {} as tags", .0.name())]
     NoTags(TargetKind),
+    /// The tags can be combined in too many ways; see [`MAX_COMBINATIONS`].
+    #[error(
+        "the tags of 'from' and 'to' can be combined in more than {MAX_COMBINATIONS} ways: use fewer different tags"
+    )]
+    TooManyCombinations,
     /// The route that the policy is about does not exist.
     #[error("can't resolve MeshHTTPRoute policy")]
     UnknownRoute,
