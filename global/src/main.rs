@@ -6,7 +6,9 @@ use tandem_runtime::cli::{self, Program};
 use tandem_runtime::config::Role;
 
 fn main() -> ExitCode {
-    let program =
-        Program { role: Role::Global, about: "Global control plane: owns meshes and policies, and keeps the zones in step" };
+    let program = Program {
+        role: Role::Global,
+        about: "Global control plane: owns meshes and policies, and keeps the zones in step",
+    };
     cli::main(program, global_cp::run)
 }

@@ -3,6 +3,7 @@
 use prost_types::value::Kind as ValueKind;
 use prost_types::{ListValue, Struct, Value};
 use tandem_proto::system::v1alpha1::{KumaCpVersion, Version};
+use tandem_runtime::version::are_compatible;
 
 use crate::feature;
 use crate::wire::Node;
@@ -92,27 +93,11 @@ fn text(value: &str) -> Value {
     Value { kind: Some(ValueKind::StringValue(value.to_owned())) }
 }
 
-/// The version of a zone as its insight shows it, with the verdict whether it goes together with global's.
-///
-/// Compatible are the same major version and a minor version at most two away; versions that are no release numbers
-/// or contain `preview` always are. The verdict is for people; it never stops a connection.
+/// The version of a zone as its insight shows it, with the verdict whether it goes together with global's
+/// ([`are_compatible`]). The verdict is for people; it never stops a connection.
 pub fn judged(zone: &KumaCpVersion, global: &KumaCpVersion) -> Version {
-    let compatible = match (release(&zone.version), release(&global.version)) {
-        _ if zone.version.contains("preview") || global.version.contains("preview") => true,
-        (Some((zone_major, zone_minor)), Some((major, minor))) => {
-            zone_major == major && zone_minor.abs_diff(minor) <= 2
-        }
-        _ => true,
-    };
+    let compatible = are_compatible(&zone.version, &global.version);
     Version { kuma_cp: Some(KumaCpVersion { kuma_cp_global_compatible: compatible, ..zone.clone() }) }
-}
-
-fn release(version: &str) -> Option<(u64, u64)> {
-    let mut parts = version.strip_prefix('v').unwrap_or(version).splitn(3, '.');
-    let major = parts.next()?.parse().ok()?;
-    let minor = parts.next()?.parse().ok()?;
-    parts.next()?;
-    Some((major, minor))
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! Pauses between attempts to connect.
 //!
-//! The first attempts after a connection that worked follow quickly, so that a restart of global costs a second at
-//! most; after them the pauses are those of Kuma: the base, doubled each time up to a maximum. All pauses vary at random,
-//! so that many zones do not return at the same moment.
+//! For the first half minute after a connection that worked, attempts follow quickly, so that a restart of global costs a
+//! second or two; after that the pauses are those of Kuma: the base, doubled each time up to a maximum. All pauses vary at
+//! random, so that many zones do not return at the same moment.
 
 use std::time::Duration;
 
 use rand::Rng;
 
 /// The pauses of the first attempts, in milliseconds.
-const QUICK: [u64; 6] = [200, 500, 1000, 1000, 2000, 2000];
+const QUICK: [u64; 14] = [200, 500, 1000, 1000, 2000, 2000, 3000, 3000, 3000, 3000, 3000, 3000, 3000, 3000];
 
 /// Limits of the pauses; the configuration keys are those of Kuma.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,14 +84,18 @@ mod tests {
 
     #[test]
     fn quick_at_first_then_as_kuma() {
-        let expected = [200, 500, 1000, 1000, 2000, 2000, 5000, 10_000, 20_000, 40_000, 60_000, 60_000];
-        assert_eq!(nominals(BackoffSettings::default(), 12), expected);
+        let pauses = nominals(BackoffSettings::default(), 20);
+        assert_eq!(pauses[..6], [200, 500, 1000, 1000, 2000, 2000]);
+        assert!(pauses[..14].iter().sum::<u128>() >= 30_000);
+        assert_eq!(pauses[14..], [5000, 10_000, 20_000, 40_000, 60_000, 60_000]);
     }
 
     #[test]
     fn limits_hold_and_nothing_overflows() {
         let settings = BackoffSettings { base: Duration::from_millis(300), max: Duration::from_millis(400) };
-        assert_eq!(nominals(settings, 8), [200, 300, 300, 300, 300, 300, 300, 400]);
+        let pauses = nominals(settings, 16);
+        assert_eq!(pauses[..2], [200, 300]);
+        assert_eq!(pauses[13..], [300, 300, 400]);
         let mut backoff = Backoff { settings, attempt: usize::MAX };
         assert!(backoff.next_pause() <= settings.max);
     }

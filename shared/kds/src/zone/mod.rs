@@ -17,7 +17,7 @@ use tandem_model::Kind;
 use tandem_store::SharedStore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use self::backoff::{Backoff, BackoffSettings};
 pub use self::connect::{AddressError, ClientTls, GlobalAddress};
@@ -133,6 +133,5 @@ async fn stay_connected(session: &Session, tls: Option<Arc<rustls::ClientConfig>
             warn!(global = %address, reason, retry_in = ?pause, "cannot connect to global; the zone goes on with what it has");
         }
         tokio::time::sleep(pause).await;
-        info!(global = %address, "connecting to global");
     }
 }
