@@ -4,14 +4,11 @@
 
 mod support;
 
-mod bad_input;
 mod constraints;
 mod departure;
-mod durability;
 mod isolation;
 mod outage;
 mod permission;
-mod start;
-mod synchronization;
 mod traffic;
+mod synchronization;
 mod write_rules;

@@ -5,7 +5,7 @@ pub mod apps;
 pub mod stage;
 
 pub use ads::{Ads, DeltaAds};
-pub use apps::{answered, call, sidecar, zone_proxies};
+pub use apps::{answered, call, zone_proxies};
 pub use stage::Stage;
 
 use std::time::Duration;

@@ -23,6 +23,7 @@ pub struct Stage {
     /// Global and its zones.
     pub world: World,
     folder: TempDir,
+    passed: bool,
 }
 
 impl Stage {
@@ -30,7 +31,7 @@ impl Stage {
     pub async fn empty() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tandem-e2e-").tempdir()?;
         let world = World::start(programs().await?, folder.path()).await?;
-        Ok(Self { world, folder })
+        Ok(Self { world, folder, passed: false })
     }
 
     /// Global and zones.
@@ -71,25 +72,35 @@ impl Stage {
         Ok(())
     }
 
-    /// The scenario came to its end.
+    /// The scenario came to its end: nothing of it is kept.
     pub fn passed(mut self) {
-        self.folder.disable_cleanup(false);
-        // Processes first, so that none writes into the folder while it is removed.
-        let Self { ref mut world, .. } = self;
-        world.zones.clear();
+        self.passed = true;
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if self.world.zones.is_empty() && !std::thread::panicking() {
+        if self.passed {
             return;
         }
         self.folder.disable_cleanup(true);
         eprintln!("the scenario stopped half way; kept: {}", self.folder.path().display());
-        let control_planes = std::iter::once(&self.world.global).chain(self.world.zones.iter().map(|z| &z.control_plane));
-        for control_plane in control_planes {
+        let zones = self.world.zones.iter().map(|zone| &zone.control_plane);
+        for control_plane in std::iter::once(&self.world.global).chain(zones) {
             eprintln!("--- end of the log of {}\n{}", control_plane.name(), control_plane.log_tail(25));
         }
+    }
+}
+
+/// True when `whole` has every member of `part`, with the same values; it may have more.
+pub fn contains(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(key, value)| whole.get(key).is_some_and(|there| contains(there, value)))
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            whole.len() == part.len() && whole.iter().zip(part).all(|(whole, part)| contains(whole, part))
+        }
+        (whole, part) => whole == part,
     }
 }
