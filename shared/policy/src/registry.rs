@@ -1,12 +1,13 @@
 //! All policies selected by `targetRef`, one line each.
 
-use serde_json::Value;
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
 use tandem_model::kind::Kind;
-use tandem_model::violation::Violations;
 
 use crate::check::Checked;
 use crate::role::Role;
-use crate::schema::{SchemaError, Unknown, decode};
+use crate::schema::{SchemaError, Unknown, decode, lists_for_objects};
 use crate::validation::Validate;
 
 /// What the engine and the checks know about one kind of policy.
@@ -53,12 +54,23 @@ fn encode<S: Validate>(spec: &S) -> Value {
     serde_json::to_value(spec).expect("specifications have string keys and no values that JSON lacks")
 }
 
+/// An absent specification is an empty one.
+fn or_empty(spec: &Value) -> Cow<'_, Value> {
+    if spec.is_null() { Cow::Owned(Value::Object(Map::new())) } else { Cow::Borrowed(spec) }
+}
+
 fn check<S: Validate>(spec: &mut Value, role: Role) -> Checked {
-    match decode::<S>(spec, Unknown::Refuse) {
-        Err(SchemaError(violations)) => Checked { violations, warnings: Vec::new() },
+    let given = or_empty(spec);
+    let refused = |violations| Checked { violations, warnings: Vec::new() };
+    match decode::<S>(&given, Unknown::Refuse) {
+        Err(SchemaError(violations)) => refused(violations),
         Ok(decoded) => {
-            *spec = encode(&decoded);
-            let mut violations = Violations::none();
+            let encoded = encode(&decoded);
+            let mut violations = lists_for_objects(&given, &encoded);
+            if !violations.is_empty() {
+                return refused(violations);
+            }
+            *spec = encoded;
             decoded.validate(role, &mut violations);
             Checked { violations, warnings: decoded.warnings() }
         }
@@ -66,12 +78,35 @@ fn check<S: Validate>(spec: &mut Value, role: Role) -> Checked {
 }
 
 fn canonical<S: Validate>(spec: &Value) -> Result<Value, SchemaError> {
-    Ok(encode(&decode::<S>(spec, Unknown::Ignore)?))
+    Ok(encode(&decode::<S>(&or_empty(spec), Unknown::Ignore)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_are_no_objects() {
+        use serde_json::json;
+        let refused = |mut spec: Value| crate::check(Kind::MeshTimeout, &mut spec).violations.to_string();
+        let target = json!({"kind": "Mesh"});
+        assert_eq!(refused(json!([])), "spec: in body must be of type object: \"array\"");
+        assert_eq!(
+            refused(json!({"to": [{"targetRef": ["Mesh"], "default": {"idleTimeout": "1s"}}]})),
+            "spec.to[0].targetRef: in body must be of type object: \"array\""
+        );
+        assert_eq!(
+            refused(json!({"to": [{"targetRef": target, "default": {"http": []}}]})),
+            "spec.to[0].default.http: in body must be of type object: \"array\""
+        );
+    }
+
+    #[test]
+    fn an_absent_specification_is_empty() {
+        let mut spec = Value::Null;
+        let violations = crate::check(Kind::MeshTimeout, &mut spec).violations.to_string();
+        assert_eq!(violations, "spec: at least one of 'from', 'to' or 'rules' has to be defined");
+    }
 
     #[test]
     fn every_target_ref_policy_has_a_line() {

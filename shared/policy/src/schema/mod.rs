@@ -5,6 +5,7 @@ mod duration;
 mod header;
 mod item;
 mod number;
+mod shape;
 
 pub use decode::{SchemaError, Unknown, decode};
 pub use duration::GoDuration;
@@ -14,6 +15,7 @@ pub use header::{
 };
 pub use item::{FromItem, RuleItem, ToItem};
 pub use number::{Decimal, IntOrString};
+pub(crate) use shape::lists_for_objects;
 
 /// `true` when a member of this type can be left out of the encoding, as Go's `omitempty` does for strings.
 pub(crate) fn is_empty(text: &str) -> bool {
