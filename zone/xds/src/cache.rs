@@ -4,10 +4,12 @@
 //! of everything that went into a value, so nothing has to be invalidated, and what nobody uses takes no memory.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::{BuildHasher as _, Hash};
 use std::sync::{Arc, Weak};
 
+use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
 /// Values of one type, shared by key.
@@ -16,14 +18,14 @@ pub(crate) struct Shared<K, V: ?Sized> {
 }
 
 struct Entries<K, V: ?Sized> {
-    map: HashMap<K, Weak<V>>,
+    map: HashMap<K, Weak<V>, RandomState>,
     /// Number of entries at which those that died are looked for.
     sweep_at: usize,
 }
 
 impl<K, V: ?Sized> Default for Shared<K, V> {
     fn default() -> Self {
-        Self { entries: Mutex::new(Entries { map: HashMap::new(), sweep_at: 64 }) }
+        Self { entries: Mutex::new(Entries { map: HashMap::default(), sweep_at: 64 }) }
     }
 }
 
@@ -57,6 +59,68 @@ impl<K: Eq + Hash, V: ?Sized> Shared<K, V> {
 impl<K: Eq + Hash, V: ?Sized> fmt::Debug for Shared<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Shared({} entries)", self.len())
+    }
+}
+
+/// Equal values brought down to one: what is derived from a value can be found again by its address although an equal one came
+/// in its place.
+pub(crate) struct Canonical<V> {
+    /// Few: as many as there are values that differ.
+    values: Mutex<Vec<Weak<V>>>,
+    /// What was found before.
+    found: Shared<ByAddress<V>, V>,
+}
+
+impl<V> Default for Canonical<V> {
+    fn default() -> Self {
+        Self { values: Mutex::default(), found: Shared::default() }
+    }
+}
+
+impl<V> fmt::Debug for Canonical<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Canonical({} values)", self.values.lock().len())
+    }
+}
+
+impl<V: PartialEq> Canonical<V> {
+    /// The first value equal to this one that is still in use.
+    pub(crate) fn of(&self, value: &Arc<V>) -> Arc<V> {
+        let find = || {
+            let mut values = self.values.lock();
+            values.retain(|known| known.strong_count() > 0);
+            if let Some(known) = values.iter().filter_map(Weak::upgrade).find(|known| known == value) {
+                return Ok::<_, Infallible>(known);
+            }
+            values.push(Arc::downgrade(value));
+            Ok(value.clone())
+        };
+        self.found.get_or_build(ByAddress(value.clone()), find).unwrap_or_else(|never| match never {})
+    }
+}
+
+/// A shared value as part of a key: two are equal when they are the same value in memory. The key keeps the value, so that no
+/// other one can come to its address.
+#[derive(Debug)]
+pub(crate) struct ByAddress<T>(pub(crate) Arc<T>);
+
+impl<T> Clone for ByAddress<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> PartialEq for ByAddress<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Eq for ByAddress<T> {}
+
+impl<T> Hash for ByAddress<T> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).addr().hash(state);
     }
 }
 
@@ -99,6 +163,14 @@ mod tests {
         }
         assert!(shared.len() <= 64, "{} entries", shared.len());
         assert!(Arc::ptr_eq(&kept, &get(&shared, 0, "other")));
+    }
+
+    #[test]
+    fn equal_values_become_one() {
+        let canonical = Canonical::default();
+        let first = canonical.of(&Arc::new("a".to_owned()));
+        assert!(Arc::ptr_eq(&first, &canonical.of(&Arc::new("a".to_owned()))));
+        assert_eq!(*canonical.of(&Arc::new("b".to_owned())), "b");
     }
 
     #[test]

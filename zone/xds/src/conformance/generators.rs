@@ -12,7 +12,7 @@ use tandem_policy::envoy::{Draft, DraftSet, Origin};
 use tandem_proto::json::{Unknown, from_json};
 use tandem_proto::mesh::v1alpha1::Dataplane;
 
-use super::{Report, canonical, differences, envoy_json, folder, golden, metadata, of_set, yaml};
+use super::{Report, canonical, differences, folder, golden, metadata, of_set, yaml};
 use crate::generate::admin::admin;
 use crate::generate::dns::{Records, dns, mapped_to_ipv6};
 use crate::generate::http::internal_addresses;
@@ -23,6 +23,7 @@ use crate::generate::tls::{PeerName, upstream};
 use crate::generate::transparent::{Passthrough, Redirection, transparent};
 use crate::input::{AdminTls, Identity};
 use crate::metadata::ProxyMetadata;
+use crate::testing::envoy_json;
 
 const UNIFIED: &str = "feature-unified-resource-naming";
 const STRICT_PORTS: &str = "feature-strict-inbound-ports";

@@ -3,8 +3,6 @@
 //! Both sides are brought to one form before they are compared: resources by type and name, and durations as numbers of seconds.
 //! What exercises policies of the older generation is listed as not applicable, with the reason.
 
-mod envoy_json;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +13,7 @@ use tandem_policy::envoy::DraftSet;
 use crate::encoded::{Encoded, ResourceType};
 use crate::generate::collect;
 use crate::metadata::{Features, ProxyMetadata};
+use crate::testing::envoy_json;
 
 mod generators;
 mod zone_proxies;

@@ -55,18 +55,41 @@ impl<'a> Collector<'a> {
         build: impl FnOnce(&mut DraftSet) -> Result<(), E>,
     ) -> Result<(), E> {
         let fingerprint = self.cache.fingerprints.of((part, input));
-        let before = self.previous.into_iter().flat_map(|previous| &previous.own);
-        let before: Vec<_> = before.filter(|(of, ..)| *of == fingerprint).cloned().collect();
-        let resources = if before.is_empty() {
+        if !self.take_over(fingerprint) {
             let mut set = DraftSet::default();
             build(&mut set)?;
-            encode(&set).into_iter().map(|(resource_type, resource)| (fingerprint, resource_type, resource)).collect()
-        } else {
-            before
-        };
-        self.resources.extend(resources.iter().map(|(_, resource_type, resource)| (*resource_type, resource.clone())));
-        self.own.extend(resources);
+            self.add_own(fingerprint, encode(&set));
+        }
         Ok(())
+    }
+
+    /// As [`Collector::own`], for resources that come encoded.
+    pub fn own_encoded<I>(&mut self, part: &'static str, input: impl Hash, build: impl FnOnce() -> I)
+    where
+        I: IntoIterator<Item = (ResourceType, Arc<Encoded>)>,
+    {
+        let fingerprint = self.cache.fingerprints.of((part, input));
+        if !self.take_over(fingerprint) {
+            self.add_own(fingerprint, build());
+        }
+    }
+
+    /// Takes over the resources with a fingerprint from last time; false when there are none.
+    fn take_over(&mut self, fingerprint: u64) -> bool {
+        let Some(previous) = self.previous else { return false };
+        let same = previous.own.iter().filter(|(of, ..)| *of == fingerprint);
+        let before = self.own.len();
+        self.own.extend(same.cloned());
+        let taken = self.own[before..].iter().map(|(_, resource_type, resource)| (*resource_type, resource.clone()));
+        self.resources.extend(taken);
+        self.own.len() > before
+    }
+
+    fn add_own(&mut self, fingerprint: u64, resources: impl IntoIterator<Item = (ResourceType, Arc<Encoded>)>) {
+        for (resource_type, resource) in resources {
+            self.resources.push((resource_type, resource.clone()));
+            self.own.push((fingerprint, resource_type, resource));
+        }
     }
 
     /// Keeps a value in the cache for as long as the result is used.

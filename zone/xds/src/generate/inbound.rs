@@ -3,6 +3,8 @@
 //! Source: Kuma `pkg/xds/generator/inbound_proxy_generator.go`.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::http_connection_manager::{ForwardClientCertDetails, SetCurrentClientCertDetails};
@@ -10,10 +12,12 @@ use tandem_model::Protocol;
 use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _, InboundInterface, SERVICELESS_PORT};
 use tandem_policy::{InboundPolicies, ProxySecurity};
 
-use tandem_policy::envoy::pb::{core, http, listener, rbac};
+use prost::Message as _;
+use tandem_model::label::SERVICE_TAG;
+use tandem_policy::envoy::pb::{cluster, core, http, listener, rbac};
 use tandem_policy::envoy::{
-    ChainDraft, ClusterDraft, DownstreamTransport, Draft, DraftSet, EndpointAddress, ListenerDraft, NetworkFilter,
-    Origin, duration, packed_filter, sanitize_stat_prefix,
+    ChainDraft, ClusterDraft, DownstreamTransport, Draft, EndpointAddress, ListenerDraft, NetworkFilter, Origin,
+    duration, packed_filter, sanitize_stat_prefix,
 };
 use tandem_proto::mesh::v1alpha1::Dataplane;
 
@@ -24,6 +28,8 @@ use super::shape::{
     tls_inspector,
 };
 use super::tls::{ALPN, downstream};
+use crate::cache::{ByAddress, Shared};
+use crate::encoded::{Encoded, ResourceType};
 
 /// Timeouts of connections to the workload that no policy changed yet.
 mod timeout {
@@ -92,7 +98,7 @@ impl InboundSource {
     }
 
     fn service(&self) -> &str {
-        self.tags.get(tandem_model::label::SERVICE_TAG).map_or("", String::as_str)
+        self.tags.get(SERVICE_TAG).map_or("", String::as_str)
     }
 
     /// Name of the listener.
@@ -116,20 +122,130 @@ pub(crate) fn drafts(
     (cluster, listener)
 }
 
-/// Adds the resources of one inbound.
-pub(crate) fn inbound(
-    set: &mut DraftSet,
+/// Policies of an inbound, and whether the proxy has a certificate with which they can be enforced.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct InboundRules {
+    pub policies: ByAddress<InboundPolicies>,
+    pub has_identity: bool,
+}
+
+/// Everything the part of an inbound's resources is built from that it has in common with the same inbound of other proxies.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CommonKey {
+    source: InboundSource,
+    rules: InboundRules,
+}
+
+/// The encoded part of an inbound's resources that it has in common with the same inbound of other proxies of a service.
+///
+/// The encoding of a message is that of its members one after the other, so this part and the proxy's own, encoded apart, make
+/// the whole.
+#[derive(Debug)]
+pub(crate) struct Common {
+    /// `envoy.config.cluster.v3.Cluster` without name and endpoints.
+    cluster: Vec<u8>,
+    /// `envoy.config.listener.v3.Listener` without name, address and tags.
+    listener: Vec<u8>,
+}
+
+impl CommonKey {
+    fn new(source: &InboundSource, rules: &InboundRules) -> Self {
+        let InboundInterface { workload_port, workload_address, .. } = &source.interface;
+        // Statistics of the filter that permits connections are named after the listener; for requests there are none.
+        let is_named = !source.protocol.is_http_based() || source.naming == Naming::Unified;
+        let interface = InboundInterface {
+            address: if is_named { source.interface.address.clone() } else { String::new() },
+            advertised_address: String::new(),
+            port: if is_named { source.interface.port } else { 0 },
+            // Only its family matters, and whether it is that of the host itself.
+            workload_address: representative(workload_address).to_owned(),
+            workload_port: *workload_port,
+        };
+        let service = source.tags.get_key_value(SERVICE_TAG);
+        let tags = service.map(|(tag, service)| (tag.clone(), service.clone())).into_iter().collect();
+        let section = if source.naming == Naming::Unified { source.section.clone() } else { String::new() };
+        Self { source: InboundSource { interface, section, tags, ..source.clone() }, rules: rules.clone() }
+    }
+
+    fn build(&self, internal: &[core::CidrRange]) -> Common {
+        let (mut cluster, mut listener) = drafts(&self.source, internal);
+        let InboundRules { policies, has_identity } = &self.rules;
+        let security = ProxySecurity { has_identity: *has_identity, has_traffic_permission: false };
+        tandem_policy::inbound_cluster(&policies.0, self.source.protocol, &mut cluster);
+        tandem_policy::inbound_listener(&policies.0, security, &mut listener);
+        let message = &mut cluster.value.message;
+        (message.name, message.alt_stat_name, message.load_assignment) = Default::default();
+        let draft = &mut listener.value;
+        (draft.message.name, draft.message.stat_prefix, draft.message.address, draft.tags) = Default::default();
+        Common { cluster: cluster.value.encode(), listener: listener.value.encode() }
+    }
+}
+
+/// An address that is treated like this one.
+fn representative(workload_address: &str) -> &str {
+    match workload_address {
+        "127.0.0.1" | "::1" => "127.0.0.1",
+        address if is_ipv6(address) => "::",
+        _ => "0.0.0.0",
+    }
+}
+
+/// Parts of inbounds that proxies have in common.
+pub(crate) type CommonCache = Shared<CommonKey, Common>;
+
+/// The encoded resources of one inbound, and what they have in common with those of other proxies: to be kept with them, so that the
+/// others find it.
+pub(crate) fn encoded(
     source: &InboundSource,
-    internal: &[core::CidrRange],
-    policies: &InboundPolicies,
-    has_identity: bool,
-) {
-    let (mut cluster, mut listener) = drafts(source, internal);
-    let security = ProxySecurity { has_identity, has_traffic_permission: false };
-    tandem_policy::inbound_cluster(policies, source.protocol, &mut cluster);
-    tandem_policy::inbound_listener(policies, security, &mut listener);
-    set.add_cluster(cluster);
-    set.add_listener(listener);
+    internal: impl FnOnce() -> Vec<core::CidrRange>,
+    rules: &InboundRules,
+    cache: &CommonCache,
+) -> ([(ResourceType, Arc<Encoded>); 2], Arc<Common>) {
+    let key = CommonKey::new(source, rules);
+    let common = cache
+        .get_or_build(key.clone(), || Ok::<_, Infallible>(Arc::new(key.build(&internal()))))
+        .unwrap_or_else(|never| match never {});
+    let whole = |resource_type, name: &str, own: &[u8], common: &[u8]| {
+        (resource_type, Arc::new(Encoded::new(resource_type, name, &[own, common].concat())))
+    };
+    let cluster = own_cluster(source).message;
+    let listener = own_listener(source);
+    let resources = [
+        whole(ResourceType::Cluster, &cluster.name, &cluster.encode_to_vec(), &common.cluster),
+        whole(ResourceType::Listener, &listener.message.name, &listener.encode(), &common.listener),
+    ];
+    (resources, common)
+}
+
+/// Name and endpoint of the cluster.
+fn own_cluster(source: &InboundSource) -> ClusterDraft {
+    let InboundInterface { workload_address, workload_port, .. } = &source.interface;
+    let address = EndpointAddress::Socket(workload_address.clone(), *workload_port);
+    let whole = single_endpoint(&source.cluster_name(), address).message;
+    let message = cluster::Cluster {
+        name: whole.name,
+        alt_stat_name: whole.alt_stat_name,
+        load_assignment: whole.load_assignment,
+        ..Default::default()
+    };
+    ClusterDraft { message, ..Default::default() }
+}
+
+/// Name, address and tags of the listener.
+fn own_listener(source: &InboundSource) -> ListenerDraft {
+    let InboundInterface { address, port, .. } = &source.interface;
+    let whole = inbound_listener(source.listener_name(), address, *port, source.reuse_port).message;
+    let stat_prefix = if source.naming == Naming::Unified { whole.name.clone() } else { String::new() };
+    let message = listener::Listener { name: whole.name, address: whole.address, stat_prefix, ..Default::default() };
+    ListenerDraft { message, tags: Some(listener_tags(source)), chains: Vec::new() }
+}
+
+/// Tags of the inbound, or what else identifies it.
+fn listener_tags(source: &InboundSource) -> BTreeMap<String, String> {
+    if source.tags.is_empty() {
+        return [("kuma.io/unified-name".to_owned(), format!("self_inbound_dp_{}", source.section))].into();
+    }
+    source.tags.clone()
 }
 
 fn local_cluster(source: &InboundSource) -> ClusterDraft {
@@ -166,10 +282,7 @@ fn listener(source: &InboundSource, internal: &[core::CidrRange]) -> ListenerDra
     if source.redirected {
         listener.message.bind_to_port = flag(false);
     }
-    listener.tags = Some(match source.tags.is_empty() {
-        true => [("kuma.io/unified-name".to_owned(), format!("self_inbound_dp_{}", source.section))].into(),
-        false => source.tags.clone(),
-    });
+    listener.tags = Some(listener_tags(source));
     let plain = || ChainDraft { filters: filters(source, internal), ..Default::default() };
     let matching = |transport: &str, protocols: &[&str]| {
         Some(listener::FilterChainMatch {

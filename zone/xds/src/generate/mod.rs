@@ -18,6 +18,8 @@ pub(crate) mod secrets;
 mod services;
 mod shape;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tls;
 pub(crate) mod transparent;
 
@@ -27,8 +29,9 @@ use std::sync::Arc;
 use tandem_model::dataplane::DataplaneExt as _;
 use tandem_model::label::SERVICE_TAG;
 use tandem_model::{Kind, ResourceKey};
+use tandem_policy::{InboundPolicies, OutboundPolicies};
 
-use crate::cache::{Fingerprints, Shared};
+use crate::cache::{Canonical, Fingerprints, Shared};
 use crate::encoded::Encoded;
 use crate::index::{Authority, MeshState, MeshView, Snapshot};
 use crate::input::{GenerateError, Generated, Identity, IdentityRequest, ProxyInput};
@@ -44,6 +47,9 @@ pub struct Cache {
     clusters: Shared<sidecar::ClusterKey, Encoded>,
     listeners: Shared<sidecar::ListenerKey, Encoded>,
     zone_clusters: Shared<services::ZoneClusterKey, Encoded>,
+    inbounds: inbound::CommonCache,
+    inbound_policies: Canonical<InboundPolicies>,
+    outbound_policies: Canonical<OutboundPolicies>,
     authorities: Shared<(String, Arc<[u8]>), Encoded>,
 }
 
@@ -126,8 +132,9 @@ fn add_secrets(
         .unwrap_or_else(|never| match never {});
     collector.add(Secret, authority);
     let name = naming.identity_secret(mesh);
-    let Identity { certificate_chain, private_key } = &**credentials.identity;
-    let built = collector.own("identity", (&name, certificate_chain, private_key), |set| {
+    // The result keeps the identity, so its address stands for its content.
+    collector.keep(credentials.identity.clone());
+    let built = collector.own("identity", (&name, Arc::as_ptr(credentials.identity).addr()), |set| {
         let secret = secrets::identity(name.clone(), credentials.identity);
         set.add_secret(tandem_policy::envoy::Draft::new(tandem_policy::envoy::Origin::Secrets, secret));
         Ok::<_, std::convert::Infallible>(())

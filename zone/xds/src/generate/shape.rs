@@ -6,10 +6,9 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
-use tandem_policy::envoy::pb::{BoolValue, cluster, core, listener, tcp, upstream_http};
+use tandem_policy::envoy::pb::{BoolValue, cluster, core, endpoint, listener, tcp, upstream_http};
 use tandem_policy::envoy::{
-    AssignmentDraft, ClusterDraft, EndpointAddress, EndpointDraft, ListenerDraft, LocalityDraft, NetworkFilter,
-    duration, pack, sanitize_stat_prefix,
+    ClusterDraft, EndpointAddress, ListenerDraft, NetworkFilter, duration, pack, sanitize_stat_prefix,
 };
 use upstream_http::http_protocol_options::{self as options, ExplicitHttpConfig, UpstreamProtocolOptions};
 
@@ -132,14 +131,19 @@ pub(crate) fn cluster(name: &str, discovery: Discovery) -> ClusterDraft {
 
 /// A cluster of one endpoint.
 pub(crate) fn single_endpoint(name: &str, address: EndpointAddress) -> ClusterDraft {
-    let mut draft = cluster(name, Discovery::Static);
-    let endpoint = EndpointDraft { address, weight: 0, tags: None };
-    let assignment = AssignmentDraft {
-        cluster: name.to_owned(),
-        localities: vec![LocalityDraft { endpoints: vec![endpoint], ..Default::default() }],
-        overprovisioning_factor: None,
+    use endpoint::lb_endpoint::HostIdentifier;
+    let address = match address {
+        EndpointAddress::Socket(address, port) => tcp_address(&address, port),
+        EndpointAddress::Pipe(path) => pipe_address(path),
     };
-    draft.message.load_assignment = Some(assignment.to_message());
+    let host = endpoint::Endpoint { address: Some(address), ..Default::default() };
+    let host = endpoint::LbEndpoint { host_identifier: Some(HostIdentifier::Endpoint(host)), ..Default::default() };
+    let mut draft = cluster(name, Discovery::Static);
+    draft.message.load_assignment = Some(endpoint::ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints: vec![endpoint::LocalityLbEndpoints { lb_endpoints: vec![host], ..Default::default() }],
+        ..Default::default()
+    });
     draft
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tandem_model::dataplane::{DataplaneExt as _, InboundInterface, OutboundExt as _};
 use tandem_model::{Protocol, ResourceKey};
-
 use tandem_policy::subject::Subject;
 use tandem_policy::{OutboundPolicies, ProxyPolicies};
 
@@ -14,45 +13,17 @@ use super::admin::admin;
 use super::collect::{Collector, encode_cluster, encode_listener};
 use super::dns::{Records, dns};
 use super::http::internal_addresses;
-use super::inbound::{InboundMode, InboundSource, inbound};
+use super::inbound::{self, InboundMode, InboundRules, InboundSource};
 use super::names::Naming;
 use super::outbound::{Destination, OutboundSource, outbound_cluster, outbound_listener};
 use super::services::{destination, destination_endpoints};
 use super::transparent::{Passthrough, Redirection, transparent};
 use super::{Cache, add_secrets, credentials};
+use crate::cache::ByAddress;
 use crate::encoded::ResourceType;
 use crate::index::{DataplaneView, MeshState, MeshView, Snapshot};
 use crate::input::{GenerateError, Generated, ProxyInput};
 use crate::metadata::ProxyMetadata;
-
-/// A shared value as part of a key: two are equal when they are the same value in memory. The key keeps the value.
-#[derive(Debug)]
-pub(crate) struct ByAddress<T>(Arc<T>);
-
-impl<T> Clone for ByAddress<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> PartialEq for ByAddress<T> {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl<T> Eq for ByAddress<T> {}
-
-impl<T> std::hash::Hash for ByAddress<T> {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        address(&self.0).hash(state);
-    }
-}
-
-/// Where a shared value is in memory.
-fn address<T>(value: &Arc<T>) -> usize {
-    Arc::as_ptr(value).addr()
-}
 
 /// Everything the cluster of a destination is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -79,6 +50,7 @@ struct Sidecar<'a> {
     naming: Naming,
     redirection: Redirection,
     policies: Arc<ProxyPolicies>,
+    outbound_policies: Arc<OutboundPolicies>,
 }
 
 pub(crate) fn generate(
@@ -93,6 +65,7 @@ pub(crate) fn generate(
     let state = snapshot.meshes.get(mesh.as_str()).ok_or_else(no_mesh)?;
     let mesh = state.config.as_ref().ok_or_else(no_mesh)?;
     let metadata = input.metadata;
+    let policies = state.compiled.for_proxy(&Subject::new(&dataplane.resource, &dataplane.spec, &[]));
     let sidecar = Sidecar {
         snapshot,
         cache,
@@ -102,7 +75,8 @@ pub(crate) fn generate(
         dataplane,
         naming: Naming::unified_if(metadata.features.unified_naming && mesh.exclusive()),
         redirection: Redirection::of(&dataplane.spec, metadata),
-        policies: state.compiled.for_proxy(&Subject::new(&dataplane.resource, &dataplane.spec, &[])),
+        outbound_policies: cache.outbound_policies.of(&policies.outbound),
+        policies,
     };
     collector.own(
         "admin",
@@ -186,14 +160,20 @@ impl Sidecar<'_> {
             ipv6: self.metadata.ipv6_enabled,
         };
         for (index, source) in InboundSource::all(&self.dataplane.spec, &template) {
-            let policies = self.policies.inbound(index);
+            let policies = self.cache.inbound_policies.of(self.policies.inbound(index));
+            let rules = InboundRules { policies: ByAddress(policies), has_identity: mode != InboundMode::Plain };
+            let mut common = None;
+            collector.own_encoded("inbound", (&source, &rules), || {
+                let cache = &self.cache.inbounds;
+                let (resources, of_others) = inbound::encoded(&source, || self.internal_addresses(), &rules, cache);
+                common = Some(of_others);
+                resources
+            });
             // The result keeps the policies, so their address stands for their content.
-            collector.keep(policies.clone());
-            infallible(collector.own("inbound", (&source, address(policies)), |set| {
-                let has_identity = mode != InboundMode::Plain;
-                inbound(set, &source, &self.internal_addresses(), policies, has_identity);
-                Ok(())
-            }));
+            collector.keep(rules.policies.0);
+            if let Some(common) = common {
+                collector.keep(common);
+            }
         }
         mode != InboundMode::Plain && !self.dataplane.spec.inbounds().is_empty()
     }
@@ -205,6 +185,7 @@ impl Sidecar<'_> {
             return false;
         }
         let mut secured = false;
+        collector.keep(self.outbound_policies.clone());
         for outbound in self.dataplane.spec.outbounds() {
             if outbound.backend_ref.is_some() || outbound.service().is_empty() {
                 continue;
@@ -230,7 +211,7 @@ impl Sidecar<'_> {
     fn add_outbound(&self, collector: &mut Collector<'_>, source: OutboundSource) {
         let Self { snapshot, cache, state, mesh, .. } = self;
         let destination = &source.destination;
-        let policies = &self.policies.outbound;
+        let policies = &self.outbound_policies;
         let key = ClusterKey { destination: destination.clone(), policies: ByAddress(policies.clone()) };
         let build = || {
             let mut draft = outbound_cluster(destination);

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use prost::Message as _;
 use prost_types::value::Kind as ValueKind;
 use sha2::{Digest as _, Sha256};
-use tandem_model::mesh::MeshExt as _;
+use tandem_model::mesh::{MeshExt as _, builtin_cert_secret};
 use tandem_model::{DecodeError, Kind, Resource};
 use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_proto::mesh::v1alpha1::mesh::mesh_services::Mode as MeshServicesMode;
@@ -108,7 +108,7 @@ fn digest(bytes: &[u8]) -> [u8; 16] {
 /// Source of the names and shapes: Kuma `pkg/plugins/ca/{builtin,provided}`.
 fn root_source(mesh: &str, backend: &pb::CertificateAuthorityBackend) -> RootSource {
     match backend.r#type.as_str() {
-        "builtin" => RootSource::Secret(format!("{mesh}.ca-builtin-cert-{}", backend.name)),
+        "builtin" => RootSource::Secret(builtin_cert_secret(mesh, &backend.name)),
         "provided" => provided_source(backend).unwrap_or_else(RootSource::Unavailable),
         other => RootSource::Unavailable(format!(
             "backend {:?} has the type {other:?}, which is not one of builtin, provided",

@@ -1,12 +1,20 @@
 //! Resources for tests.
 
-use std::sync::Arc;
+pub(crate) mod envoy_json;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_proto::mesh::v1alpha1::certificate_authority_backend::Mode;
 use tandem_proto::mesh::v1alpha1::dataplane::networking::{Inbound, Outbound};
 use tandem_proto::system::v1alpha1 as system;
+
+use crate::{
+    AdminTls, Cache, Features, GenerateError, Generated, Identity, MeshIndex, ProxyInput, ProxyMetadata, ResourceType,
+    Touched, ZoneSettings, generate, identity_requests,
+};
 
 /// The form in which the index takes a resource that exists.
 pub(crate) fn change(resource: &Arc<Resource>) -> (&ResourceKey, Option<&Arc<Resource>>) {
@@ -135,6 +143,87 @@ pub(crate) fn egress(name: &str) -> Resource {
         ResourceKey::global(Kind::ZoneEgress, name),
         &pb::ZoneEgress { zone: String::new(), networking: Some(networking) },
     )
+}
+
+/// A zone with its index and cache.
+pub(crate) struct Zone {
+    pub index: MeshIndex,
+    pub cache: Cache,
+}
+
+impl Zone {
+    pub fn new(name: &str, resources: impl IntoIterator<Item = Resource>) -> Self {
+        let mut zone = Self { index: MeshIndex::new(ZoneSettings::new(name)), cache: Cache::default() };
+        resources.into_iter().for_each(|resource| drop(zone.put(resource)));
+        assert_eq!(zone.index.take_problems(), []);
+        zone
+    }
+
+    pub fn put(&mut self, resource: Resource) -> Touched {
+        let resource = Arc::new(resource);
+        self.index.apply([change(&resource)])
+    }
+
+    /// Generates for a proxy with an identity in every mesh that asks for one.
+    pub fn generate(&self, key: &ResourceKey, previous: Option<&Generated>) -> Result<Generated, GenerateError> {
+        let snapshot = self.index.snapshot();
+        let requests = identity_requests(&snapshot, key);
+        let identities = requests.into_iter().map(|request| (request.mesh, self.identity())).collect();
+        self.generate_with(key, &metadata(), &identities, previous)
+    }
+
+    pub fn generate_with(
+        &self,
+        key: &ResourceKey,
+        metadata: &ProxyMetadata,
+        identities: &BTreeMap<String, Arc<Identity>>,
+        previous: Option<&Generated>,
+    ) -> Result<Generated, GenerateError> {
+        let material = AdminTls { ca: b"CA".into(), certificate: b"CERT".into(), private_key: b"KEY".into() };
+        let input = ProxyInput { key, metadata, identities, admin_tls: Some(&material), previous };
+        generate(&self.index.snapshot(), &input, &self.cache)
+    }
+
+    /// The identity of every proxy.
+    fn identity(&self) -> Arc<Identity> {
+        static IDENTITY: LazyLock<Arc<Identity>> =
+            LazyLock::new(|| Arc::new(Identity { certificate_chain: b"CERT".into(), private_key: b"KEY".into() }));
+        IDENTITY.clone()
+    }
+}
+
+/// What a proxy of today tells.
+pub(crate) fn metadata() -> ProxyMetadata {
+    ProxyMetadata {
+        admin_port: 9901,
+        readiness_port: 9902,
+        features: Features::from_names([
+            "feature-embedded-dns",
+            "feature-readiness-unix-socket",
+            "feature-strict-inbound-ports",
+            "feature-reuse-port",
+        ]),
+        workdir: "/w".into(),
+        ..ProxyMetadata::default()
+    }
+}
+
+/// Names of the resources of one type.
+pub(crate) fn names(generated: &Generated, resource_type: ResourceType) -> Vec<&str> {
+    generated.resources.of(resource_type).iter().map(|resource| &*resource.name).collect()
+}
+
+/// A resource as JSON.
+pub(crate) fn json(generated: &Generated, resource_type: ResourceType, name: &str) -> serde_json::Value {
+    let resource = generated.resources.get(resource_type, name).unwrap_or_else(|| panic!("{name} is not there"));
+    envoy_json::any_to_json(&resource.body)
+}
+
+/// A policy of a kind for the whole mesh; `list` is `to` or `from`.
+pub(crate) fn for_all(kind: Kind, mesh: &str, name: &str, list: &str, conf: serde_json::Value) -> Resource {
+    let all = serde_json::json!({"kind": "Mesh"});
+    let spec = serde_json::json!({"targetRef": all, list: [{"targetRef": all, "default": conf}]});
+    Resource::from_json(ResourceKey::new(kind, mesh, name), spec)
 }
 
 /// A MeshTimeout.
