@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tandem_auth::ca::{self, CaError, Signer};
-use tandem_model::mesh::MeshExt as _;
+use tandem_model::mesh::{MeshExt as _, builtin_cert_secret, builtin_key_secret};
 use tandem_model::{DecodeError, Kind, ResourceKey};
 use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_proto::plugins::ca::ProvidedCertificateAuthorityConfig;
@@ -126,8 +126,8 @@ impl Identities {
         {
             return Ok(signer.clone());
         }
-        let signer =
-            Signer::from_pem(&source.cert, &source.key).map_err(|error| authority_error(mesh, &source.backend, error))?;
+        let signer = Signer::from_pem(&source.cert, &source.key)
+            .map_err(|error| authority_error(mesh, &source.backend, error))?;
         let signer = Arc::new(signer);
         signers.insert(mesh.to_owned(), (source.clone(), signer.clone()));
         Ok(signer)
@@ -144,8 +144,8 @@ impl Identities {
             .ok_or_else(|| missing("the backend is not enabled".to_owned()))?;
         let (cert, key) = match backend.r#type.as_str() {
             "builtin" => (
-                data_source::Type::Secret(ca::cert_secret_name(name, backend_name)),
-                data_source::Type::Secret(ca::key_secret_name(name, backend_name)),
+                data_source::Type::Secret(builtin_cert_secret(name, backend_name)),
+                data_source::Type::Secret(builtin_key_secret(name, backend_name)),
             ),
             "provided" => provided(backend).map_err(missing)?,
             other => return Err(missing(format!("unknown type {other:?}"))),
@@ -181,10 +181,8 @@ fn authority_error(mesh: &str, backend: &str, source: CaError) -> IdentityError 
 
 /// Where a provided authority is.
 fn provided(backend: &pb::CertificateAuthorityBackend) -> Result<(data_source::Type, data_source::Type), String> {
-    let config: ProvidedCertificateAuthorityConfig = match &backend.conf {
-        Some(conf) => tandem_proto::json::from_struct(conf).map_err(|error| error.to_string())?,
-        None => ProvidedCertificateAuthorityConfig::default(),
-    };
+    let config: ProvidedCertificateAuthorityConfig =
+        tandem_proto::json::from_struct(backend.conf.as_ref()).map_err(|error| error.to_string())?;
     let source = |source: Option<DataSource>, name: &str| {
         source.and_then(|source| source.r#type).ok_or_else(|| format!("conf.{name} has to be defined"))
     };

@@ -68,8 +68,10 @@ async fn serve_proxies(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Resul
     let mut ready = start.readiness.component();
 
     let (state, shutdown) = (context.clone(), start.shutdown.clone());
-    let settings =
-        ZoneSettings { zone: config.multizone.zone.name.clone(), internal_cidrs: config.ipam.known_internal_cidrs.clone() };
+    let settings = ZoneSettings {
+        zone: config.multizone.zone.name.clone(),
+        internal_cidrs: config.ipam.known_internal_cidrs.clone(),
+    };
     tasks.spawn("mesh state", async move {
         let index = MeshIndex::new(settings);
         mesh_state::follow(index, &state.store, &state.snapshot, &state.registry, || ready.ready(), &shutdown).await;
@@ -134,10 +136,7 @@ fn proxy_context(start: &Start, parts: &Parts) -> Arc<ProxyContext> {
         cache: Cache::default(),
         identities: Identities::new(parts.store.clone()),
         envoy_admin: EnvoyAdmin::new(parts.store.clone()),
-        settings: ProxySettings {
-            instance_id,
-            deregistration_delay: config.xds_server.dataplane_deregistration_delay,
-        },
+        settings: ProxySettings { instance_id, deregistration_delay: config.xds_server.dataplane_deregistration_delay },
         shutdown: start.shutdown.clone(),
     })
 }

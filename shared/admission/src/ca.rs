@@ -5,15 +5,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tandem_auth::ca::{BuiltinAuthority, RsaBits, cert_secret_name, key_secret_name, parse_duration};
+use tandem_auth::ca::{BuiltinAuthority, RsaBits, parse_duration};
+use tandem_model::mesh::{builtin_cert_secret, builtin_key_secret};
 use tandem_model::{Kind, Path, Resource, ResourceKey, Violations, name};
+use tandem_proto::json;
 use tandem_proto::mesh::v1alpha1::{CertificateAuthorityBackend, Mesh};
 use tandem_proto::plugins::ca::{BuiltinCertificateAuthorityConfig, ProvidedCertificateAuthorityConfig};
 use tandem_proto::system::v1alpha1::data_source;
 use tandem_store::Store;
 
 use crate::error::Reason;
-use crate::{blocking, conf, provided_ca, secrets};
+use crate::{blocking, provided_ca, secrets};
 
 const BUILTIN: &str = "builtin";
 const PROVIDED: &str = "provided";
@@ -26,10 +28,11 @@ fn backends(mesh: &Mesh) -> &[CertificateAuthorityBackend] {
 /// Names of the secrets of mesh `mesh` that a backend cannot do without.
 pub(crate) fn used_secrets(mesh: &str, backend: &CertificateAuthorityBackend) -> BTreeSet<String> {
     match backend.r#type.as_str() {
-        BUILTIN => BTreeSet::from([cert_secret_name(mesh, &backend.name), key_secret_name(mesh, &backend.name)]),
+        BUILTIN => BTreeSet::from([builtin_cert_secret(mesh, &backend.name), builtin_key_secret(mesh, &backend.name)]),
         PROVIDED => {
             // Settings that cannot be read name no secret; they were refused when the mesh was written.
-            let config: ProvidedCertificateAuthorityConfig = conf::typed(backend.conf.as_ref()).unwrap_or_default();
+            let config: ProvidedCertificateAuthorityConfig =
+                json::from_struct(backend.conf.as_ref()).unwrap_or_default();
             [config.cert, config.key]
                 .into_iter()
                 .flatten()
@@ -69,7 +72,7 @@ fn check_builtin(conf: &Path, mesh: &str, backend: &CertificateAuthorityBackend)
     if let Err(reason) = settings(backend) {
         violations.add(conf, reason);
     }
-    let secret = cert_secret_name(mesh, &backend.name);
+    let secret = builtin_cert_secret(mesh, &backend.name);
     // The doubled path is that of Kuma.
     let at = conf.field("mtls").field("backends").field("name");
     if secret.len() > MAX_SECRET_NAME {
@@ -83,8 +86,8 @@ fn check_builtin(conf: &Path, mesh: &str, backend: &CertificateAuthorityBackend)
 
 /// Size of the key and life of the certificate that a builtin backend asks for.
 fn settings(backend: &CertificateAuthorityBackend) -> Result<(RsaBits, Option<Duration>), String> {
-    let config: BuiltinCertificateAuthorityConfig =
-        conf::typed(backend.conf.as_ref()).map_err(|error| format!("could not convert backend config: {error}"))?;
+    let config: BuiltinCertificateAuthorityConfig = json::from_struct(backend.conf.as_ref())
+        .map_err(|error| format!("could not convert backend config: {error}"))?;
     let cert = config.ca_cert.unwrap_or_default();
     let bits = match cert.rs_abits {
         None | Some(0) => RsaBits::default(),
@@ -102,8 +105,8 @@ pub(crate) async fn missing(store: &dyn Store, mesh_name: &str, mesh: &Mesh) -> 
     let mut missing = Vec::new();
     for backend in backends(mesh).iter().filter(|backend| backend.r#type == BUILTIN) {
         let key = |name| ResourceKey::new(Kind::Secret, mesh_name, name);
-        let cert_key = key(cert_secret_name(mesh_name, &backend.name));
-        let key_key = key(key_secret_name(mesh_name, &backend.name));
+        let cert_key = key(builtin_cert_secret(mesh_name, &backend.name));
+        let key_key = key(builtin_key_secret(mesh_name, &backend.name));
         let (has_cert, has_key) = (store.get(&cert_key).await?.is_some(), store.get(&key_key).await?.is_some());
         match (has_cert, has_key) {
             (true, true) => {}

@@ -10,7 +10,6 @@
 mod admission;
 mod blocking;
 mod ca;
-mod conf;
 mod cross_check;
 mod dataplane;
 mod default_policies;

@@ -3,10 +3,9 @@
 //! Source: Kuma `pkg/core/resources/apis/mesh/mesh_defaulter.go`.
 
 use tandem_model::{Path, Violations};
+use tandem_proto::json;
 use tandem_proto::mesh::v1alpha1::prometheus_tls_config::Mode;
 use tandem_proto::mesh::v1alpha1::{Mesh, PrometheusMetricsBackendConfig, PrometheusTlsConfig};
-
-use crate::conf;
 
 const TYPE: &str = "prometheus";
 const PORT: u32 = 5670;
@@ -22,9 +21,9 @@ pub(crate) fn apply(mesh: &mut Mesh) -> Result<(), Violations> {
     for (index, backend) in backends.enumerate().filter(|(_, backend)| backend.r#type == TYPE) {
         let path = Path::new("metrics").field("backends").index(index).field("conf");
         let invalid = |error| Violations::one(&path, format!("could not parse config: {error}"));
-        let mut config: PrometheusMetricsBackendConfig = conf::typed(backend.conf.as_ref()).map_err(invalid)?;
+        let mut config: PrometheusMetricsBackendConfig = json::from_struct(backend.conf.as_ref()).map_err(invalid)?;
         complete(&mut config);
-        backend.conf = Some(conf::free_form(&config).map_err(invalid)?);
+        backend.conf = Some(json::to_struct(&config).map_err(invalid)?);
     }
     Ok(())
 }

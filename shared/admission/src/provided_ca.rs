@@ -4,6 +4,7 @@
 
 use tandem_auth::ca::Signer;
 use tandem_model::{Kind, Path, ResourceKey, Violations};
+use tandem_proto::json;
 use tandem_proto::mesh::v1alpha1::CertificateAuthorityBackend;
 use tandem_proto::plugins::ca::ProvidedCertificateAuthorityConfig;
 use tandem_proto::system::v1alpha1::DataSource;
@@ -12,7 +13,7 @@ use tandem_store::{Store, StoreError};
 use x509_parser::certificate::X509Certificate;
 
 use crate::error::Reason;
-use crate::{conf, secrets};
+use crate::secrets;
 
 /// Checks the settings of a backend, loads what they point to, and checks that too.
 pub(crate) async fn check(
@@ -21,7 +22,7 @@ pub(crate) async fn check(
     mesh: &str,
     backend: &CertificateAuthorityBackend,
 ) -> Result<Violations, Reason> {
-    let config: ProvidedCertificateAuthorityConfig = match conf::typed(backend.conf.as_ref()) {
+    let config: ProvidedCertificateAuthorityConfig = match json::from_struct(backend.conf.as_ref()) {
         Ok(config) => config,
         Err(error) => return Ok(Violations::one(at, format!("could not convert backend config: {error}"))),
     };
@@ -127,7 +128,7 @@ mod tests {
         let config = ProvidedCertificateAuthorityConfig { cert, key };
         let backend = CertificateAuthorityBackend {
             name: "ca".to_owned(),
-            conf: Some(conf::free_form(&config).expect("every message has a JSON form")),
+            conf: Some(json::to_struct(&config).expect("every message has a JSON form")),
             ..CertificateAuthorityBackend::default()
         };
         let store = MemoryStore::new();

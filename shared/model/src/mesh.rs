@@ -1,7 +1,7 @@
 //! What the specification of a Mesh means, and who may join it.
 //!
-//! Source of the rules: Kuma `pkg/core/resources/apis/mesh/mesh_helpers.go`, and
-//! `pkg/core/managers/apis/dataplane/membership.go` for constraints.
+//! Source of the rules: Kuma `pkg/core/resources/apis/mesh/mesh_helpers.go`, `pkg/core/managers/apis/dataplane/membership.go`
+//! for constraints, and `pkg/plugins/ca/builtin` for the names of secrets.
 
 use tandem_proto::mesh::v1alpha1::certificate_authority_backend::Mode as MtlsMode;
 use tandem_proto::mesh::v1alpha1::mesh::mesh_services::Mode as MeshServicesMode;
@@ -58,6 +58,16 @@ impl MeshExt for Mesh {
     fn locality_aware(&self) -> bool {
         self.routing.as_ref().is_some_and(|routing| routing.locality_aware_load_balancing)
     }
+}
+
+/// Name of the Secret of the mesh that holds the certificate of a `builtin` backend.
+pub fn builtin_cert_secret(mesh: &str, backend: &str) -> String {
+    format!("{mesh}.ca-builtin-cert-{backend}")
+}
+
+/// Name of the Secret of the mesh that holds the private key of a `builtin` backend.
+pub fn builtin_key_secret(mesh: &str, backend: &str) -> String {
+    format!("{mesh}.ca-builtin-key-{backend}")
 }
 
 /// Why a Dataplane may not be a member of a mesh.

@@ -89,7 +89,7 @@ fn type_expected(expected: &str) -> &str {
         "a map" => "object",
         "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" => "integer",
         text if text.starts_with("struct ") => "object",
-        text if text.contains("string") || text.starts_with("enum ") => "string",
+        text if text.contains("string") || text.starts_with("enum ") || text.starts_with("variant") => "string",
         other => other,
     }
 }

@@ -26,20 +26,25 @@ impl Version {
     }
 }
 
-/// True when a peer of version `other` is expected to work with this program: same major version of Kuma, and minor versions
-/// at most two apart. Previews and what is no version number are given the benefit of the doubt.
+/// True when a peer of version `other` is expected to work with this program, see [`are_compatible`].
 pub fn is_compatible(other: &str) -> bool {
-    if other.contains("preview") {
+    are_compatible(KUMA_VERSION, other)
+}
+
+/// True when programs of these versions of Kuma are expected to work together: same major version, and minor versions at
+/// most two apart. Previews and what is no version number are given the benefit of the doubt.
+pub fn are_compatible(one: &str, other: &str) -> bool {
+    if one.contains("preview") || other.contains("preview") {
         return true;
     }
-    match (major_minor(KUMA_VERSION), major_minor(other)) {
-        (Some((own_major, own_minor)), Some((major, minor))) => major == own_major && minor.abs_diff(own_minor) <= 2,
+    match (major_minor(one), major_minor(other)) {
+        (Some((one_major, one_minor)), Some((major, minor))) => one_major == major && one_minor.abs_diff(minor) <= 2,
         _ => true,
     }
 }
 
-fn major_minor(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version.trim_start_matches('v').splitn(3, '.');
+fn major_minor(version: &str) -> Option<(u64, u64)> {
+    let mut parts = version.strip_prefix('v').unwrap_or(version).splitn(3, '.');
     let major = parts.next()?.parse().ok()?;
     let minor = parts.next()?.parse().ok()?;
     Some((major, minor))
@@ -57,5 +62,8 @@ mod tests {
         for version in ["2.10.9", "2.16.0", "1.13.0", "0.0.1"] {
             assert!(!is_compatible(version), "{version}");
         }
+        assert!(are_compatible("2.7.0", "2.9.3"));
+        assert!(!are_compatible("2.7.0", "2.10.0"));
+        assert!(are_compatible("0.0.0-preview.v1", "1.0.0"));
     }
 }

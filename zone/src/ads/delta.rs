@@ -149,8 +149,10 @@ impl Variant for Delta {
                 && let Some(endpoints) = &mut self.subscriptions[ResourceType::Endpoint as usize]
             {
                 let clusters = difference.changed.iter().map(|cluster| &*cluster.name);
-                let known: Vec<_> =
-                    clusters.filter(|name| endpoints.sent.iter().any(|e| *e.name == **name)).map(str::to_owned).collect();
+                let known: Vec<_> = clusters
+                    .filter(|name| endpoints.sent.iter().any(|e| *e.name == **name))
+                    .map(str::to_owned)
+                    .collect();
                 endpoints.force.extend(known);
             }
             return Some(Push { resource_type, body });

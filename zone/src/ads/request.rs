@@ -87,6 +87,7 @@ pub fn node(encoded: Bytes) -> Result<Node, Status> {
 /// # Errors
 /// When it is no node.
 pub fn node_id(encoded: Bytes) -> Result<String, Status> {
-    let name = NodeName::decode(encoded).map_err(|error| Status::invalid_argument(format!("undecodable node: {error}")))?;
+    let name =
+        NodeName::decode(encoded).map_err(|error| Status::invalid_argument(format!("undecodable node: {error}")))?;
     Ok(name.id)
 }

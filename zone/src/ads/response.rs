@@ -59,7 +59,10 @@ pub fn delta(
         let version = resource.version_text();
         let field = |len: usize| 1 + encoded_len_varint(len as u64) + len;
         encode_key(2, WireType::LengthDelimited, &mut buffer);
-        encode_varint((field(version.len()) + field(resource.body.len()) + field(resource.name.len())) as u64, &mut buffer);
+        encode_varint(
+            (field(version.len()) + field(resource.body.len()) + field(resource.name.len())) as u64,
+            &mut buffer,
+        );
         put_length_delimited(1, version.as_bytes(), &mut buffer);
         put_length_delimited(2, &resource.body, &mut buffer);
         put_length_delimited(3, resource.name.as_bytes(), &mut buffer);

@@ -25,8 +25,14 @@ pub fn open<V: Variant>(
     request: tonic::Request<Streaming<V::Request>>,
 ) -> BoxStream<'static, Result<Bytes, Status>> {
     let credential = credential(request.metadata());
-    let stream =
-        AdsStream::<V> { context, credential, requests: request.into_inner(), variant: V::default(), session: None, ended: false };
+    let stream = AdsStream::<V> {
+        context,
+        credential,
+        requests: request.into_inner(),
+        variant: V::default(),
+        session: None,
+        ended: false,
+    };
     futures::stream::unfold(stream, |mut stream| async move {
         let item = stream.next().await?;
         Some((item, stream))
@@ -43,10 +49,9 @@ pub fn credential(metadata: &MetadataMap) -> Result<String, Status> {
             .to_str()
             .map(str::to_owned)
             .map_err(|_| Status::unauthenticated("the \"authorization\" header is not text")),
-        several => Err(Status::unknown(format!(
-            "request must have exactly 1 \"authorization\" header, got {}",
-            several.len()
-        ))),
+        several => {
+            Err(Status::unknown(format!("request must have exactly 1 \"authorization\" header, got {}", several.len())))
+        }
     }
 }
 

@@ -73,8 +73,11 @@ impl BootstrapInput<'_> {
     /// The complete configuration.
     pub fn build(&self) -> Value {
         let request = self.request;
-        let (ads_cluster, access_log_cluster) =
-            if self.unified_naming { ("system_ads", "system_access_log_sink") } else { ("ads_cluster", "access_log_sink") };
+        let (ads_cluster, access_log_cluster) = if self.unified_naming {
+            ("system_ads", "system_access_log_sink")
+        } else {
+            ("ads_cluster", "access_log_sink")
+        };
         let by_path = self.reloadable_token && !request.dataplane_token_path.is_empty();
         let service = if by_path { self.google_grpc() } else { self.envoy_grpc(ads_cluster) };
         let api_type = if request.has_feature(FEATURE_DELTA) { "DELTA_GRPC" } else { "GRPC" };
@@ -239,7 +242,8 @@ impl BootstrapInput<'_> {
     }
 
     fn access_log_cluster(&self, name: &str) -> Value {
-        let path = socket_path(&format!("{}/kuma-al-{}-{}", self.request.workdir, self.request.name, self.request.mesh));
+        let path =
+            socket_path(&format!("{}/kuma-al-{}-{}", self.request.workdir, self.request.name, self.request.mesh));
         json!({
             "connectTimeout": self.xds_connect_timeout,
             "loadAssignment": {

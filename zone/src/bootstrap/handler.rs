@@ -124,7 +124,9 @@ impl IntoResponse for BootstrapError {
         }
         match self {
             // kuma-dp retries a 404 only if its body is empty.
-            Self::Malformed(_) | Self::NotFound(_) | Self::UnknownProxyType(_) | Self::Internal(_) => status.into_response(),
+            Self::Malformed(_) | Self::NotFound(_) | Self::UnknownProxyType(_) | Self::Internal(_) => {
+                status.into_response()
+            }
             told => (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], told.to_string()).into_response(),
         }
     }
@@ -142,9 +144,11 @@ async fn bootstrap(
     body: Bytes,
 ) -> Result<Response, BootstrapError> {
     let request: BootstrapRequest = serde_json::from_slice(&body)?;
-    let authority = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(|a| a.as_str()));
+    let authority =
+        headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(|a| a.as_str()));
     let answer = answer(&context, &request, &host_of(authority.unwrap_or_default())).await?;
-    let yaml = serde_norway::to_string(&sorted(answer.bootstrap)).map_err(|e| BootstrapError::Internal(e.to_string()))?;
+    let yaml =
+        serde_norway::to_string(&sorted(answer.bootstrap)).map_err(|e| BootstrapError::Internal(e.to_string()))?;
     if headers.get(header::ACCEPT).is_none_or(|accept| accept != "application/json") {
         return Ok(([(header::CONTENT_TYPE, "text/x-yaml")], yaml).into_response());
     }
@@ -326,9 +330,8 @@ async fn proxy_resource(
         let stored = context.store.get(&key).await.map_err(|e| BootstrapError::Internal(e.to_string()))?;
         return stored.ok_or(BootstrapError::NotFound(key));
     }
-    let resource = resource::parse(&request.dataplane_resource).map_err(|error| {
-        BootstrapError::Invalid(Violations::one(&Path::root(), error.to_string()))
-    })?;
+    let resource = resource::parse(&request.dataplane_resource)
+        .map_err(|error| BootstrapError::Invalid(Violations::one(&Path::root(), error.to_string())))?;
     if resource.kind() != kind {
         return Err(BootstrapError::Internal(format!(
             "a proxy of type {} brought a resource of type {}",
@@ -356,8 +359,7 @@ async fn check_dataplane(
     if redirects {
         let dataplane: pb::Dataplane = resource.proto().map_err(|e| BootstrapError::Internal(e.to_string()))?;
         if dataplane.networking.is_some_and(|networking| !networking.outbound.is_empty()) {
-            violations
-                .add(&Path::new("outbound"), "should be empty since dataplane is in Transparent Proxying mode");
+            violations.add(&Path::new("outbound"), "should be empty since dataplane is in Transparent Proxying mode");
         }
     }
     let mesh = ResourceKey::global(Kind::Mesh, resource.key.mesh.clone());

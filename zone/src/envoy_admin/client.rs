@@ -129,7 +129,8 @@ where
 
 /// A configuration dump without the token that the proxy authenticates with.
 fn redacted(dump: &[u8]) -> Result<Bytes, String> {
-    let mut dump: Value = serde_json::from_slice(dump).map_err(|error| format!("the configuration dump is not JSON: {error}"))?;
+    let mut dump: Value =
+        serde_json::from_slice(dump).map_err(|error| format!("the configuration dump is not JSON: {error}"))?;
     redact(&mut dump);
     serde_json::to_vec(&dump).map(Bytes::from).map_err(|error| error.to_string())
 }

@@ -31,8 +31,8 @@ impl Report {
         for cluster in &response.cluster_endpoints_health {
             let endpoint =
                 cluster.locality_endpoints_health.first().and_then(|locality| locality.endpoints_health.first());
-            let healthy = endpoint
-                .is_some_and(|e| matches!(e.health_status(), HealthStatus::Healthy | HealthStatus::Unknown));
+            let healthy =
+                endpoint.is_some_and(|e| matches!(e.health_status(), HealthStatus::Healthy | HealthStatus::Unknown));
             if cluster.cluster_name == admin_cluster {
                 report.envoy = Some(healthy);
                 continue;
@@ -70,7 +70,9 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use envoy_types::pb::envoy::service::health::v3::{ClusterEndpointsHealth, EndpointHealth, LocalityEndpointsHealth};
+    use envoy_types::pb::envoy::service::health::v3::{
+        ClusterEndpointsHealth, EndpointHealth, LocalityEndpointsHealth,
+    };
     use pb::dataplane::networking::Inbound;
     use pb::dataplane::networking::inbound::ServiceProbe;
 
@@ -86,7 +88,12 @@ mod tests {
     }
 
     fn dataplane() -> pb::Dataplane {
-        let probed = Inbound { port: 80, service_port: 8080, service_probe: Some(ServiceProbe::default()), ..Default::default() };
+        let probed = Inbound {
+            port: 80,
+            service_port: 8080,
+            service_probe: Some(ServiceProbe::default()),
+            ..Default::default()
+        };
         let plain = Inbound { port: 81, ..Default::default() };
         let networking = pb::dataplane::Networking { inbound: vec![probed, plain], ..Default::default() };
         pb::Dataplane { networking: Some(networking), ..Default::default() }

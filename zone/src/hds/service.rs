@@ -118,7 +118,8 @@ impl HealthStream {
                 Event::Ended => return Ok(None),
                 Event::Changed => {}
                 Event::Message(Some(RequestType::HealthCheckRequest(request))) => {
-                    let node = request.node.ok_or_else(|| Status::invalid_argument("a health check request needs a node"))?;
+                    let node =
+                        request.node.ok_or_else(|| Status::invalid_argument("a health check request needs a node"))?;
                     self.admit(&node).await?;
                 }
                 Event::Message(Some(RequestType::EndpointHealthResponse(response))) => self.report(&response).await?,
@@ -153,7 +154,10 @@ impl HealthStream {
             if node.id.is_empty() || node.id == proxy.node_id {
                 return Ok(());
             }
-            return Err(Status::unknown(format!("the stream belongs to node {} and cannot go on as {}", proxy.node_id, node.id)));
+            return Err(Status::unknown(format!(
+                "the stream belongs to node {} and cannot go on as {}",
+                proxy.node_id, node.id
+            )));
         }
         let id = NodeId::parse(&node.id).map_err(|error| Status::unknown(error.to_string()))?;
         let key = ResourceKey::new(Kind::Dataplane, id.mesh, id.name);

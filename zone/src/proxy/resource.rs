@@ -33,10 +33,14 @@ pub fn parse(text: &str) -> Result<Resource, ResourceTextError> {
 /// Source of the shape: Kuma `pkg/xds/bootstrap/types/bootstrap_response.go`.
 pub fn metrics_aggregates(mesh: &pb::Mesh, dataplane: &pb::Dataplane, address: &str) -> Vec<Value> {
     let backend = mesh.metrics.as_ref().and_then(|metrics| {
-        metrics.backends.iter().find(|backend| backend.name == metrics.enabled_backend && backend.r#type == "prometheus")
+        metrics
+            .backends
+            .iter()
+            .find(|backend| backend.name == metrics.enabled_backend && backend.r#type == "prometheus")
     });
     let mut by_name = BTreeMap::new();
-    for conf in [backend, dataplane.metrics.as_ref()].into_iter().flatten().filter_map(|backend| backend.conf.as_ref()) {
+    for conf in [backend, dataplane.metrics.as_ref()].into_iter().flatten().filter_map(|backend| backend.conf.as_ref())
+    {
         for entry in prometheus_aggregates(conf) {
             by_name.insert(entry.name.clone(), entry);
         }
@@ -75,7 +79,13 @@ fn prometheus_aggregates(conf: &prost_types::Struct) -> Vec<pb::PrometheusAggreg
                 Some(Kind::BoolValue(enabled)) => Some(*enabled),
                 _ => None,
             };
-            pb::PrometheusAggregateMetricsConfig { name: text("name"), port, path: text("path"), enabled, address: text("address") }
+            pb::PrometheusAggregateMetricsConfig {
+                name: text("name"),
+                port,
+                path: text("path"),
+                enabled,
+                address: text("address"),
+            }
         })
         .collect()
 }

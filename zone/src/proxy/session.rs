@@ -107,9 +107,11 @@ impl Session {
         let connection = context.registry.connect(&key).map_err(|error| Status::unknown(error.to_string()))?;
         let registered = brought.is_some();
         if let Some(resource) = brought {
-            context.admission.register(resource).await.map_err(|error| {
-                Status::unknown(format!("could not register proxy passed in kuma-dp run: {error}"))
-            })?;
+            context
+                .admission
+                .register(resource)
+                .await
+                .map_err(|error| Status::unknown(format!("could not register proxy passed in kuma-dp run: {error}")))?;
         }
         let departure = Departure {
             proxy: key.clone(),
@@ -173,9 +175,8 @@ impl Session {
     /// Resolves when the configuration has to be made anew: something changed, or a certificate grows old.
     pub async fn changed(&self) {
         let renewal = self.identities.values().map(|identity| identity.renew_at).min();
-        let wait = renewal.map(|at| {
-            Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or(Duration::ZERO)
-        });
+        let wait =
+            renewal.map(|at| Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or(Duration::ZERO));
         let grown_old = async {
             match wait {
                 Some(wait) => tokio::time::sleep(wait).await,

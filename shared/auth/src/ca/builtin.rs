@@ -18,16 +18,6 @@ const DEFAULT_VALIDITY: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// Certificates are valid a little before they are made, for peers whose clocks are behind.
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(10);
 
-/// Name of the Secret that holds the certificate of a builtin authority.
-pub fn cert_secret_name(mesh: &str, backend: &str) -> String {
-    format!("{mesh}.ca-builtin-cert-{backend}")
-}
-
-/// Name of the Secret that holds the key of a builtin authority.
-pub fn key_secret_name(mesh: &str, backend: &str) -> String {
-    format!("{mesh}.ca-builtin-key-{backend}")
-}
-
 /// Size of an RSA key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RsaBits {

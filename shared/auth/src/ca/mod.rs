@@ -11,7 +11,7 @@ mod spiffe;
 mod tests;
 mod workload;
 
-pub use builtin::{BuiltinAuthority, RsaBits, cert_secret_name, key_secret_name};
+pub use builtin::{BuiltinAuthority, RsaBits};
 pub use duration::parse_duration;
 pub use error::CaError;
 pub use signer::Signer;
