@@ -1,13 +1,13 @@
 //! Effects of policies on the resources of a proxy, in the order in which Kuma applies its policies.
 //!
 //! The functions work on one resource at a time, so that callers can keep a finished resource for as long as its source
-//! and its policies stay the same. [`apply`] does a whole set.
+//! and its policies stay the same.
 
 use tandem_model::kind::Kind;
 use tandem_model::kri::Kri;
 
-use crate::compiled::{EgressPolicies, InboundPolicies, OutboundPolicies, ProxyPolicies};
-use crate::envoy::{ChainDraft, ClusterDraft, Draft, DraftSet, ListenerDraft, Origin, inline_routes};
+use crate::compiled::{EgressPolicies, InboundPolicies, OutboundPolicies};
+use crate::envoy::{ChainDraft, ClusterDraft, Draft, ListenerDraft, inline_routes};
 use crate::traffic_permission::Permission;
 use crate::{retry, timeout};
 
@@ -19,39 +19,6 @@ pub struct ProxySecurity {
     /// Whether an older TrafficPermission selects the inbound. Where no MeshTrafficPermission does, that one stays in
     /// effect; with neither, nobody may use the inbound.
     pub has_traffic_permission: bool,
-}
-
-/// The resources of one inbound within a set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InboundNames {
-    /// Index of the inbound in the Dataplane.
-    pub index: usize,
-    /// Name of its listener.
-    pub listener: String,
-    /// Name of the cluster of its workload.
-    pub cluster: String,
-    /// Whether an older TrafficPermission selects it; see [`ProxySecurity::has_traffic_permission`].
-    pub has_traffic_permission: bool,
-}
-
-/// Applies all policies to the resources of a sidecar or a delegated gateway. `has_identity` as in [`ProxySecurity`].
-pub fn apply(policies: &ProxyPolicies, has_identity: bool, inbounds: &[InboundNames], drafts: &mut DraftSet) {
-    for names in inbounds {
-        let inbound = policies.inbound(names.index);
-        let security = ProxySecurity { has_identity, has_traffic_permission: names.has_traffic_permission };
-        if let Some(listener) = drafts.listeners.get_mut(&names.listener) {
-            inbound_listener(inbound, security, listener);
-            if let Some(cluster) = drafts.clusters.get_mut(&names.cluster) {
-                inbound_cluster(inbound, listener.protocol, cluster);
-            }
-        }
-    }
-    for listener in drafts.listeners_of(Origin::Outbound) {
-        outbound_listener(&policies.outbound, listener);
-    }
-    for cluster in drafts.clusters_of(Origin::Outbound) {
-        outbound_cluster(&policies.outbound, cluster);
-    }
 }
 
 /// Applies policies to the listener of an inbound. Its draft must tell the protocol.

@@ -41,8 +41,8 @@ pub mod traffic_permission;
 mod validation;
 
 pub use apply::{
-    InboundNames, ProxySecurity, apply, egress_chain, egress_cluster, egress_external_service_chain, inbound_cluster,
-    inbound_listener, outbound_cluster, outbound_listener,
+    ProxySecurity, egress_chain, egress_cluster, egress_external_service_chain, inbound_cluster, inbound_listener,
+    outbound_cluster, outbound_listener,
 };
 pub use check::{Checked, check, check_as, check_received};
 pub use compiled::{ByDestination, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, ProxyPolicies};

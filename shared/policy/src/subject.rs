@@ -128,18 +128,6 @@ impl<'a> Subject<'a> {
         let kri = Kri::of(resource).expect("Dataplanes have a short name and so an identifier");
         Self { kri, labels: &resource.labels, kind, gateway_tags, inbounds, gateway, listeners }
     }
-
-    /// Addresses on which traffic comes in: the inbounds, then the listeners of the gateway, each address and port once.
-    pub fn entrances(&self) -> Vec<InboundKey> {
-        let mut keys: Vec<InboundKey> = self.inbounds.iter().map(|inbound| inbound.key.clone()).collect();
-        let inbounds = keys.len();
-        for listener in &self.listeners {
-            if !keys[inbounds..].contains(&listener.key) {
-                keys.push(listener.key.clone());
-            }
-        }
-        keys
-    }
 }
 
 fn listeners(gateway: &Gateway, address: &str, proxy_tags: Option<&Tags>) -> Vec<SubjectListener> {

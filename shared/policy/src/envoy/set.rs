@@ -154,14 +154,4 @@ impl DraftSet {
     pub fn add_secret(&mut self, draft: Draft<tls::Secret>) {
         self.secrets.insert(draft.value.name.clone(), draft);
     }
-
-    /// The listeners of one origin.
-    pub fn listeners_of(&mut self, origin: Origin) -> impl Iterator<Item = &mut Draft<ListenerDraft>> {
-        self.listeners.values_mut().filter(move |draft| draft.origin == origin)
-    }
-
-    /// The clusters of one origin.
-    pub fn clusters_of(&mut self, origin: Origin) -> impl Iterator<Item = &mut Draft<ClusterDraft>> {
-        self.clusters.values_mut().filter(move |draft| draft.origin == origin)
-    }
 }

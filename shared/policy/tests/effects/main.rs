@@ -1,6 +1,7 @@
 //! Effects of policies on Envoy resources, through the public interface.
 
 mod drafts;
+mod egress;
 mod inbound;
 mod outbound;
 mod sharing;
