@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use envoy_types::pb::envoy::extensions::filters::http::grpc_stats::v3::FilterConfig as GrpcStats;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use http::http_connection_manager::{InternalAddressConfig, RouteSpecifier};
-use tandem_policy::envoy::pb::{Any, UInt32Value, core, http, route};
+use tandem_policy::envoy::pb::{Any, BoolValue, UInt32Value, core, http, route};
 use tandem_policy::envoy::{duration, names, pack, sanitize_stat_prefix};
 
 use super::shape::flag;
@@ -107,8 +107,8 @@ pub(crate) fn everything_to(name: &str, cluster: &str, rewrite_host: bool) -> ro
     use route::route_action::HostRewriteSpecifier;
     let mut action = to_cluster(cluster);
     action.timeout = Some(duration(std::time::Duration::ZERO));
-    action.host_rewrite_specifier = rewrite_host
-        .then(|| HostRewriteSpecifier::AutoHostRewrite(tandem_policy::envoy::pb::BoolValue { value: true }));
+    action.host_rewrite_specifier =
+        rewrite_host.then_some(HostRewriteSpecifier::AutoHostRewrite(BoolValue { value: true }));
     route::Route {
         name: name.to_owned(),
         r#match: prefix("/"),

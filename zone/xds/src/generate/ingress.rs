@@ -91,7 +91,7 @@ fn listener(
     draft.message.listener_filters.push(tls_inspector());
     draft.chains = routes.iter().map(chain).collect();
     if draft.chains.is_empty() {
-        let config = DirectResponse { response: Some(inline(answer.as_bytes())), ..Default::default() };
+        let config = DirectResponse { response: Some(inline(answer.as_bytes())) };
         let filter = NetworkFilter::Packed(packed_filter("envoy.filters.network.direct_response", &config));
         draft.chains.push(ChainDraft { filters: vec![filter], ..Default::default() });
     }

@@ -28,28 +28,24 @@ pub(super) fn apply<'a>(
     let mut zone_proxies_changed = false;
     let mut to_compile = BTreeSet::new();
     for (key, new) in changes {
-        match key.kind {
-            Kind::Mesh => {
-                if mesh(index, key, new, &mut touched) {
-                    to_compile.insert(&key.name);
-                }
+        let policies_changed = match key.kind {
+            Kind::Mesh => mesh(index, key, new, &mut touched),
+            Kind::MeshService | Kind::MeshMultiZoneService | Kind::MeshExternalService => {
+                destination(index, key, new, &mut touched)
             }
+            kind if kind.is_target_ref_policy() => policy(index, key, new, &mut touched),
+            _ => false,
+        };
+        if policies_changed {
+            to_compile.insert(if key.kind == Kind::Mesh { &key.name } else { &key.mesh });
+        }
+        match key.kind {
             Kind::Dataplane => dataplane(index, key, new, &mut touched),
             Kind::ZoneIngress => zone_proxies_changed |= ingress(index, key, new, &mut touched),
             Kind::ZoneEgress => zone_proxies_changed |= egress(index, key, new, &mut touched),
             Kind::ExternalService => external(index, key, new, &mut touched),
             Kind::Secret => secret(index, key, new, &mut touched),
             Kind::ServiceInsight => insight(index, key, new, &mut touched),
-            Kind::MeshService | Kind::MeshMultiZoneService | Kind::MeshExternalService => {
-                if destination(index, key, new, &mut touched) {
-                    to_compile.insert(&key.mesh);
-                }
-            }
-            kind if kind.is_target_ref_policy() => {
-                if policy(index, key, new, &mut touched) {
-                    to_compile.insert(&key.mesh);
-                }
-            }
             _ => {}
         }
     }
