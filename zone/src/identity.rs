@@ -188,3 +188,20 @@ fn provided(backend: &pb::CertificateAuthorityBackend) -> Result<(data_source::T
     };
     Ok((source(config.cert, "cert")?, source(config.key, "key")?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provided_authority_is_where_the_mesh_says() {
+        let source = |kind| Some(DataSource { r#type: Some(kind) });
+        let cert = data_source::Type::Secret("root".to_owned());
+        let key = data_source::Type::InlineString("key".to_owned());
+        let config = ProvidedCertificateAuthorityConfig { cert: source(cert.clone()), key: source(key.clone()) };
+        let conf = tandem_proto::json::to_struct(&config).expect("every message has a JSON form");
+        let backend = |conf| pb::CertificateAuthorityBackend { conf, ..Default::default() };
+        assert_eq!(provided(&backend(Some(conf))), Ok((cert, key)));
+        assert_eq!(provided(&backend(None)), Err("conf.cert has to be defined".to_owned()));
+    }
+}
