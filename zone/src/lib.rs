@@ -7,6 +7,7 @@ pub mod ads;
 pub mod available_services;
 pub mod bootstrap;
 pub mod envoy_admin;
+pub mod grpc_message;
 pub mod hds;
 pub mod identity;
 pub mod mesh_state;

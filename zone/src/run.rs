@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use axum::Router;
+use axum::middleware::map_response;
 use envoy_types::pb::envoy::service::health::v3::health_discovery_service_server::HealthDiscoveryServiceServer;
 use tandem_control_plane::{Parts, Tasks, kds_settings, serve_api, serve_diagnostics, tls_config};
 use tandem_insights::InsightsSettings;
@@ -21,6 +22,7 @@ use crate::ads::AdsService;
 use crate::available_services::{self, AvailableServicesSettings};
 use crate::bootstrap::{self, BootstrapContext, BootstrapSettings, ServerCertificate};
 use crate::envoy_admin::{EnvoyAdmin, EnvoyClient};
+use crate::grpc_message;
 use crate::hds::{HdsSettings, HealthService};
 use crate::identity::Identities;
 use crate::mesh_state;
@@ -97,7 +99,7 @@ async fn serve_proxies(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Resul
         let health = HealthService::new(context, hds_settings(config));
         discovery = discovery.add_service(HealthDiscoveryServiceServer::new(health));
     }
-    let router: Router = bootstrap::router(bootstrap).merge(discovery.into_axum_router());
+    let router: Router = bootstrap::router(bootstrap).merge(discovery.into_axum_router()).layer(map_response(grpc_message::readable));
     let limits = Limits {
         header: config.dp_server.read_header_timeout,
         grace: config.dp_server.graceful_shutdown_timeout,
