@@ -179,7 +179,7 @@ impl Proxy {
     /// When the zone refuses the bootstrap request (the text is the zone's) or Envoy does not start.
     pub async fn start(envoy: &Path, zone: &DpServer, spec: ProxySpec, folder: &Path) -> Result<Self> {
         let admin_port = ports::free()?;
-        let folder = folder.join(&spec.name);
+        let folder = folder.join(&spec.mesh).join(&spec.name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let bootstrap = fetch_bootstrap(zone, &spec, admin_port, &folder).await?;
         let config = folder.join("bootstrap.yaml");

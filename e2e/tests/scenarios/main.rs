@@ -6,9 +6,11 @@ mod support;
 
 mod constraints;
 mod departure;
+mod durability;
 mod isolation;
 mod outage;
 mod permission;
+mod start;
 mod traffic;
 mod synchronization;
 mod write_rules;

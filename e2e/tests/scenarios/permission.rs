@@ -56,6 +56,7 @@ async fn callers_are_denied_without_a_permission_and_served_as_long_as_there_is_
     // Without mutual TLS everybody is served.
     let mut plain = api::mesh("default");
     plain["mtls"] = json!({"backends": plain["mtls"]["backends"]});
+    plain["routing"] = json!({"localityAwareLoadBalancing": true});
     stage.mesh(&plain).await?;
     answered(first, StatusCode::OK).await?;
     assert_eq!(call(inbound).await?.0, StatusCode::OK);

@@ -103,7 +103,6 @@ fn resources() -> Vec<(&'static str, Value)> {
                     "targetRef": {"kind": "MeshSubset", "tags": {"kuma.io/service": "web"}},
                     "to": [{
                         "targetRef": {"kind": "MeshService", "name": "backend"},
-                        "hostnames": ["*.example.com"],
                         "rules": [{
                             "matches": [{
                                 "path": {"type": "PathPrefix", "value": "/v1"}, "method": "GET",
