@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tandem_model::{Kind, Resource, ResourceKey};
+use tandem_model::{Kind, Kri, Resource, ResourceKey};
 use tandem_policy::MeshPolicies;
 use tandem_policy::destinations::Destinations;
 use tandem_policy::policy::Policy;
@@ -11,6 +11,7 @@ use tandem_proto::mesh::v1alpha1 as pb;
 
 use super::MeshIndex;
 use super::dataplane::{DataplaneView, LocalEndpoint};
+use super::destination::{ANY_SERVICE, DestinationView};
 use super::external::ExternalView;
 use super::mesh::{MeshView, root_certificates};
 use super::service::Service;
@@ -77,6 +78,11 @@ impl MeshIndex {
         if self.state.meshes.get(name).is_some_and(|mesh| mesh.is_empty()) {
             self.state_mut().meshes.remove_mut(name);
         }
+    }
+
+    /// True when the mesh has destinations that select Dataplanes.
+    fn has_destinations(&self, mesh: &str) -> bool {
+        self.state.meshes.get(mesh).is_some_and(|mesh| !mesh.views.is_empty())
     }
 
     fn report(&mut self, key: &ResourceKey, reason: impl ToString) {
@@ -230,9 +236,11 @@ fn dataplane(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &m
     let name: Arc<str> = key.name.as_str().into();
     let (before, after) = (by_service(old.as_ref()), by_service(view.as_ref()));
     let services: BTreeSet<&Arc<str>> = before.keys().chain(after.keys()).collect();
+    // A MeshService may find one inbound of a Dataplane by the tags of another one.
+    let all_concerned = before != after && index.has_destinations(&key.mesh);
     for service in services {
         let (before, after) = (before.get(service), after.get(service));
-        if before == after {
+        if before == after && !all_concerned {
             continue;
         }
         index.edit_service(&key.mesh, service, touched, |service| {
@@ -244,7 +252,12 @@ fn dataplane(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &m
             }
         });
     }
+    if index.has_destinations(&key.mesh) {
+        touched.services.insert((key.mesh.clone(), ANY_SERVICE.to_owned()));
+    }
+    let revision = index.next_revision();
     let state = index.mesh_mut(&key.mesh);
+    state.dataplanes_revision = revision;
     match view {
         Some(view) => {
             state.dataplanes.insert_mut(name, view);
@@ -345,9 +358,14 @@ fn topology(index: &mut MeshIndex, touched: &mut Touched) {
         return;
     }
     let weight_changed = new.local_weight() != old.local_weight();
+    let zones_changed = new.public != old.public;
     let egresses_changed = new.egresses != old.egresses;
     for mesh in state.meshes() {
-        if mesh.mtls.is_some() && weight_changed || mesh.zone_egress && egresses_changed {
+        let has_destinations = state.meshes.get(&mesh.name).is_some_and(|mesh| !mesh.views.is_empty());
+        if mesh.mtls.is_some() && weight_changed
+            || mesh.zone_egress && egresses_changed
+            || has_destinations && zones_changed
+        {
             touched.meshes.insert(mesh.name.to_string());
             touched.zone_proxies = true;
         }
@@ -462,18 +480,29 @@ fn policy(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut 
 
 /// True when the policies of the mesh have to be gathered again.
 fn destination(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) -> bool {
-    let old = index.state.meshes.get(&*key.mesh).and_then(|mesh| mesh.destinations.get(key));
-    match (old, new) {
-        (None, None) => return false,
-        (Some(old), Some(new)) if same_policy(old, new) => return false,
-        _ => {}
+    let old = index.state.meshes.get(&*key.mesh).and_then(|mesh| mesh.destinations.get(key)).cloned();
+    if let (Some(old), Some(new)) = (&old, new)
+        && same_policy(old, new)
+    {
+        return false;
+    }
+    let revision = index.next_revision();
+    let decoded = index.decoded(key, new, |resource| DestinationView::decode(resource, revision));
+    if old.is_none() && decoded.is_none() {
+        return false;
     }
     let state = index.mesh_mut(&key.mesh);
-    match new {
-        Some(resource) => {
+    if let Some(kri) = old.as_deref().and_then(Kri::of) {
+        state.views.remove_mut(&kri);
+    }
+    match (new, decoded.map(Arc::into_inner)) {
+        (Some(resource), Some(view)) => {
             state.destinations.insert_mut(key.clone(), resource.clone());
+            if let Some(view) = view.flatten() {
+                state.views.insert_mut(view.kri.clone(), Arc::new(view));
+            }
         }
-        None => {
+        _ => {
             state.destinations.remove_mut(key);
         }
     }

@@ -5,6 +5,7 @@
 
 mod apply;
 mod dataplane;
+mod destination;
 mod external;
 mod mesh;
 mod service;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use tandem_model::{Resource, ResourceKey};
 
 pub use dataplane::DataplaneView;
+pub use destination::{DestinationPort, DestinationView};
 pub use mesh::{MeshView, Mtls};
 #[cfg(test)]
 pub(crate) use service::Locality;

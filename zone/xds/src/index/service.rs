@@ -65,7 +65,8 @@ pub struct Viewpoint<'a> {
 }
 
 impl Viewpoint<'_> {
-    fn locality(&self, zone: Option<&str>) -> Option<Locality> {
+    /// Where an endpoint of a zone is.
+    pub(crate) fn locality(&self, zone: Option<&str>) -> Option<Locality> {
         let zone = zone?;
         let remote = self.mesh.locality_aware && zone != self.zone;
         Some(Locality { zone: zone.to_owned(), priority: u32::from(remote) })

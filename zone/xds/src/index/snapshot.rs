@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
-use tandem_model::{Resource, ResourceKey};
+use tandem_model::{Kri, Resource, ResourceKey};
 use tandem_policy::MeshPolicies;
 use tandem_policy::policy::Policy;
 
 use super::dataplane::DataplaneView;
+use super::destination::DestinationView;
 use super::external::ExternalView;
 use super::mesh::MeshView;
 use super::service::{Service, Viewpoint};
@@ -51,6 +52,10 @@ pub struct MeshState {
     pub(crate) policies: RedBlackTreeMapSync<ResourceKey, Arc<Policy>>,
     /// What policies may refer to: MeshServices and their like.
     pub(crate) destinations: RedBlackTreeMapSync<ResourceKey, Arc<Resource>>,
+    /// Those of `destinations` that traffic can be sent to.
+    pub(crate) views: RedBlackTreeMapSync<Kri, Arc<DestinationView>>,
+    /// Changes with `dataplanes`.
+    pub(crate) dataplanes_revision: u64,
     /// What `policies` amount to.
     pub(crate) compiled: Arc<MeshPolicies>,
     pub(crate) secrets: RedBlackTreeMapSync<Arc<str>, Arc<Resource>>,
@@ -146,6 +151,8 @@ impl MeshState {
             externals: RedBlackTreeMapSync::default(),
             policies: RedBlackTreeMapSync::default(),
             destinations: RedBlackTreeMapSync::default(),
+            views: RedBlackTreeMapSync::default(),
+            dataplanes_revision: 0,
             compiled: Arc::new(MeshPolicies::new(name, [], Arc::default())),
             secrets: RedBlackTreeMapSync::default(),
             insights: RedBlackTreeMapSync::default(),

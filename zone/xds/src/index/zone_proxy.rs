@@ -1,6 +1,6 @@
 //! ZoneIngresses and ZoneEgresses as generation needs them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tandem_model::label::SERVICE_TAG;
@@ -111,6 +111,8 @@ pub struct Topology {
     /// Names of the remote ingresses that count, by name: of several behind one public address only the first that has
     /// services. With the public address.
     pub ingresses: BTreeMap<Arc<str>, (Arc<str>, u32)>,
+    /// Public addresses of the remote ingresses, by zone, each once.
+    pub public: BTreeMap<Arc<str>, BTreeSet<(Arc<str>, u32)>>,
     /// Egresses of this zone, sorted by name.
     pub egresses: Vec<(Arc<str>, u32)>,
 }
@@ -128,14 +130,20 @@ impl Topology {
         egresses: impl Iterator<Item = &'a Arc<EgressView>>,
     ) -> Self {
         let mut counted: BTreeMap<Arc<str>, (Arc<str>, u32)> = BTreeMap::new();
-        let mut seen = std::collections::BTreeSet::new();
-        for ingress in ingresses.filter(|ingress| ingress.is_remote(zone) && !ingress.services.is_empty()) {
+        let mut public_by_zone: BTreeMap<Arc<str>, BTreeSet<(Arc<str>, u32)>> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for ingress in ingresses.filter(|ingress| ingress.is_remote(zone)) {
             let Some(public) = &ingress.public else { continue };
-            if seen.insert(public.clone()) {
+            public_by_zone.entry(ingress.zone.as_str().into()).or_default().insert(public.clone());
+            if !ingress.services.is_empty() && seen.insert(public.clone()) {
                 counted.insert(ingress.name.clone(), public.clone());
             }
         }
         let local = egresses.filter(|egress| !egress.is_remote(zone));
-        Self { ingresses: counted, egresses: local.map(|egress| (egress.address.clone(), egress.port)).collect() }
+        Self {
+            ingresses: counted,
+            public: public_by_zone,
+            egresses: local.map(|egress| (egress.address.clone(), egress.port)).collect(),
+        }
     }
 }
