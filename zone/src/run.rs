@@ -99,7 +99,8 @@ async fn serve_proxies(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Resul
         let health = HealthService::new(context, hds_settings(config));
         discovery = discovery.add_service(HealthDiscoveryServiceServer::new(health));
     }
-    let router: Router = bootstrap::router(bootstrap).merge(discovery.into_axum_router()).layer(map_response(grpc_message::readable));
+    let router: Router =
+        bootstrap::router(bootstrap).merge(discovery.into_axum_router()).layer(map_response(grpc_message::readable));
     let limits = Limits {
         header: config.dp_server.read_header_timeout,
         grace: config.dp_server.graceful_shutdown_timeout,
