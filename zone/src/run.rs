@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::middleware::map_response;
@@ -89,6 +89,14 @@ async fn serve_proxies(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Resul
     let pem = std::fs::read(&tls.cert_file).with_context(|| format!("cannot read {}", tls.cert_file.display()))?;
     let certificate =
         ServerCertificate::new(pem).with_context(|| format!("{} is no certificate", tls.cert_file.display()))?;
+    let host = &config.bootstrap_server.params.xds_host;
+    ensure!(
+        host.is_empty() || certificate.is_for(host),
+        "bootstrapServer.params.xdsHost (KUMA_BOOTSTRAP_SERVER_PARAMS_XDS_HOST) is {host:?}, but the certificate {} is for {:?}: \
+         proxies could not verify it; change the host, or use a certificate that names it",
+        tls.cert_file.display(),
+        certificate.names
+    );
     let bootstrap = BootstrapContext {
         store: parts.store.clone(),
         settings: Arc::new(bootstrap_settings(config)?),

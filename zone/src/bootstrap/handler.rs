@@ -85,12 +85,13 @@ enum BootstrapError {
     /// The host the proxy used is not in the certificate.
     #[error(
         "A data plane proxy is trying to connect to the control plane using \"{host}\" address, but the certificate in the \
-         control plane has the following SANs {names:?}. Either change the --cp-address in kuma-dp to one of those or execute \
+         control plane has the following SANs {}. Either change the --cp-address in kuma-dp to one of those or execute \
          the following steps:\n1) Generate a new certificate with the address you are trying to use. It is recommended to use \
          trusted Certificate Authority, but you can also generate self-signed certificates using 'kumactl generate \
          tls-certificate --type=server --hostname={host}'\n2) Set KUMA_GENERAL_TLS_CERT_FILE and KUMA_GENERAL_TLS_KEY_FILE or \
-         the equivalent in the control plane configuration file\n3) Restart the control plane to read the new certificate and \
-         start kuma-dp."
+         the equivalent in Kuma CP config file to the new certificate.\n3) Restart the control plane to read the new \
+         certificate and start kuma-dp.",
+        list(names)
     )]
     HostNotInCertificate {
         /// Host of the request.
@@ -130,6 +131,12 @@ impl IntoResponse for BootstrapError {
             told => (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], told.to_string()).into_response(),
         }
     }
+}
+
+/// Texts in the form that Kuma's messages list them in.
+fn list(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|text| format!("{text:?}")).collect();
+    format!("[{}]", quoted.join(" "))
 }
 
 /// The route of the endpoint.
@@ -217,7 +224,7 @@ async fn answer(context: &BootstrapContext, request: &BootstrapRequest, host: &s
     if token_required && !request.names_token() {
         return Err(BootstrapError::TokenRequired);
     }
-    if settings.xds_host.is_empty() && !context.certificate.names.iter().any(|name| name == host) {
+    if settings.xds_host.is_empty() && !context.certificate.is_for(host) {
         let names = context.certificate.names.clone();
         return Err(BootstrapError::HostNotInCertificate { host: host.to_owned(), names });
     }

@@ -11,7 +11,7 @@ use x509_parser::pem::Pem;
 pub struct ServerCertificate {
     /// The whole chain as PEM.
     pub pem: Vec<u8>,
-    /// DNS names and addresses of the first certificate.
+    /// DNS names and addresses of the first certificate, in order.
     pub names: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ impl ServerCertificate {
         let extension =
             certificate.subject_alternative_name().map_err(|error| CaError::Undecodable(error.to_string()))?;
         let general_names = extension.map(|e| e.value.general_names.as_slice()).unwrap_or_default();
-        let names = general_names
+        let mut names: Vec<String> = general_names
             .iter()
             .filter_map(|name| match name {
                 GeneralName::DNSName(name) => Some((*name).to_owned()),
@@ -60,7 +60,13 @@ impl ServerCertificate {
                 _ => None,
             })
             .collect();
+        names.sort();
         Ok(Self { pem, names })
+    }
+
+    /// True when proxies can verify the server under this name or address.
+    pub fn is_for(&self, host: &str) -> bool {
+        self.names.iter().any(|name| name == host)
     }
 }
 
