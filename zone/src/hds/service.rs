@@ -96,7 +96,7 @@ struct Proxy {
 }
 
 enum Event {
-    Message(Option<RequestType>),
+    Message(Option<Box<RequestType>>),
     Changed,
     Ended,
 }
@@ -117,12 +117,14 @@ impl HealthStream {
             match self.wait().await {
                 Event::Ended => return Ok(None),
                 Event::Changed => {}
-                Event::Message(Some(RequestType::HealthCheckRequest(request))) => {
-                    let node =
-                        request.node.ok_or_else(|| Status::invalid_argument("a health check request needs a node"))?;
-                    self.admit(&node).await?;
-                }
-                Event::Message(Some(RequestType::EndpointHealthResponse(response))) => self.report(&response).await?,
+                Event::Message(Some(message)) => match *message {
+                    RequestType::HealthCheckRequest(request) => {
+                        let node = request.node;
+                        let node = node.ok_or_else(|| Status::invalid_argument("a health check request needs a node"))?;
+                        self.admit(&node).await?;
+                    }
+                    RequestType::EndpointHealthResponse(response) => self.report(&response).await?,
+                },
                 Event::Message(None) => return Err(Status::invalid_argument("empty message on a health stream")),
             }
             if let Some(specifier) = self.changed_specifier().await? {
@@ -141,7 +143,7 @@ impl HealthStream {
         };
         tokio::select! {
             message = messages.message() => match message {
-                Ok(Some(message)) => Event::Message(message.request_type),
+                Ok(Some(message)) => Event::Message(message.request_type.map(Box::new)),
                 Ok(None) | Err(_) => Event::Ended,
             },
             () = changed => Event::Changed,
