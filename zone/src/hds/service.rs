@@ -120,7 +120,8 @@ impl HealthStream {
                 Event::Message(Some(message)) => match *message {
                     RequestType::HealthCheckRequest(request) => {
                         let node = request.node;
-                        let node = node.ok_or_else(|| Status::invalid_argument("a health check request needs a node"))?;
+                        let node =
+                            node.ok_or_else(|| Status::invalid_argument("a health check request needs a node"))?;
                         self.admit(&node).await?;
                     }
                     RequestType::EndpointHealthResponse(response) => self.report(&response).await?,
