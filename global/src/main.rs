@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use tandem_runtime::cli::{self, Program};
 use tandem_runtime::config::Role;
 
+/// Many small, long-lived pieces and bursts of short-lived ones: the allocator of the system leaves gaps behind.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let program = Program {
         role: Role::Global,

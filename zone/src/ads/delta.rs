@@ -47,6 +47,14 @@ impl Subscription {
         self.wildcard || self.names.contains(name)
     }
 
+    /// True when the client has exactly these resources: what a look at the pointers can tell.
+    fn is_current(&self, resources: &[Arc<Encoded>]) -> bool {
+        self.force.is_empty()
+            && self.brought.is_empty()
+            && self.sent.len() == resources.len()
+            && self.sent.iter().zip(resources).all(|(sent, resource)| Arc::ptr_eq(sent, resource))
+    }
+
     fn difference(&self, resources: &[Arc<Encoded>]) -> Difference {
         let current: Vec<_> = resources.iter().filter(|r| self.covers(&r.name)).cloned().collect();
         let has = |resource: &Arc<Encoded>| match self.sent.binary_search_by(|s| s.name.cmp(&resource.name)) {
@@ -119,8 +127,11 @@ impl Variant for Delta {
     fn next(&mut self, resources: &ResourceSet, control_plane: &str) -> Option<Push> {
         for resource_type in ResourceType::ALL {
             let Some(subscription) = &mut self.subscriptions[resource_type as usize] else { continue };
-            let difference = subscription.difference(resources.of(resource_type));
             let owes_first_answer = subscription.wildcard && !subscription.answered;
+            if !owes_first_answer && subscription.is_current(resources.of(resource_type)) {
+                continue;
+            }
+            let difference = subscription.difference(resources.of(resource_type));
             if difference.changed.is_empty() && difference.removed.is_empty() && !owes_first_answer {
                 subscription.sent = difference.current;
                 subscription.brought.clear();

@@ -31,6 +31,7 @@ pub fn open<V: Variant>(
         requests: request.into_inner(),
         variant: V::default(),
         session: None,
+        sent: false,
         ended: false,
     };
     futures::stream::unfold(stream, |mut stream| async move {
@@ -61,6 +62,8 @@ struct AdsStream<V: Variant> {
     requests: Streaming<V::Request>,
     variant: V,
     session: Option<Session>,
+    /// A response was sent, and the others had no turn since.
+    sent: bool,
     ended: bool,
 }
 
@@ -88,12 +91,17 @@ impl<V: Variant> AdsStream<V> {
 
     /// Works until there is a response to send, or the stream is over.
     async fn advance(&mut self) -> Result<Option<Bytes>, Status> {
+        // When many proxies have something coming, each gets its first response before any gets its second.
+        if std::mem::take(&mut self.sent) {
+            tokio::task::yield_now().await;
+        }
         loop {
             if let Some(session) = &self.session
                 && let Some(resources) = session.resources()
                 && let Some(push) = self.variant.next(resources, &self.context.settings.instance_id)
             {
                 session.subscription().sent(push.resource_type);
+                self.sent = true;
                 return Ok(Some(push.body));
             }
             match self.wait().await? {

@@ -11,7 +11,7 @@ use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_store::SharedStore;
 use tandem_xds::{
-    AdminTls, Cache, GenerateError, Generated, Identity, NodeId, ProxyInput, ProxyMetadata, ResourceSet, Snapshot,
+    AdminTls, Cache, DataplaneView, GenerateError, Generated, Identity, NodeId, ProxyInput, ProxyMetadata, ResourceSet, Snapshot,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -71,6 +71,7 @@ pub struct Session {
     metadata: ProxyMetadata,
     node_id: String,
     identities: BTreeMap<String, IssuedIdentity>,
+    identity_basis: Option<IdentityBasis>,
     admin_tls: Option<AdminTls>,
     generated: Option<Generated>,
     last_problem: Option<String>,
@@ -134,6 +135,7 @@ impl Session {
             metadata,
             node_id: node.id,
             identities: BTreeMap::new(),
+            identity_basis: None,
             admin_tls,
             generated: None,
             last_problem: None,
@@ -226,6 +228,12 @@ impl Session {
 
     /// Brings the certificates in line with what the state asks for.
     async fn renew_identities(&mut self, snapshot: &Snapshot) -> Result<(), IdentityError> {
+        let basis = IdentityBasis::of(snapshot, self.key());
+        let now = jiff::Timestamp::now();
+        let is_fresh = self.identities.values().all(|identity| now < identity.renew_at);
+        if is_fresh && basis.is_some() && basis == self.identity_basis {
+            return Ok(());
+        }
         let requests = tandem_xds::identity_requests(snapshot, self.connection.key());
         let mut identities = BTreeMap::new();
         for request in &requests {
@@ -244,7 +252,34 @@ impl Session {
             self.subscription.certificate(own(&identities));
         }
         self.identities = identities;
+        self.identity_basis = basis;
         Ok(())
+    }
+}
+
+/// All that the certificate of a Dataplane depends on, so that most changes need no second look at it.
+#[derive(Debug)]
+struct IdentityBasis {
+    mesh_revision: u64,
+    dataplane: Arc<DataplaneView>,
+}
+
+impl IdentityBasis {
+    /// `None` for zone proxies, which have certificates of several meshes.
+    fn of(snapshot: &Snapshot, proxy: &ResourceKey) -> Option<Self> {
+        if proxy.kind != Kind::Dataplane {
+            return None;
+        }
+        Some(Self {
+            mesh_revision: snapshot.mesh_revision(&proxy.mesh)?,
+            dataplane: snapshot.dataplane(&proxy.mesh, &proxy.name)?.clone(),
+        })
+    }
+}
+
+impl PartialEq for IdentityBasis {
+    fn eq(&self, other: &Self) -> bool {
+        self.mesh_revision == other.mesh_revision && Arc::ptr_eq(&self.dataplane, &other.dataplane)
     }
 }
 

@@ -20,6 +20,6 @@ mod testing;
 
 pub use encoded::{Encoded, ResourceSet, ResourceType, Version};
 pub use generate::{Cache, generate, identity_requests};
-pub use index::{MeshIndex, Problem, ServiceKey, Snapshot, Touched, ZoneSettings};
+pub use index::{DataplaneView, MeshIndex, Problem, ServiceKey, Snapshot, Touched, ZoneSettings};
 pub use input::{AdminTls, GenerateError, Generated, Identity, IdentityRequest, ProxyInput};
 pub use metadata::{Features, NodeId, NodeIdError, ProxyMetadata, ProxyType};

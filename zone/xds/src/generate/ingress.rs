@@ -13,10 +13,12 @@ use super::admin::admin;
 use super::collect::Collector;
 use super::names::{Naming, zone_cluster};
 use super::passthrough::{Route, Splits, chain};
+use super::real::PortRef;
 use super::services::{self, ServiceRef, Viewer};
 use super::shape::{inbound_listener, tls_inspector};
 use super::sidecar::AdminInput;
 use super::tls::inline;
+use crate::encoded::ResourceType;
 use crate::index::{IngressView, Snapshot};
 use crate::input::{GenerateError, Generated, ProxyInput};
 
@@ -33,8 +35,8 @@ pub(crate) fn generate(
         (&ingress.address, AdminInput(metadata), input.admin_tls.map(|tls| &tls.certificate)),
         |set| admin(set, &ingress.address, metadata, input.admin_tls),
     )?;
-    let routes = services(snapshot, ingress, cache, &mut collector);
     let naming = Naming::unified_if(metadata.features.unified_naming);
+    let routes = services(snapshot, ingress, naming, cache, &mut collector);
     let reuse_port = metadata.features.reuse_port;
     let answer = no_route_answer(input, snapshot);
     let listener_input = (&ingress.address, ingress.port, naming, reuse_port, &routes, &answer);
@@ -47,20 +49,41 @@ pub(crate) fn generate(
     Ok(collector.finish())
 }
 
-/// Adds clusters and endpoints of the services that the ingress makes reachable; returns the ways to them in order of mesh and
-/// service.
-fn services(snapshot: &Snapshot, ingress: &IngressView, cache: &Cache, collector: &mut Collector<'_>) -> Vec<Route> {
+/// Adds clusters and endpoints of what the ingress makes reachable; returns the ways there by mesh and name.
+fn services(
+    snapshot: &Snapshot,
+    ingress: &IngressView,
+    naming: Naming,
+    cache: &Cache,
+    collector: &mut Collector<'_>,
+) -> Vec<Route> {
     let mut routes = Vec::new();
-    let mut splits = BTreeMap::new();
-    for (mesh_name, service) in ingress.services.keys() {
-        let Some(state) = snapshot.meshes.get(mesh_name.as_str()) else { continue };
+    for state in snapshot.meshes.values() {
         let Some(mesh) = &state.config else { continue };
-        collector.uses(mesh_name, service);
-        let of = ServiceRef::new(snapshot, state, mesh, service);
-        let splits = splits.entry(mesh_name).or_insert_with(|| Splits::of(&state.compiled));
-        let (ways, subsets) = splits.routes(mesh_name, service, || of.endpoints(Viewer::Ingress));
-        services::add_zone_service(collector, cache, of, Viewer::Ingress, &zone_cluster(mesh_name, service), &subsets);
-        routes.extend(ways);
+        let mut of_mesh: Vec<(String, Vec<Route>)> = Vec::new();
+        let splits = Splits::of(&state.compiled);
+        let available = ingress.services.range((mesh.name.to_string(), String::new())..);
+        for ((_, service), _) in available.take_while(|((of, _), _)| **of == *mesh.name) {
+            collector.uses(&mesh.name, service);
+            let of = ServiceRef::new(snapshot, state, mesh, service);
+            let (ways, subsets) = splits.routes(&mesh.name, service, || of.endpoints(Viewer::Ingress));
+            let cluster = zone_cluster(&mesh.name, service);
+            services::add_zone_service(collector, cache, of, Viewer::Ingress, &cluster, &subsets);
+            of_mesh.push((service.clone(), ways));
+        }
+        for view in state.views.values().filter(|view| view.is_offered()) {
+            for port in &view.ports {
+                let of = PortRef { snapshot, state, mesh, view, port };
+                of.services().for_each(|(mesh, service)| collector.uses(&mesh, &service));
+                let cluster = of.cluster(naming);
+                collector.add(ResourceType::Cluster, services::plain_cluster(cache, Viewer::Ingress, &cluster));
+                collector.add(ResourceType::Endpoint, of.endpoints(cache, Viewer::Ingress, &cluster));
+                let route = Route { sni: of.sni(), cluster, tags: BTreeMap::new() };
+                of_mesh.push((view.port_name(port), vec![route]));
+            }
+        }
+        of_mesh.sort_by(|(one, _), (other, _)| one.cmp(other));
+        routes.extend(of_mesh.into_iter().flat_map(|(_, ways)| ways));
     }
     routes
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
+use tandem_model::Kind;
 use tandem_model::label::SERVICE_TAG;
 
 /// Which of the two ways of naming a proxy is configured with.
@@ -162,6 +163,36 @@ pub(crate) fn service_sni<'a>(
     format!("{service}{{{}}}", pairs.join(","))
 }
 
+/// Name by which TLS connections to a port of a resource tell where they go: `a{hash}.{name}.{port}.{mesh}.{suffix}`.
+///
+/// ZoneIngresses and ZoneEgresses, also those of other control planes, route by it.
+pub(crate) fn resource_sni(name: &str, port: u32, mesh: &str, kind: Kind) -> String {
+    /// Longest name or mesh that is written in full.
+    const LIMIT: usize = 62;
+    let cut = |text: &str| match text
+        .char_indices()
+        .map(|(start, c)| start + c.len_utf8())
+        .take_while(|end| *end <= LIMIT)
+        .last()
+    {
+        Some(end) if end < text.len() => format!("{}x", &text[..end]),
+        _ => text.to_owned(),
+    };
+    let suffix = match kind {
+        Kind::MeshService => "ms",
+        Kind::MeshExternalService => "mes",
+        _ => "mzms",
+    };
+    let hash = fnv1a(format!("{name};{mesh};").as_bytes());
+    format!("a{hash:016x}.{}.{port}.{}.{suffix}", cut(name), cut(mesh))
+}
+
+/// 64-bit FNV-1a.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
 /// Name of the implicit route that takes every path: the hash of its match.
 pub(crate) const CATCH_ALL_ROUTE: &str = "9Zuf5Tg79OuZcQITwBbQykxAk2u4fRKrwYn3//AL4Yo=";
 
@@ -188,6 +219,19 @@ mod tests {
         assert_eq!(service_sni("backend", "default", [("kuma.io/service", "backend")]), "backend{mesh=default}");
         assert_eq!(service_sni("backend", "default", [("version", "v1")]), "backend{mesh=default,version=v1}");
         assert_eq!(service_sni("backend", "default", [("cluster", "1")]), "backend{cluster=1,mesh=default}");
+    }
+
+    #[test]
+    fn server_names_of_resources() {
+        let sni = |name, mesh, kind| resource_sni(name, 8080, mesh, kind);
+        assert_eq!(sni("backend", "default", Kind::MeshService), "a601e0c00295a9fbe.backend.8080.default.ms");
+        let external = sni("httpbin", "default", Kind::MeshExternalService);
+        assert_eq!(external, "a260442408b1a89a9.httpbin.8080.default.mes");
+        let multi_zone = sni("demo-client", "envoyconfig", Kind::MeshMultiZoneService);
+        assert_eq!(multi_zone, "a65abe81bca1750d1.demo-client.8080.envoyconfig.mzms");
+        let long = "n".repeat(70);
+        assert!(sni(&long, "m", Kind::MeshService).contains(&format!(".{}x.8080.m.", "n".repeat(62))));
+        assert!(sni(&long[..62], "m", Kind::MeshService).contains(&format!(".{}.8080.m.", "n".repeat(62))));
     }
 
     #[test]

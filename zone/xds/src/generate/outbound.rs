@@ -1,20 +1,19 @@
-//! Listeners and clusters for connections of the workload to services named by the tag `kuma.io/service`.
+//! Listeners and clusters for connections of the workload to destinations.
 //!
 //! Source: Kuma `pkg/plugins/policies/{meshhttproute,meshtcproute}`, `pkg/plugins/policies/core/xds/meshroute`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tandem_model::Protocol;
-use tandem_model::label::MESH;
+use tandem_model::{Kri, Protocol};
 use tandem_policy::envoy::pb::{core, http};
 use tandem_policy::envoy::{ChainDraft, ClusterDraft, Draft, ListenerDraft, NetworkFilter, Origin, UpstreamTransport};
 
 use super::http::{everything_to, grpc_stats, manager, route_table};
 use super::inbound::kafka_broker;
-use super::names::{self, CATCH_ALL_ROUTE, Naming, service_sni, tagged_cluster};
+use super::names::{self, CATCH_ALL_ROUTE, Naming};
 use super::shape::{self, Discovery, HttpVersion, cluster, flag, speak_http, tcp_proxy};
-use super::tls::{PeerName, ZONE_EGRESS, upstream};
+use super::tls::{PeerName, upstream};
 
 /// An outbound to a service by tags.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,91 +30,110 @@ pub(crate) struct OutboundSource {
     pub ipv6: bool,
 }
 
-/// A service by tags, as the proxies of a mesh are to reach it.
+/// A destination, as the proxies of a mesh are to reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Destination {
     /// Name of the mesh.
     pub mesh: Arc<str>,
-    /// Value of the tag `kuma.io/service`.
-    pub service: Arc<str>,
-    /// All tags.
+    /// What policies know it by.
+    pub reference: Reference,
+    /// Name of the cluster and of its endpoints.
+    pub cluster: String,
+    /// Name of the route table.
+    pub routes: String,
+    /// Name of the virtual host, also in statistics.
+    pub host: String,
+    /// Name of the listener; `None` when it is named by its address.
+    pub listener: Option<String>,
+    /// Tags published with the listener.
     pub tags: BTreeMap<String, String>,
     /// What it speaks.
     pub protocol: Protocol,
-    /// It stands for something outside the mesh and is reached through the ZoneEgress.
-    pub through_egress: bool,
-    /// Connections are secured.
-    pub secured: bool,
+    /// Version of HTTP spoken on the way; `None` when it is not told.
+    pub http: Option<HttpVersion>,
+    /// It stands for something outside the mesh, which wants its own name as host.
+    pub rewrite_host: bool,
+    /// How connections are secured; `None` for plain text.
+    pub tls: Option<DestinationTls>,
     /// How resources are named.
     pub naming: Naming,
 }
 
+/// What policies know a destination by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Reference {
+    /// A value of the tag `kuma.io/service`.
+    Service(Arc<str>),
+    /// A port of a resource.
+    Port(Arc<Kri>),
+}
+
+/// Whom to ask for and whom to expect.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct DestinationTls {
+    /// Name to ask for.
+    pub sni: String,
+    /// Names one of which the other side must have.
+    pub peers: Vec<PeerName>,
+}
+
 impl Destination {
-    /// Name of the cluster and of its endpoints.
-    pub fn cluster_name(&self) -> String {
-        tagged_cluster(&self.tags)
+    fn draft<T>(&self, value: T) -> Draft<T> {
+        let draft = Draft::new(Origin::Outbound, value).speaking(self.protocol);
+        match &self.reference {
+            Reference::Service(service) => draft.for_service(service.clone()),
+            Reference::Port(kri) => draft.serving(kri.clone()),
+        }
     }
 }
 
 /// The listener of an outbound, with all requests going to the destination.
 pub(crate) fn outbound_listener(source: &OutboundSource, internal: &[core::CidrRange]) -> Draft<ListenerDraft> {
-    let name = names::outbound_listener(&source.address, source.port);
+    let destination = &*source.destination;
+    let by_address = || names::outbound_listener(&source.address, source.port);
+    let name = destination.listener.clone().unwrap_or_else(by_address);
     let mut listener = shape::outbound_listener(name, &source.address, source.port);
+    if let Some(name) = &destination.listener {
+        listener.message.stat_prefix.clone_from(name);
+    }
     if source.redirected {
         listener.message.bind_to_port = flag(false);
     }
-    let destination = &*source.destination;
-    let tags = destination.tags.iter().filter(|(tag, _)| *tag != MESH);
-    listener.tags = Some(tags.map(|(tag, value)| (tag.clone(), value.clone())).collect());
+    listener.tags = Some(destination.tags.clone());
     listener.chains = vec![ChainDraft { filters: filters(destination, internal), ..Default::default() }];
-    Draft::new(Origin::Outbound, listener).speaking(destination.protocol).for_service(destination.service.clone())
+    destination.draft(listener)
 }
 
 fn filters(destination: &Destination, internal: &[core::CidrRange]) -> Vec<NetworkFilter> {
-    let tcp = || NetworkFilter::Tcp(Box::new(tcp_proxy(&destination.cluster_name(), &destination.service)));
+    let tcp = || NetworkFilter::Tcp(Box::new(tcp_proxy(&destination.cluster, &destination.host)));
     match destination.protocol {
         Protocol::Http | Protocol::Http2 | Protocol::Grpc => {
             vec![NetworkFilter::Http(Box::new(connection_manager(destination, internal)))]
         }
-        Protocol::Kafka => vec![kafka_broker(&destination.service), tcp()],
+        Protocol::Kafka => vec![kafka_broker(&destination.host), tcp()],
         _ => vec![tcp()],
     }
 }
 
 fn connection_manager(destination: &Destination, internal: &[core::CidrRange]) -> http::HttpConnectionManager {
-    let route = everything_to(CATCH_ALL_ROUTE, &destination.cluster_name(), destination.through_egress);
-    let service = &*destination.service;
-    let table = route_table(names::outbound_routes(service), service.to_owned(), vec![route]);
+    let Destination { cluster, host, routes, rewrite_host, .. } = destination;
+    let route = everything_to(CATCH_ALL_ROUTE, cluster, *rewrite_host);
+    let table = route_table(routes.clone(), host.clone(), vec![route]);
     let filters = if destination.protocol == Protocol::Grpc { vec![grpc_stats()] } else { Vec::new() };
-    let mut manager = manager(service, internal.to_vec(), table, filters);
+    let mut manager = manager(host, internal.to_vec(), table, filters);
     manager.normalize_path = flag(true);
     manager
 }
 
 /// The cluster of a destination; its endpoints are asked for on the stream.
 pub(crate) fn outbound_cluster(destination: &Destination) -> Draft<ClusterDraft> {
-    let name = destination.cluster_name();
-    let mut draft = cluster(&name, Discovery::Eds);
-    let version = match destination.protocol {
-        _ if !destination.through_egress => Some(HttpVersion::Two),
-        Protocol::Http => Some(HttpVersion::One),
-        Protocol::Http2 | Protocol::Grpc => Some(HttpVersion::Two),
-        _ => None,
-    };
-    if let Some(version) = version {
+    let mut draft = cluster(&destination.cluster, Discovery::Eds);
+    if let Some(version) = destination.http {
         speak_http(&mut draft, version);
     }
-    if destination.secured {
-        let peer = if destination.through_egress { ZONE_EGRESS } else { &destination.service };
-        let tags = destination.tags.iter().filter(|(tag, _)| *tag != MESH);
-        let sni = service_sni(
-            &destination.service,
-            &destination.mesh,
-            tags.map(|(tag, value)| (tag.as_str(), value.as_str())),
-        );
-        let peers = vec![PeerName::service(&destination.mesh, peer)];
-        draft.transport =
-            Some(UpstreamTransport::Tls(Box::new(upstream(destination.naming, &destination.mesh, peers, sni))));
+    if let Some(DestinationTls { sni, peers }) = &destination.tls {
+        let context = upstream(destination.naming, &destination.mesh, peers.clone(), sni.clone());
+        draft.transport = Some(UpstreamTransport::Tls(Box::new(context)));
     }
-    Draft::new(Origin::Outbound, draft).speaking(destination.protocol).for_service(destination.service.clone())
+    destination.draft(draft)
 }

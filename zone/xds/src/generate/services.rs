@@ -4,35 +4,39 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use tandem_model::Protocol;
-use tandem_model::label::SERVICE_TAG;
+use tandem_model::label::{MESH, SERVICE_TAG};
+use tandem_model::{Kri, Protocol};
 use tandem_policy::envoy::{Draft, Origin};
 
 use super::Cache;
 use super::assignment::assignment;
 use super::collect::{Collector, encode_cluster};
-use super::names::{Naming, tagged_cluster};
-use super::outbound::Destination;
+use super::names::{Naming, outbound_routes, service_sni, tagged_cluster};
+use super::outbound::{Destination, DestinationTls, Reference};
 use super::passthrough;
+use super::shape::HttpVersion;
+use super::tls::{PeerName, ZONE_EGRESS};
 use crate::encoded::{Encoded, ResourceType};
 use crate::index::{Endpoint, MeshState, MeshView, Service, Snapshot};
-
-/// Revisions of what the endpoints of a service follow from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Revisions {
-    service: u64,
-    mesh: u64,
-    topology: u64,
-}
 
 /// Everything a [`Destination`] is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct DestinationKey {
-    mesh: Arc<str>,
-    tags: BTreeMap<String, String>,
-    revisions: Revisions,
-    naming: Naming,
-    tls_ready: Option<bool>,
+    pub mesh: Arc<str>,
+    pub what: Wanted,
+    /// Revisions of what it follows from.
+    pub revisions: Vec<u64>,
+    pub naming: Naming,
+    pub tls_ready: Option<bool>,
+}
+
+/// What an outbound asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Wanted {
+    /// A service by tags.
+    Tags(BTreeMap<String, String>),
+    /// A port of a resource.
+    Port(Kri),
 }
 
 /// Who looks at a service.
@@ -49,11 +53,12 @@ pub(crate) enum Viewer {
 /// Everything an encoded assignment is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct AssignmentKey {
-    viewer: Viewer,
-    mesh: Arc<str>,
-    cluster: String,
-    tags: BTreeMap<String, String>,
-    revisions: Revisions,
+    pub viewer: Viewer,
+    pub mesh: Arc<str>,
+    pub cluster: String,
+    pub tags: BTreeMap<String, String>,
+    /// Revisions of what it follows from.
+    pub revisions: Vec<u64>,
 }
 
 /// Everything the cluster of a service on a zone proxy is built from.
@@ -78,12 +83,9 @@ impl<'a> ServiceRef<'a> {
         Self { snapshot, state, mesh, service: state.services.get(name) }
     }
 
-    fn revisions(&self) -> Revisions {
-        Revisions {
-            service: self.service.map_or(0, |service| service.revision),
-            mesh: self.state.config_revision,
-            topology: self.snapshot.topology_revision,
-        }
+    fn revisions(&self) -> Vec<u64> {
+        let service = self.service.map_or(0, |service| service.revision);
+        vec![service, self.state.config_revision, self.snapshot.topology_revision]
     }
 
     /// What somebody sees of the service.
@@ -126,20 +128,38 @@ pub(crate) fn destination(
     let tls_ready = mesh.permissive().then(|| state.tls_ready.get(name).copied().unwrap_or_default());
     let key = DestinationKey {
         mesh: mesh.name.clone(),
-        tags: tags.clone(),
+        what: Wanted::Tags(tags.clone()),
         revisions: service.revisions(),
         naming,
         tls_ready,
     };
     let build = || {
         let through_egress = service.is_external();
+        let protocol = service.protocol();
+        let secured = mesh.mtls.is_some() && (through_egress || tls_ready.unwrap_or(true));
+        let own_tags: BTreeMap<_, _> =
+            tags.iter().filter(|(tag, _)| *tag != MESH).map(|(tag, value)| (tag.clone(), value.clone())).collect();
+        let tls = || DestinationTls {
+            sni: service_sni(name, &mesh.name, own_tags.iter().map(|(tag, value)| (tag.as_str(), value.as_str()))),
+            peers: vec![PeerName::service(&mesh.name, if through_egress { ZONE_EGRESS } else { name })],
+        };
         Ok::<_, Infallible>(Arc::new(Destination {
             mesh: mesh.name.clone(),
-            service: name.into(),
-            tags: tags.clone(),
-            protocol: service.protocol(),
-            through_egress,
-            secured: mesh.mtls.is_some() && (through_egress || tls_ready.unwrap_or(true)),
+            reference: Reference::Service(name.into()),
+            cluster: tagged_cluster(tags),
+            routes: outbound_routes(name),
+            host: name.to_owned(),
+            listener: None,
+            protocol,
+            http: match protocol {
+                _ if !through_egress => Some(HttpVersion::Two),
+                Protocol::Http => Some(HttpVersion::One),
+                Protocol::Http2 | Protocol::Grpc => Some(HttpVersion::Two),
+                _ => None,
+            },
+            rewrite_host: through_egress,
+            tls: secured.then(tls),
+            tags: own_tags,
             naming,
         }))
     };
@@ -171,18 +191,6 @@ pub(crate) fn endpoints(
     cache.assignments.get_or_build(key, build).unwrap_or_else(|never| match never {})
 }
 
-/// The encoded endpoints of a destination.
-pub(crate) fn destination_endpoints(
-    cache: &Cache,
-    snapshot: &Snapshot,
-    state: &MeshState,
-    mesh: &MeshView,
-    destination: &Destination,
-) -> Arc<Encoded> {
-    let service = ServiceRef::new(snapshot, state, mesh, &destination.service);
-    endpoints(cache, service, Viewer::Sidecar, &tagged_cluster(&destination.tags), &destination.tags)
-}
-
 /// Adds cluster and endpoints of a service on a zone proxy.
 pub(crate) fn add_zone_service(
     collector: &mut Collector<'_>,
@@ -203,4 +211,9 @@ fn zone_cluster(cache: &Cache, viewer: Viewer, name: &str, subsets: &BTreeSet<Ve
         Ok::<_, Infallible>(encode_cluster(&Draft::new(origin, passthrough::cluster(name, subsets))))
     };
     cache.zone_clusters.get_or_build(key, build).unwrap_or_else(|never| match never {})
+}
+
+/// The encoded cluster on a zone proxy of something that is not split by tags.
+pub(crate) fn plain_cluster(cache: &Cache, viewer: Viewer, name: &str) -> Arc<Encoded> {
+    zone_cluster(cache, viewer, name, &BTreeSet::new())
 }

@@ -4,24 +4,26 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use tandem_model::dataplane::{DataplaneExt as _, InboundInterface, OutboundExt as _};
+use tandem_model::dataplane::{DataplaneExt as _, InboundInterface};
 use tandem_model::{Protocol, ResourceKey};
 use tandem_policy::subject::Subject;
 use tandem_policy::{OutboundPolicies, ProxyPolicies};
 
 use super::admin::admin;
 use super::collect::{Collector, encode_cluster, encode_listener};
-use super::dns::{Records, dns};
+use super::dns::dns;
 use super::http::internal_addresses;
 use super::inbound::{self, InboundMode, InboundRules, InboundSource};
 use super::names::Naming;
 use super::outbound::{Destination, OutboundSource, outbound_cluster, outbound_listener};
-use super::services::{destination, destination_endpoints};
+use super::outbounds::{self, Outbound, Target, records};
+use super::real::PortRef;
+use super::services::{self, ServiceRef, Viewer};
 use super::transparent::{Passthrough, Redirection, transparent};
 use super::{Cache, add_secrets, credentials};
 use crate::cache::ByAddress;
 use crate::encoded::ResourceType;
-use crate::index::{DataplaneView, MeshState, MeshView, Snapshot};
+use crate::index::{DataplaneView, MeshState, MeshView, Service, Snapshot};
 use crate::input::{GenerateError, Generated, ProxyInput};
 use crate::metadata::ProxyMetadata;
 
@@ -86,8 +88,9 @@ pub(crate) fn generate(
     collector.warn(&sidecar.policies.warnings);
     sidecar.transparent(&mut collector);
     let mut secured = sidecar.inbounds(&mut collector);
-    secured |= sidecar.outbounds(&mut collector);
-    sidecar.dns(&mut collector);
+    let outbounds = outbounds::of(state, dataplane, &sidecar.redirection, metadata);
+    secured |= sidecar.outbounds(&mut collector, &outbounds);
+    sidecar.dns(&mut collector, &outbounds);
     if secured {
         let credentials = credentials(state, &mesh.name, input)?;
         add_secrets(&mut collector, cache, &mesh.name, sidecar.naming, &credentials);
@@ -178,49 +181,53 @@ impl Sidecar<'_> {
         mode != InboundMode::Plain && !self.dataplane.spec.inbounds().is_empty()
     }
 
-    /// Adds what connections of the workload to the services it names need. True when some of them are secured.
-    fn outbounds(&self, collector: &mut Collector<'_>) -> bool {
-        // With redirection the workload reaches services by virtual addresses, whatever the Dataplane lists.
-        if self.redirection.enabled || self.metadata.features.bind_outbounds {
-            return false;
-        }
+    /// Adds what connections of the workload to its destinations need. True when some of them are secured.
+    fn outbounds(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>]) -> bool {
+        let Self { snapshot, cache, state, mesh, naming, .. } = *self;
         let mut secured = false;
         collector.keep(self.outbound_policies.clone());
-        for outbound in self.dataplane.spec.outbounds() {
-            if outbound.backend_ref.is_some() || outbound.service().is_empty() {
-                continue;
-            }
-            let Self { snapshot, cache, state, mesh, .. } = self;
-            let destination = destination(cache, snapshot, state, mesh, &outbound.tags, self.naming);
-            collector.uses(&mesh.name, &destination.service);
-            let interface = outbound.interface();
+        for outbound in outbounds {
+            let (destination, endpoints) = match &outbound.target {
+                Target::Tags(tags) => {
+                    let destination = services::destination(cache, snapshot, state, mesh, tags, naming);
+                    let name = Service::name_in(tags);
+                    collector.uses(&mesh.name, name);
+                    let of = ServiceRef::new(snapshot, state, mesh, name);
+                    let endpoints = services::endpoints(cache, of, Viewer::Sidecar, &destination.cluster, tags);
+                    (destination, endpoints)
+                }
+                Target::Port(view, port) => {
+                    let of = PortRef { snapshot, state, mesh, view, port };
+                    of.services().for_each(|(mesh, service)| collector.uses(&mesh, &service));
+                    let destination = of.destination(cache, naming);
+                    let endpoints = of.endpoints(cache, Viewer::Sidecar, &destination.cluster);
+                    (destination, endpoints)
+                }
+            };
+            collector.add(ResourceType::Endpoint, endpoints);
+            secured |= destination.tls.is_some();
             let source = OutboundSource {
-                address: interface.address.into(),
-                port: interface.port,
-                destination: destination.clone(),
+                address: outbound.address.as_str().into(),
+                port: outbound.port,
+                destination,
                 redirected: self.redirection.enabled,
                 ipv6: self.metadata.ipv6_enabled,
             };
             self.add_outbound(collector, source);
-            secured |= destination.secured;
-            collector.keep(destination);
         }
         secured
     }
 
     fn add_outbound(&self, collector: &mut Collector<'_>, source: OutboundSource) {
-        let Self { snapshot, cache, state, mesh, .. } = self;
-        let destination = &source.destination;
-        let policies = &self.outbound_policies;
+        let Self { cache, outbound_policies: policies, .. } = self;
+        let destination = source.destination.clone();
         let key = ClusterKey { destination: destination.clone(), policies: ByAddress(policies.clone()) };
         let build = || {
-            let mut draft = outbound_cluster(destination);
+            let mut draft = outbound_cluster(&destination);
             tandem_policy::outbound_cluster(policies, &mut draft);
             Ok(encode_cluster(&draft))
         };
         collector.add(ResourceType::Cluster, infallible(cache.clusters.get_or_build(key, build)));
-        let endpoints = destination_endpoints(cache, snapshot, state, mesh, destination);
-        collector.add(ResourceType::Endpoint, endpoints);
         let key = ListenerKey { source: source.clone(), policies: ByAddress(policies.clone()) };
         let build = || {
             let mut draft = outbound_listener(&source, &self.internal_addresses());
@@ -228,14 +235,15 @@ impl Sidecar<'_> {
             Ok(encode_listener(&draft))
         };
         collector.add(ResourceType::Listener, infallible(cache.listeners.get_or_build(key, build)));
+        collector.keep(destination);
     }
 
-    fn dns(&self, collector: &mut Collector<'_>) {
+    fn dns(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>]) {
         let metadata = self.metadata;
         if !self.redirection.enabled || metadata.dns_port == 0 || metadata.features.bind_outbounds {
             return;
         }
-        let records: &Records = &Records::new();
+        let records = &records(outbounds, self.redirection.ipv6);
         infallible(collector.own("dns", (AdminInput(metadata), metadata.dns_port, self.naming, records), |set| {
             dns(set, records, metadata, self.naming);
             Ok(())

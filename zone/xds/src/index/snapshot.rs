@@ -110,6 +110,11 @@ impl Snapshot {
         self.meshes.get(name)?.config.as_ref()
     }
 
+    /// A number that changes with a Mesh and with its certificate authority; `None` for a mesh that is not known.
+    pub fn mesh_revision(&self, name: &str) -> Option<u64> {
+        Some(self.meshes.get(name)?.config_revision)
+    }
+
     /// Names of all meshes, sorted.
     pub fn meshes(&self) -> impl Iterator<Item = &Arc<MeshView>> {
         self.meshes.values().filter_map(|mesh| mesh.config.as_ref())
