@@ -16,7 +16,6 @@ use crate::metadata::{Features, ProxyMetadata};
 use crate::testing::envoy_json;
 
 mod generators;
-mod recorded;
 mod zone_proxies;
 
 /// A folder of the data; `None`, with a message, when there is none.

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
@@ -78,10 +77,4 @@ pub(crate) fn to_json(message: &str, bytes: &[u8]) -> Value {
     message
         .serialize_with_options(serde_json::value::Serializer, &options)
         .unwrap_or_else(|error| panic!("{error}: {message:?}"))
-}
-
-/// The encoding of an `Any` in JSON form.
-pub(crate) fn from_json(message: &str, value: &Value) -> Vec<u8> {
-    let descriptor = POOL.get_message_by_name(message).unwrap_or_else(|| panic!("{message} is not among the files"));
-    DynamicMessage::deserialize(descriptor, value).unwrap_or_else(|error| panic!("{error} in {value}")).encode_to_vec()
 }
