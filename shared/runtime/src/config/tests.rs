@@ -179,3 +179,14 @@ fn broken_files_are_named() {
     assert!(refusal(Role::Zone, "mode: zone\nMODE: zone", &[]).contains("given twice"));
     assert!(load(Role::Zone, None, [], &[]).expect_err("no HOME").to_string().contains("general.workDir"));
 }
+
+#[test]
+fn the_examples_for_deployment_are_valid_and_all_their_keys_have_an_effect() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/config");
+    for (role, file) in [(Role::Global, "global.yaml"), (Role::Zone, "zone.yaml")] {
+        let loaded =
+            load(role, Some(&examples.join(file)), variables(&[]), &[]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(loaded.warnings, [""; 0], "{file}");
+        assert!(!loaded.config.general.generated_certificate, "{file}");
+    }
+}
