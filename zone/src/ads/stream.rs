@@ -129,12 +129,9 @@ impl<V: Variant> AdsStream<V> {
                 Ok(Some(request)) => Event::Request(request),
                 Ok(None) => Event::Ended,
                 Err(status) => {
-                    // Undecodable requests are the client's fault and answered; a broken connection is just the end.
-                    if status.code() == tonic::Code::InvalidArgument {
-                        return Err(status);
-                    }
-                    debug!(%status, "stream of a proxy broke");
-                    Event::Ended
+                    // What cannot be read is the client's fault and answered; when the connection broke, nobody hears it.
+                    debug!(%status, "stream of a proxy cannot be read on");
+                    return Err(status);
                 }
             }),
             () = changed => Ok(Event::Changed),

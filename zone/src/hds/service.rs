@@ -114,7 +114,7 @@ impl HealthStream {
     /// Works until there is something new to ask, or the stream is over.
     async fn advance(&mut self) -> Result<Option<HealthCheckSpecifier>, Status> {
         loop {
-            match self.wait().await {
+            match self.wait().await? {
                 Event::Ended => return Ok(None),
                 Event::Changed => {}
                 Event::Message(Some(message)) => match *message {
@@ -134,7 +134,7 @@ impl HealthStream {
         }
     }
 
-    async fn wait(&mut self) -> Event {
+    async fn wait(&mut self) -> Result<Event, Status> {
         let Self { messages, proxy, context, .. } = self;
         let changed = async {
             match proxy {
@@ -143,12 +143,13 @@ impl HealthStream {
             }
         };
         tokio::select! {
-            message = messages.message() => match message {
-                Ok(Some(message)) => Event::Message(message.request_type.map(Box::new)),
-                Ok(None) | Err(_) => Event::Ended,
-            },
-            () = changed => Event::Changed,
-            () = context.shutdown.cancelled() => Event::Ended,
+            // What cannot be read is answered with its error; when the connection broke, nobody hears it.
+            message = messages.message() => Ok(match message? {
+                Some(message) => Event::Message(message.request_type.map(Box::new)),
+                None => Event::Ended,
+            }),
+            () = changed => Ok(Event::Changed),
+            () = context.shutdown.cancelled() => Ok(Event::Ended),
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod ads;
 pub mod apps;
+pub mod raw;
 pub mod stage;
 
 pub use ads::{Ads, DeltaAds};
