@@ -1,6 +1,6 @@
 //! Comparison with recorded results of Kuma, read from the folder named by `CONFORMANCE_DIR`; skipped when it is not set.
 //!
-//! Both sides are brought to one form before they are compared: resources by type and name, and durations as numbers of seconds.
+//! Both sides are brought to one form before they are compared: resources by type and name, and durations and numbers written in one way.
 //! What exercises policies of the older generation is listed as not applicable, with the reason.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use crate::metadata::{Features, ProxyMetadata};
 use crate::testing::envoy_json;
 
 mod generators;
+mod sidecars;
 mod zone_proxies;
 
 /// A folder of the data; `None`, with a message, when there is none.
@@ -74,6 +75,12 @@ fn canonical(mut value: Value) -> Value {
         Value::String(text) => {
             if let Some(seconds) = text.strip_suffix('s').and_then(|number| number.parse::<f64>().ok()) {
                 *text = format!("{seconds} seconds");
+            }
+        }
+        // A number with a fraction of zero is the same number.
+        Value::Number(number) => {
+            if let Some(whole) = number.as_f64().filter(|number| number.fract() == 0.0) {
+                *number = (whole as i64).into();
             }
         }
         _ => {}

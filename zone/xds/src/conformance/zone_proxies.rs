@@ -10,7 +10,7 @@ use tandem_proto::json::{Unknown, from_json};
 
 use super::{Report, Resources, differences, folder, generated, golden, metadata, text};
 use crate::testing::{change, dataplane, mesh};
-use crate::{Cache, Identity, MeshIndex, ProxyInput, ProxyMetadata, ZoneSettings, generate};
+use crate::{AdminTls, Cache, Identity, MeshIndex, ProxyInput, ProxyMetadata, ZoneSettings, generate};
 
 pub(super) fn resource(document: &Value) -> Resource {
     let member = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
@@ -30,16 +30,28 @@ pub(super) fn resource(document: &Value) -> Resource {
     Resource::new(key, Spec::Proto(bytes.into()))
 }
 
-/// What a proxy gets when these resources exist.
+/// What a proxy without administration port gets when these resources exist.
 pub(super) fn run(zone: &str, resources: Vec<Resource>, proxy: &ResourceKey, metadata: &ProxyMetadata) -> Resources {
+    run_with(zone, resources, proxy, metadata, "default", None)
+}
+
+/// What a proxy with an identity in a mesh gets when these resources exist.
+pub(super) fn run_with(
+    zone: &str,
+    resources: Vec<Resource>,
+    proxy: &ResourceKey,
+    metadata: &ProxyMetadata,
+    mesh: &str,
+    admin_tls: Option<&AdminTls>,
+) -> Resources {
     let mut index = MeshIndex::new(ZoneSettings::new(zone));
     let resources: Vec<_> = resources.into_iter().map(Arc::new).collect();
     index.apply(resources.iter().map(change));
     let problems = index.take_problems();
     assert!(problems.is_empty(), "{problems:?}");
     let identity = Identity { certificate_chain: b"CERT".into(), private_key: b"KEY".into() };
-    let identities = BTreeMap::from([("default".to_owned(), Arc::new(identity))]);
-    let input = ProxyInput { key: proxy, metadata, identities: &identities, admin_tls: None, previous: None };
+    let identities = BTreeMap::from([(mesh.to_owned(), Arc::new(identity))]);
+    let input = ProxyInput { key: proxy, metadata, identities: &identities, admin_tls, previous: None };
     let result = generate(&index.snapshot(), &input, &Cache::default()).expect("generates");
     generated(result.resources.iter())
 }
