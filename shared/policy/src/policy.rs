@@ -149,20 +149,16 @@ impl Policy {
     }
 }
 
-/// Compares references to Dataplanes by how narrowly they select.
+/// Compares references to Dataplanes by how narrowly they select: by name before anything else, then by section.
+///
+/// Kuma lets names win over labels only, and decides names against neither by section. That is no order (a name beats labels, which
+/// may beat a reference to all by their policy's name, which may beat the name again), so a name wins over both here.
 fn cmp_dataplanes(one: &TargetRef, other: &TargetRef) -> Ordering {
     if one.kind != TargetKind::Dataplane || other.kind != TargetKind::Dataplane {
         return Ordering::Equal;
     }
-    let by_name = |target: &TargetRef| !target.name().is_empty();
-    let by_labels = |target: &TargetRef| target.labels.is_some();
-    if by_name(one) && by_labels(other) {
-        return Ordering::Greater;
-    }
-    if by_labels(one) && by_name(other) {
-        return Ordering::Less;
-    }
-    one.section_name().is_empty().cmp(&other.section_name().is_empty()).reverse()
+    let narrowness = |target: &TargetRef| (!target.name().is_empty(), !target.section_name().is_empty());
+    narrowness(one).cmp(&narrowness(other))
 }
 
 impl Item {
@@ -264,5 +260,31 @@ mod tests {
             let order = pair[0].cmp_precedence(&pair[1]);
             assert_eq!(order, Ordering::Less, "{} {:?} {:?}", pair[0].kri, pair[0].target, pair[1].target);
         }
+    }
+    #[test]
+    fn precedence_is_a_total_order() {
+        let selections = [json!({}), json!({"labels": {"a": "b"}}), json!({"name": "dp"})];
+        let sections = [json!({}), json!({"sectionName": "x"})];
+        let mut policies = Vec::new();
+        for (selection, section, name) in combinations(&selections, &sections, &["a", "m", "z"]) {
+            let mut target = json!({"kind": "Dataplane"});
+            for (key, value) in selection.as_object().into_iter().chain(section.as_object()).flatten() {
+                target[key] = value.clone();
+            }
+            policies.push(named(name, json!({"targetRef": target})));
+        }
+        for (a, b, c) in combinations(&policies, &policies, &policies) {
+            assert_eq!(a.cmp_precedence(b), b.cmp_precedence(a).reverse());
+            if a.cmp_precedence(b).is_le() && b.cmp_precedence(c).is_le() {
+                let order = a.cmp_precedence(c);
+                assert!(order.is_le(), "{:?} {:?} {:?}", a.target, b.target, c.target);
+            }
+        }
+    }
+
+    /// All combinations of one element of each.
+    fn combinations<'a, A, B, C>(a: &'a [A], b: &'a [B], c: &'a [C]) -> Vec<(&'a A, &'a B, &'a C)> {
+        let pairs = || a.iter().flat_map(|a| b.iter().map(move |b| (a, b)));
+        pairs().flat_map(|(a, b)| c.iter().map(move |c| (a, b, c))).collect()
     }
 }
