@@ -120,6 +120,22 @@ fn rename_proxy(resources: &mut Resources) {
     }
 }
 
+fn ingress_with_services(golden_file: &Path) -> Vec<String> {
+    let key = ResourceKey::global(Kind::ZoneIngress, "ingress");
+    let networking = json!({"address": "10.0.0.1", "port": 10001});
+    let mut resources = vec![
+        mesh("default").resource(),
+        resource(&json!({"type": "ZoneIngress", "name": key.name, "networking": networking})),
+    ];
+    let spec = json!({"ports": [{"port": 80, "targetPort": 80}]});
+    for (name, zone) in [("backend2", None), ("backend", Some("east"))] {
+        let service = resource(&json!({"type": "MeshService", "mesh": "default", "name": name, "spec": spec}));
+        let labels = [("kuma.io/display-name", "backend")].into_iter().chain(zone.map(|zone| ("kuma.io/zone", zone)));
+        resources.push(service.with_labels(labels));
+    }
+    differences(&run("east", resources, &key, &metadata(&[])), &golden(golden_file))
+}
+
 #[test]
 fn ingresses() {
     let Some(folder) = folder("generator/ingress") else { return };
@@ -139,7 +155,7 @@ fn ingresses() {
     for name in ["03", "04", "05"] {
         report.skip(name, "TrafficRoute");
     }
-    report.skip("mesh-service", "MeshService");
+    report.case("mesh-service", ingress_with_services(&file("mesh-service")));
     report.skip("meshgateway", "MeshGateway");
     report.skip("virtual-outbound", "VirtualOutbound");
     report.finish();

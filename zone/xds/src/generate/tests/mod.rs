@@ -1,3 +1,5 @@
+mod destinations;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
