@@ -13,6 +13,7 @@ use super::MeshIndex;
 use super::dataplane::{DataplaneView, LocalEndpoint};
 use super::destination::{ANY_SERVICE, DestinationView};
 use super::external::ExternalView;
+use super::hostnames::{AddressError, Hostnames};
 use super::mesh::{MeshView, root_certificates};
 use super::service::Service;
 use super::snapshot::{Authority, MeshState, Snapshot};
@@ -103,6 +104,21 @@ impl MeshIndex {
                 None
             }
         }
+    }
+
+    /// As [`MeshIndex::decoded`], for resources with addresses.
+    fn addressed<T>(
+        &mut self,
+        key: &ResourceKey,
+        new: New<'_>,
+        decode: impl FnOnce(&Arc<Resource>, &mut Hostnames) -> Result<T, AddressError>,
+    ) -> Option<Arc<T>> {
+        let mut hostnames = std::mem::take(&mut self.hostnames);
+        hostnames.detach(key);
+        let view = self.decoded(key, new, |resource| decode(resource, &mut hostnames));
+        hostnames.drop_unused();
+        self.hostnames = hostnames;
+        view
     }
 
     /// Edits a service, which changes its revision, and removes it when nobody provides it any more.
@@ -222,10 +238,10 @@ fn by_service(view: Option<&Arc<DataplaneView>>) -> BTreeMap<Arc<str>, Vec<Arc<L
 }
 
 fn dataplane(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) {
-    let view = index.decoded(key, new, DataplaneView::decode);
+    let view = index.addressed(key, new, DataplaneView::decode);
     let old = index.state.dataplane(&key.mesh, &key.name).cloned();
     if let (Some(old), Some(view)) = (&old, &view)
-        && old.resource.spec == view.resource.spec
+        && old.spec == view.spec
         && old.resource.labels == view.resource.labels
     {
         return;
@@ -272,9 +288,10 @@ fn dataplane(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &m
 
 /// True when the topology may have changed.
 fn ingress(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) -> bool {
-    let view = index.decoded(key, new, IngressView::decode);
+    let view = index.addressed(key, new, IngressView::decode);
     let old = index.state.ingress(&key.name).cloned();
     if let (Some(old), Some(view)) = (&old, &view)
+        && old.public == view.public
         && old.resource.spec == view.resource.spec
         && old.resource.labels == view.resource.labels
     {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _};
 use tandem_model::label::ZONE;
-use tandem_model::{DecodeError, Protocol, Resource};
+use tandem_model::{Protocol, Resource};
 use tandem_proto::mesh::v1alpha1 as pb;
+
+use super::hostnames::{AddressError, Hostnames};
 
 /// A Dataplane, decoded.
 #[derive(Debug)]
@@ -15,7 +17,7 @@ pub struct DataplaneView {
     pub name: Arc<str>,
     /// The resource it was decoded from.
     pub resource: Arc<Resource>,
-    /// Its specification.
+    /// Its specification, with addresses in place of host names.
     pub spec: pb::Dataplane,
     /// Endpoints it offers to others: its healthy inbounds.
     pub(crate) endpoints: Vec<Arc<LocalEndpoint>>,
@@ -46,8 +48,12 @@ impl LocalEndpoint {
 }
 
 impl DataplaneView {
-    pub(crate) fn decode(resource: &Arc<Resource>) -> Result<Self, DecodeError> {
-        let spec: pb::Dataplane = resource.proto()?;
+    pub(crate) fn decode(resource: &Arc<Resource>, hostnames: &mut Hostnames) -> Result<Self, AddressError> {
+        let mut spec: pb::Dataplane = resource.proto()?;
+        if let Some(networking) = &mut spec.networking {
+            hostnames.replace(&mut networking.address, resource)?;
+            hostnames.replace(&mut networking.advertised_address, resource)?;
+        }
         let healthy = (0u32..).zip(spec.inbounds()).filter(|(_, inbound)| inbound.is_healthy());
         let endpoints = healthy.map(|(index, inbound)| {
             let interface = spec.inbound_interface(inbound);

@@ -7,6 +7,7 @@ mod apply;
 mod dataplane;
 mod destination;
 mod external;
+mod hostnames;
 mod mesh;
 mod service;
 mod snapshot;
@@ -15,6 +16,7 @@ mod tests;
 mod touched;
 mod zone_proxy;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tandem_model::{Resource, ResourceKey};
@@ -37,12 +39,18 @@ pub struct MeshIndex {
     /// Source of revisions; a revision is never used twice.
     revision: u64,
     problems: Vec<Problem>,
+    hostnames: hostnames::Hostnames,
 }
 
 impl MeshIndex {
     /// An index of an empty store.
     pub fn new(settings: ZoneSettings) -> Self {
-        Self { state: Arc::new(Snapshot::empty(settings)), revision: 0, problems: Vec::new() }
+        Self {
+            state: Arc::new(Snapshot::empty(settings)),
+            revision: 0,
+            problems: Vec::new(),
+            hostnames: Default::default(),
+        }
     }
 
     /// Takes in changes in order: a key with the new resource, or without one when it was deleted. Kinds that generation does
@@ -59,6 +67,7 @@ impl MeshIndex {
     /// Starts over with these resources.
     pub fn reset<'a>(&mut self, resources: impl IntoIterator<Item = &'a Arc<Resource>>) -> Touched {
         self.state = Arc::new(Snapshot::empty(self.state.settings().clone()));
+        self.hostnames = Default::default();
         self.apply(resources.into_iter().map(|resource| (&resource.key, Some(resource))));
         Touched { everything: true, ..Touched::default() }
     }
@@ -71,6 +80,19 @@ impl MeshIndex {
     /// The resources left out since the last call.
     pub fn take_problems(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.problems)
+    }
+
+    /// The host names that resources use in place of addresses. Whoever feeds the index looks them up, now and then, and tells
+    /// with [`MeshIndex::resolve`]; a resource with an unknown name is left out until then.
+    pub fn hostnames(&self) -> impl Iterator<Item = &str> {
+        self.hostnames.names()
+    }
+
+    /// Notes the address of a host name: of several the one whose text sorts first, `None` when it cannot be found. Returns what
+    /// that means for proxies.
+    pub fn resolve(&mut self, hostname: &str, address: Option<IpAddr>) -> Touched {
+        let users = self.hostnames.set(hostname, address);
+        self.apply(users.iter().map(|resource| (&resource.key, Some(resource))))
     }
 
     fn next_revision(&mut self) -> u64 {

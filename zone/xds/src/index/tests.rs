@@ -158,12 +158,37 @@ fn of_ingresses_behind_one_address_one_counts() {
 }
 
 #[test]
+fn host_names_are_left_out_until_they_are_known() {
+    let mut index = index();
+    put(&mut index, mesh("default").mtls().resource());
+    put(&mut index, dataplane("default", "web").address("web.example").inbound(80, "web").resource());
+    put(&mut index, remote_ingress("ingress.example", "west-1", "west", &[("default", "web", 2)]));
+    assert!(endpoints(&index, "default", "web").is_empty());
+    assert_eq!(index.take_problems().len(), 2);
+    assert_eq!(index.hostnames().collect::<Vec<_>>(), ["ingress.example", "web.example"]);
+
+    let touched = index.resolve("web.example", "10.0.0.7".parse().ok());
+    assert!(touched.services.contains(&service("default", "web")));
+    index.resolve("ingress.example", "198.51.100.9".parse().ok());
+    let addresses: Vec<_> = endpoints(&index, "default", "web").into_iter().map(|(address, ..)| address).collect();
+    assert_eq!(addresses, ["10.0.0.7", "198.51.100.9"]);
+    assert!(index.resolve("web.example", "10.0.0.7".parse().ok()).is_empty());
+
+    index.resolve("web.example", None);
+    assert_eq!(endpoints(&index, "default", "web").len(), 1);
+    delete(&mut index, &ResourceKey::new(Kind::Dataplane, "default", "web"));
+    assert_eq!(index.hostnames().collect::<Vec<_>>(), ["ingress.example"]);
+}
+
+#[test]
 fn an_ingress_touches_the_services_that_change() {
     let mut index = index();
     put(&mut index, mesh("default").mtls().resource());
-    put(&mut index, remote_ingress("a", "west-1", "west", &[("default", "web", 2), ("default", "api", 1)]));
-    let touched =
-        put(&mut index, remote_ingress("a", "west-1", "west", &[("default", "web", 3), ("default", "api", 1)]));
+    put(&mut index, remote_ingress("198.51.100.4", "west-1", "west", &[("default", "web", 2), ("default", "api", 1)]));
+    let touched = put(
+        &mut index,
+        remote_ingress("198.51.100.4", "west-1", "west", &[("default", "web", 3), ("default", "api", 1)]),
+    );
     assert_eq!(touched.services, BTreeSet::from([service("default", "web")]));
     assert!(touched.meshes.is_empty());
     assert!(touched.zone_proxies);
@@ -173,7 +198,7 @@ fn an_ingress_touches_the_services_that_change() {
 fn the_ingress_of_this_zone_adds_no_remote_endpoints() {
     let mut index = index();
     put(&mut index, mesh("default").mtls().resource());
-    let touched = put(&mut index, remote_ingress("a", "ingress", "east", &[("default", "web", 2)]));
+    let touched = put(&mut index, remote_ingress("198.51.100.4", "ingress", "east", &[("default", "web", 2)]));
     assert!(touched.services.is_empty());
     assert!(endpoints(&index, "default", "web").is_empty());
 }

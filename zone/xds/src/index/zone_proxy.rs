@@ -7,6 +7,8 @@ use tandem_model::label::SERVICE_TAG;
 use tandem_model::{DecodeError, Resource};
 use tandem_proto::mesh::v1alpha1 as pb;
 
+use super::hostnames::{AddressError, Hostnames};
+
 /// Proxies with the same tags that an ingress makes reachable.
 #[derive(Debug, PartialEq, Eq)]
 pub struct AvailableService {
@@ -41,9 +43,10 @@ pub struct IngressView {
 }
 
 impl IngressView {
-    pub(crate) fn decode(resource: &Arc<Resource>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(resource: &Arc<Resource>, hostnames: &mut Hostnames) -> Result<Self, AddressError> {
         let ingress: pb::ZoneIngress = resource.proto()?;
-        let networking = ingress.networking.unwrap_or_default();
+        let mut networking = ingress.networking.unwrap_or_default();
+        hostnames.replace(&mut networking.advertised_address, resource)?;
         let mut services: BTreeMap<ServiceKey, Vec<AvailableService>> = BTreeMap::new();
         for service in ingress.available_services {
             let name = service.tags.get(SERVICE_TAG).cloned().unwrap_or_default();
