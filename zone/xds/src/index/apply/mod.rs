@@ -1,0 +1,193 @@
+//! Taking changes into the index.
+
+mod meshes;
+mod policies;
+mod proxies;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tandem_model::{Kind, Resource, ResourceKey};
+use tandem_policy::MeshPolicies;
+use tandem_policy::destinations::Destinations;
+use tandem_proto::mesh::v1alpha1 as pb;
+
+use super::MeshIndex;
+use super::hostnames::{AddressError, Hostnames};
+use super::mesh::root_certificates;
+use super::service::Service;
+use super::snapshot::{Authority, MeshState, Snapshot};
+use super::touched::{Problem, Touched};
+
+type New<'a> = Option<&'a Arc<Resource>>;
+
+pub(super) fn apply<'a>(
+    index: &mut MeshIndex,
+    changes: impl IntoIterator<Item = (&'a ResourceKey, New<'a>)>,
+) -> Touched {
+    let mut touched = Touched::default();
+    let mut zone_proxies_changed = false;
+    let mut to_compile = BTreeSet::new();
+    for (key, new) in changes {
+        let policies_changed = match key.kind {
+            Kind::Mesh => meshes::mesh(index, key, new, &mut touched),
+            Kind::MeshService | Kind::MeshMultiZoneService | Kind::MeshExternalService => {
+                policies::destination(index, key, new, &mut touched)
+            }
+            kind if kind.is_target_ref_policy() => policies::policy(index, key, new, &mut touched),
+            _ => false,
+        };
+        if policies_changed {
+            to_compile.insert(if key.kind == Kind::Mesh { &key.name } else { &key.mesh });
+        }
+        match key.kind {
+            Kind::Dataplane => proxies::dataplane(index, key, new, &mut touched),
+            Kind::ZoneIngress => zone_proxies_changed |= proxies::ingress(index, key, new, &mut touched),
+            Kind::ZoneEgress => zone_proxies_changed |= proxies::egress(index, key, new, &mut touched),
+            Kind::ExternalService => policies::external(index, key, new, &mut touched),
+            Kind::Secret => meshes::secret(index, key, new, &mut touched),
+            Kind::ServiceInsight => meshes::insight(index, key, new, &mut touched),
+            _ => {}
+        }
+    }
+    if zone_proxies_changed {
+        proxies::topology(index, &mut touched);
+    }
+    for mesh in to_compile {
+        index.compile(mesh);
+    }
+    touched
+}
+
+impl MeshIndex {
+    fn state_mut(&mut self) -> &mut Snapshot {
+        Arc::make_mut(&mut self.state)
+    }
+
+    /// The state of a mesh, created when absent.
+    fn mesh_mut(&mut self, name: &str) -> &mut MeshState {
+        let state = self.state_mut();
+        if !state.meshes.contains_key(name) {
+            state.meshes.insert_mut(name.into(), Arc::new(MeshState::new(name)));
+        }
+        let mesh = state.meshes.get_mut(name).expect("inserted just now when absent");
+        Arc::make_mut(mesh)
+    }
+
+    fn drop_mesh_if_empty(&mut self, name: &str) {
+        if self.state.meshes.get(name).is_some_and(|mesh| mesh.is_empty()) {
+            self.state_mut().meshes.remove_mut(name);
+        }
+    }
+
+    /// True when the mesh has destinations that select Dataplanes.
+    fn has_destinations(&self, mesh: &str) -> bool {
+        self.state.meshes.get(mesh).is_some_and(|mesh| !mesh.views.is_empty())
+    }
+
+    fn report(&mut self, key: &ResourceKey, reason: impl ToString) {
+        self.problems.push(Problem { key: key.clone(), reason: reason.to_string() });
+    }
+
+    /// Decodes a resource; reports one that cannot be decoded and treats it as absent.
+    fn decoded<T, E: ToString>(
+        &mut self,
+        key: &ResourceKey,
+        new: New<'_>,
+        decode: impl FnOnce(&Arc<Resource>) -> Result<T, E>,
+    ) -> Option<Arc<T>> {
+        match decode(new?) {
+            Ok(view) => Some(Arc::new(view)),
+            Err(error) => {
+                self.report(key, error);
+                None
+            }
+        }
+    }
+
+    /// As [`MeshIndex::decoded`], for resources with addresses.
+    fn addressed<T>(
+        &mut self,
+        key: &ResourceKey,
+        new: New<'_>,
+        decode: impl FnOnce(&Arc<Resource>, &mut Hostnames) -> Result<T, AddressError>,
+    ) -> Option<Arc<T>> {
+        let mut hostnames = std::mem::take(&mut self.hostnames);
+        hostnames.detach(key);
+        let view = self.decoded(key, new, |resource| decode(resource, &mut hostnames));
+        hostnames.drop_unused();
+        self.hostnames = hostnames;
+        view
+    }
+
+    /// Edits a service, which changes its revision, and removes it when nobody provides it any more.
+    fn edit_service(&mut self, mesh: &str, service: &str, touched: &mut Touched, edit: impl FnOnce(&mut Service)) {
+        let revision = self.next_revision();
+        let state = self.mesh_mut(mesh);
+        let mut edited = state.services.get(service).cloned().unwrap_or_default();
+        edited.revision = revision;
+        edit(&mut edited);
+        if edited.is_empty() {
+            state.services.remove_mut(service);
+        } else {
+            state.services.insert_mut(service.into(), edited);
+        }
+        touched.services.insert((mesh.to_owned(), service.to_owned()));
+    }
+
+    /// Looks up the root certificates of a mesh again. True when they changed.
+    fn refresh_authority(&mut self, mesh: &str) -> bool {
+        let Some(state) = self.state.meshes.get(mesh) else { return false };
+        let mtls = state.config.as_ref().and_then(|config| config.mtls.as_ref());
+        let authority = match mtls {
+            None => Authority::Off,
+            Some(mtls) => match root_certificates(mtls, |name| state.secrets.get(name)) {
+                Ok(root) => Authority::Root(root),
+                Err(reason) => Authority::Missing(reason),
+            },
+        };
+        let changed = state.authority != authority;
+        if changed {
+            self.mesh_mut(mesh).authority = authority;
+        }
+        changed
+    }
+
+    /// Gathers the policies of a mesh again. What they amount to is computed when a proxy asks.
+    fn compile(&mut self, mesh: &str) {
+        let Some(state) = self.state.meshes.get(mesh) else { return };
+        let routes = state.policies.values().filter(|policy| policy.kind() == Kind::MeshHTTPRoute);
+        let routes = routes.map(|policy| policy.resource.clone());
+        let config = state.config.as_ref().map(|config| config.resource.clone());
+        let destinations = Destinations::new(state.destinations.values().cloned().chain(routes).chain(config));
+        let compiled = MeshPolicies::new(mesh, state.policies.values().cloned(), Arc::new(destinations));
+        self.mesh_mut(mesh).compiled = Arc::new(compiled);
+    }
+
+    /// Computes again which services of a mesh are ready for TLS, and touches those whose readiness changed.
+    fn refresh_readiness(&mut self, mesh: &str, touched: &mut Touched) {
+        let Some(state) = self.state.meshes.get(mesh).cloned() else { return };
+        let mut ready = BTreeMap::new();
+        if let Some(config) = state.config.as_ref().filter(|config| config.permissive()) {
+            let backend = config.mtls.as_ref().map_or("", |mtls| &mtls.backend);
+            for insight in state.insights.values() {
+                match insight.proto::<pb::ServiceInsight>() {
+                    Ok(insight) => ready.extend(meshes::readiness(insight, backend)),
+                    Err(error) => self.report(&insight.key, error),
+                }
+            }
+        }
+        if ready == *state.tls_ready {
+            return;
+        }
+        for (service, is_ready) in &ready {
+            if state.tls_ready.get(service) != Some(is_ready) {
+                touched.services.insert((mesh.to_owned(), service.clone()));
+            }
+        }
+        for service in state.tls_ready.keys().filter(|service| !ready.contains_key(*service)) {
+            touched.services.insert((mesh.to_owned(), service.clone()));
+        }
+        self.mesh_mut(mesh).tls_ready = Arc::new(ready);
+    }
+}
