@@ -34,11 +34,10 @@ impl Programs {
     ///
     /// # Errors
     /// When a program can neither be found nor made.
-    pub async fn find(progress: impl Fn(&str)) -> Result<Self> {
+    pub async fn find(profile: Profile, progress: impl Fn(&str)) -> Result<Self> {
         let envoy = envoy::find(&progress).await?;
         progress("building the control planes");
-        let global = build("global-cp", Profile::Dev).await?;
-        let zone = build("zone-cp", Profile::Dev).await?;
+        let [global, zone] = build(["global-cp", "zone-cp"], profile).await?;
         Ok(Self { envoy, global, zone })
     }
 }

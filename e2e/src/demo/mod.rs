@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use serde::Serialize;
 
+use crate::process::Profile;
 use crate::world::{Programs, World};
 use scene::Scene;
 use show::Show;
@@ -55,7 +56,7 @@ pub async fn run(options: &Options) -> Result<()> {
     let show = Show::new();
     show.title();
     let step = show.step("looking for the programs");
-    let programs = Programs::find(|what| step.detail(what)).await?;
+    let programs = Programs::find(Profile::Dev, |what| step.detail(what)).await?;
     step.done(&format!("Envoy at {}", programs.envoy.display()));
 
     let step = show.step("starting global-cp");

@@ -151,7 +151,8 @@ async fn binary(name: &str, given: Option<&PathBuf>) -> Result<PathBuf> {
         Some(path) => path.canonicalize().with_context(|| format!("cannot find {}", path.display())),
         None => {
             let _phase = Phase::open_ended(&format!("Building {name}"));
-            build(name, Profile::Release).await
+            let [path] = build([name], Profile::Release).await?;
+            Ok(path)
         }
     }
 }

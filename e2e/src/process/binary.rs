@@ -9,38 +9,60 @@ use serde_json::Value;
 use tokio::process::Command;
 
 /// How a binary is compiled.
+///
+/// Cargo compiles a dependency again when other packages that are built along with it ask for other features of it. Therefore
+/// the whole workspace is always taken into account, which `cargo run` and `cargo test` do as well when no package is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// As `cargo build`.
     Dev,
+    /// As `cargo test`, where the packages that only tests need count too.
+    Test,
     /// As `cargo build --release`.
     Release,
 }
 
-/// Builds the binary of the package with the same name, if it is not up to date, and returns its path.
+impl Profile {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Dev => &[],
+            // Which test is built does not matter, as long as there is one. This one is built already when it asks.
+            Self::Test => &["--test", "scenarios"],
+            Self::Release => &["--release"],
+        }
+    }
+}
+
+/// Builds binaries of this workspace, if they are not up to date, and returns their paths.
 ///
 /// Uses the cargo that started this process (`CARGO`), else the one on `PATH`. Compiler messages go to standard error.
 ///
 /// # Errors
-/// When cargo cannot be started, the build fails, or the package has no such binary.
-pub async fn build(name: &str, profile: Profile) -> Result<PathBuf> {
+/// When cargo cannot be started, the build fails, or the workspace has no such binary.
+pub async fn build<const N: usize>(names: [&str; N], profile: Profile) -> Result<[PathBuf; N]> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
-    command.args(["build", "--quiet", "--message-format=json-render-diagnostics", "--package", name, "--bin", name]);
+    command.args(["build", "--quiet", "--message-format=json-render-diagnostics", "--workspace"]);
     command.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")]);
-    if profile == Profile::Release {
-        command.arg("--release");
+    command.args(profile.arguments());
+    for name in names {
+        command.args(["--bin", name]);
     }
     let output = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .await
-        .with_context(|| format!("cannot start {} to build {name}", cargo.display()))?;
+        .with_context(|| format!("cannot start {} to build {}", cargo.display(), names.join(" and ")))?;
     if !output.status.success() {
-        bail!("building {name} failed; the compiler's messages are above");
+        bail!("building {} failed; the compiler's messages are above", names.join(" and "));
     }
-    executable(&output.stdout, name).ok_or_else(|| anyhow!("cargo built {name} but named no executable"))
+    let mut paths = [const { PathBuf::new() }; N];
+    for (path, name) in paths.iter_mut().zip(names) {
+        *path =
+            executable(&output.stdout, name).ok_or_else(|| anyhow!("cargo built {name} but named no executable"))?;
+    }
+    Ok(paths)
 }
 
 /// Path of the executable among the JSON messages of a build, one a line.

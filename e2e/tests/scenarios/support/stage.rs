@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::Value;
 use tandem_e2e::api::Api;
+use tandem_e2e::process::Profile;
 use tandem_e2e::wait;
 use tandem_e2e::world::{Programs, World, Zone};
 use tempfile::TempDir;
@@ -14,7 +15,7 @@ static PROGRAMS: OnceCell<Programs> = OnceCell::const_new();
 
 /// The programs, found or built once.
 pub async fn programs() -> Result<Programs> {
-    let programs = PROGRAMS.get_or_try_init(|| Programs::find(|what| eprintln!("{what}"))).await?;
+    let programs = PROGRAMS.get_or_try_init(|| Programs::find(Profile::Test, |what| eprintln!("{what}"))).await?;
     Ok(programs.clone())
 }
 
