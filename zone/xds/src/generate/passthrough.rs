@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use envoy_types::pb::google::protobuf::{Struct, Value, value};
+use prost::Message as _;
 use tandem_model::Kind;
 use tandem_model::label::SERVICE_TAG;
 use tandem_model::tags::Tags;
 use tandem_policy::MeshPolicies;
-use tandem_policy::envoy::pb::{cluster, core, listener};
-use tandem_policy::envoy::{ChainDraft, ClusterDraft, NetworkFilter};
+use tandem_policy::envoy::pb::{cluster, listener, tcp};
+use tandem_policy::envoy::{ChainDraft, ClusterDraft, NetworkFilter, names, pack};
 
 use tandem_policy::target_ref::TargetRef;
 
@@ -124,27 +124,47 @@ fn relevant(tags: &Tags, endpoints: &[Endpoint]) -> Tags {
 
 /// The chain that takes the connections of one route.
 pub(crate) fn chain(route: &Route) -> ChainDraft {
-    let mut proxy = tcp_proxy(&route.cluster, &route.cluster);
-    if !route.tags.is_empty() {
-        proxy.metadata_match = Some(lb_metadata(&route.tags));
-    }
+    let proxy = tcp_proxy(&route.cluster, &route.cluster);
+    let filter = match route.tags.is_empty() {
+        true => NetworkFilter::Tcp(Box::new(proxy)),
+        false => NetworkFilter::Packed(choosing(&proxy, &route.tags)),
+    };
     ChainDraft {
         matches: Some(listener::FilterChainMatch {
             transport_protocol: "tls".to_owned(),
             server_names: vec![route.sni.clone()],
             ..Default::default()
         }),
-        filters: vec![NetworkFilter::Tcp(Box::new(proxy))],
+        filters: vec![filter],
         ..Default::default()
     }
 }
 
-fn lb_metadata(tags: &BTreeMap<String, String>) -> core::Metadata {
-    let text = |text: &String| Value { kind: Some(value::Kind::StringValue(text.clone())) };
+/// The member of `TcpProxy` that chooses endpoints, with sorted maps: equal tags have equal encodings.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Choice {
+    #[prost(message, optional, tag = "9")]
+    metadata_match: Option<SortedMetadata>,
+}
+
+/// `envoy.config.core.v3.Metadata` with sorted maps.
+#[derive(Clone, PartialEq, prost::Message)]
+struct SortedMetadata {
+    #[prost(btree_map = "string, message", tag = "1")]
+    filter_metadata: BTreeMap<String, prost_types::Struct>,
+}
+
+/// A TCP proxy that only takes endpoints with these tags.
+fn choosing(proxy: &tcp::TcpProxy, tags: &Tags) -> listener::Filter {
+    let text = |text: &String| prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(text.clone())) };
     let fields = tags.iter().map(|(tag, value)| (tag.clone(), text(value))).collect();
-    core::Metadata {
-        filter_metadata: [("envoy.lb".to_owned(), Struct { fields })].into_iter().collect(),
-        ..Default::default()
+    let metadata =
+        SortedMetadata { filter_metadata: [(names::LB_METADATA.to_owned(), prost_types::Struct { fields })].into() };
+    let mut packed = pack(proxy);
+    packed.value.extend(Choice { metadata_match: Some(metadata) }.encode_to_vec());
+    listener::Filter {
+        name: names::TCP_PROXY.to_owned(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(packed)),
     }
 }
 
@@ -166,4 +186,49 @@ pub(crate) fn cluster(name: &str, subsets: &BTreeSet<Vec<String>>) -> ClusterDra
         });
     }
     draft
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags<const N: usize>(pairs: [(&str, &str); N]) -> Tags {
+        pairs.map(|(tag, value)| (tag.to_owned(), value.to_owned())).into()
+    }
+
+    fn endpoint(address: &str, version: &str) -> Endpoint {
+        let tags = tags([("version", version), ("region", "eu")]);
+        Endpoint {
+            address: address.into(),
+            port: 80,
+            tags: std::sync::Arc::new(tags),
+            weight: 1,
+            locality: None,
+            external: false,
+        }
+    }
+
+    #[test]
+    fn only_tags_that_choose_are_matched() {
+        let splits = Splits([("web".to_owned(), vec![tags([("version", "v1"), ("region", "eu")])])].into());
+        let endpoints = || vec![endpoint("10.0.0.1", "v1"), endpoint("10.0.0.2", "v2")];
+        let (routes, subsets) = splits.routes("default", "web", endpoints);
+        let names: Vec<_> = routes.iter().map(|route| route.sni.as_str()).collect();
+        assert_eq!(names, ["web{mesh=default,region=eu,version=v1}", "web{mesh=default}"]);
+        assert_eq!(routes[0].tags, tags([("version", "v1")]), "all endpoints are in that region");
+        assert_eq!(subsets, BTreeSet::from([vec!["version".to_owned()]]));
+        let (routes, subsets) = splits.routes("default", "other", Vec::new);
+        assert_eq!((routes.len(), subsets.len()), (1, 0));
+    }
+
+    #[test]
+    fn equal_tags_have_equal_encodings() {
+        let many: Tags = (0..20).map(|number| (format!("tag-{number}"), "value".to_owned())).collect();
+        let route = Route { sni: "web".into(), cluster: "web".into(), tags: many };
+        let encoded = || match &chain(&route).filters[0] {
+            NetworkFilter::Packed(filter) => filter.encode_to_vec(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(encoded(), encoded());
+    }
 }
