@@ -9,5 +9,8 @@ mod sotw;
 mod stream;
 mod variant;
 
+#[cfg(test)]
+mod tests;
+
 pub use service::AdsService;
 pub use stream::credential;
