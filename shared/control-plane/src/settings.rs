@@ -56,7 +56,12 @@ pub(crate) fn api(config: &Config) -> ApiSettings {
 }
 
 /// What synchronization must know on either side. `config` is the configuration that the peer is told; empty for none.
-pub fn kds_settings(start: &Start, max_message_bytes: usize, skip_label_prefixes: &[String], config: String) -> CommonSettings {
+pub fn kds_settings(
+    start: &Start,
+    max_message_bytes: usize,
+    skip_label_prefixes: &[String],
+    config: String,
+) -> CommonSettings {
     let settings = &start.loaded.config;
     let instance = start.instance.as_str().to_owned();
     CommonSettings {
@@ -87,7 +92,9 @@ pub fn kds_settings(start: &Start, max_message_bytes: usize, skip_label_prefixes
 /// Checks a resource that a peer sent, by the rules of the HTTP API; a member that this version does not know is fine.
 fn validate(resource: &Resource) -> Violations {
     match &resource.spec {
-        Spec::Json(spec) if resource.kind().is_target_ref_policy() => tandem_policy::check_received(resource.kind(), spec),
+        Spec::Json(spec) if resource.kind().is_target_ref_policy() => {
+            tandem_policy::check_received(resource.kind(), spec)
+        }
         _ => tandem_model::validate(resource),
     }
 }

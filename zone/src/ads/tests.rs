@@ -104,7 +104,10 @@ fn sotw_sends_endpoints_again_after_clusters_and_only_those_asked_for() {
     state.receive(sotw(Endpoint, &["a"], "v", "2")).unwrap();
     let after = set(&[(Cluster, "a", "2"), (Endpoint, "a", "e"), (Endpoint, "b", "e")]);
     assert_eq!(next_sotw(&mut state, &after).unwrap().type_url, Cluster.type_url());
-    assert_eq!(next_sotw(&mut state, &after).expect("a warming cluster needs its endpoints").type_url, Endpoint.type_url());
+    assert_eq!(
+        next_sotw(&mut state, &after).expect("a warming cluster needs its endpoints").type_url,
+        Endpoint.type_url()
+    );
 }
 
 #[test]
