@@ -11,7 +11,8 @@ use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_store::SharedStore;
 use tandem_xds::{
-    AdminTls, Cache, DataplaneView, GenerateError, Generated, Identity, NodeId, ProxyInput, ProxyMetadata, ResourceSet, Snapshot,
+    AdminTls, Cache, DataplaneView, GenerateError, Generated, Identity, NodeId, ProxyInput, ProxyMetadata, ResourceSet,
+    Snapshot,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
