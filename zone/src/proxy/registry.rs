@@ -84,6 +84,11 @@ impl Registry {
         Watch { registry: self.clone(), key: key.clone(), changed }
     }
 
+    /// True while a stream of the proxy is open.
+    pub fn is_connected(&self, key: &ResourceKey) -> bool {
+        self.state.read().connected.contains_key(key)
+    }
+
     /// Forgets a proxy that is gone, unless it has connected again after connection `number`. True when it is forgotten.
     pub fn forget(&self, key: &ResourceKey, number: u64) -> bool {
         let mut state = self.state.write();
