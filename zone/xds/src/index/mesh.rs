@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
 use prost::Message as _;
-use prost_types::value::Kind as ValueKind;
 use sha2::{Digest as _, Sha256};
 use tandem_model::mesh::{MeshExt as _, builtin_cert_secret};
 use tandem_model::{DecodeError, Kind, Resource};
 use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_proto::mesh::v1alpha1::mesh::mesh_services::Mode as MeshServicesMode;
-use tandem_proto::system::v1alpha1 as system;
+use tandem_proto::plugins::ca::ProvidedCertificateAuthorityConfig;
+use tandem_proto::system::v1alpha1::{self as system, data_source};
 
 /// Mutual TLS of a mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,33 +117,17 @@ fn root_source(mesh: &str, backend: &pb::CertificateAuthorityBackend) -> RootSou
 }
 
 fn provided_source(backend: &pb::CertificateAuthorityBackend) -> Result<RootSource, String> {
-    let missing = || format!("backend {:?} has no usable conf.cert: set secret, inline or inlineString", backend.name);
-    let member = |members: &prost_types::Struct, name: &str| members.fields.get(name).and_then(|v| v.kind.clone());
-    let Some(ValueKind::StructValue(source)) = backend.conf.as_ref().and_then(|conf| member(conf, "cert")) else {
-        return Err(missing());
-    };
-    let text = |name: &str| match member(&source, name) {
-        Some(ValueKind::StringValue(text)) => Some(text),
-        _ => None,
-    };
-    if let Some(secret) = text("secret") {
-        return Ok(RootSource::Secret(secret));
-    }
-    if let Some(pem) = text("inlineString") {
-        return Ok(RootSource::Inline(pem.into_bytes().into()));
-    }
-    if let Some(encoded) = text("inline") {
-        let pem = base64::engine::general_purpose::STANDARD
-            .decode(&encoded)
-            .map_err(|error| format!("backend {:?}: conf.cert.inline is not base64: {error}", backend.name))?;
-        return Ok(RootSource::Inline(pem.into()));
-    }
-    match text("file") {
-        Some(file) => Err(format!(
+    let config: ProvidedCertificateAuthorityConfig = tandem_proto::json::from_struct(backend.conf.as_ref())
+        .map_err(|error| format!("backend {:?}: conf: {error}", backend.name))?;
+    match config.cert.and_then(|source| source.r#type) {
+        Some(data_source::Type::Secret(secret)) => Ok(RootSource::Secret(secret)),
+        Some(data_source::Type::Inline(pem)) => Ok(RootSource::Inline(pem.into())),
+        Some(data_source::Type::InlineString(pem)) => Ok(RootSource::Inline(pem.into_bytes().into())),
+        Some(data_source::Type::File(file)) => Err(format!(
             "backend {:?}: conf.cert.file ({file}) is not read by a zone; store the certificate as a secret",
             backend.name
         )),
-        None => Err(missing()),
+        None => Err(format!("backend {:?} has no usable conf.cert: set secret, inline or inlineString", backend.name)),
     }
 }
 
@@ -169,5 +152,40 @@ pub(crate) fn root_certificates<'a>(
     match secret.data {
         Some(data) if !data.is_empty() => Ok(Arc::from(&data[..])),
         _ => Err(format!("the secret {name:?} with the certificate of backend {:?} is empty", mtls.backend)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tandem_proto::system::v1alpha1::DataSource;
+
+    #[test]
+    fn a_provided_authority_is_where_the_mesh_says() {
+        let root = |kind: Option<data_source::Type>| {
+            let config = ProvidedCertificateAuthorityConfig {
+                cert: Some(DataSource { r#type: kind }),
+                ..ProvidedCertificateAuthorityConfig::default()
+            };
+            let conf = tandem_proto::json::to_struct(&config).expect("every message has a JSON form");
+            root_source(
+                "m",
+                &pb::CertificateAuthorityBackend {
+                    name: "ca".to_owned(),
+                    r#type: "provided".to_owned(),
+                    conf: Some(conf),
+                    ..pb::CertificateAuthorityBackend::default()
+                },
+            )
+        };
+        use data_source::Type;
+        assert_eq!(root(Some(Type::Secret("root".to_owned()))), RootSource::Secret("root".to_owned()));
+        let inline = RootSource::Inline(Arc::from(&b"pem"[..]));
+        assert_eq!(root(Some(Type::Inline(b"pem".to_vec()))), inline);
+        assert_eq!(root(Some(Type::InlineString("pem".to_owned()))), inline);
+        for (unusable, reason) in [(Some(Type::File("/ca.crt".to_owned())), "/ca.crt"), (None, "no usable conf.cert")] {
+            let RootSource::Unavailable(text) = root(unusable) else { panic!("{reason} is no source") };
+            assert!(text.contains("\"ca\"") && text.contains(reason), "{text}");
+        }
     }
 }
