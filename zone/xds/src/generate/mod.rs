@@ -8,6 +8,7 @@ mod assignment;
 pub(crate) mod collect;
 pub(crate) mod dns;
 mod egress;
+mod external;
 pub(crate) mod http;
 pub(crate) mod inbound;
 mod ingress;

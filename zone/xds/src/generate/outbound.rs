@@ -53,7 +53,9 @@ pub(crate) struct Destination {
     pub http: Option<HttpVersion>,
     /// It stands for something outside the mesh, which wants its own name as host.
     pub rewrite_host: bool,
-    /// How connections are secured; `None` for plain text.
+    /// It is outside the mesh and reached without a ZoneEgress.
+    pub direct: bool,
+    /// How connections are secured; `None` for plain text, and for destinations outside, whose endpoints tell themselves.
     pub tls: Option<DestinationTls>,
     /// How resources are named.
     pub naming: Naming,
@@ -123,6 +125,11 @@ fn connection_manager(destination: &Destination, internal: &[core::CidrRange]) -
     let mut manager = manager(host, internal.to_vec(), table, filters);
     manager.normalize_path = flag(true);
     manager
+}
+
+/// A cluster made elsewhere as that of a destination.
+pub(crate) fn direct_cluster(destination: &Destination, cluster: ClusterDraft) -> Draft<ClusterDraft> {
+    destination.draft(cluster)
 }
 
 /// The cluster of a destination; its endpoints are asked for on the stream.

@@ -88,6 +88,7 @@ impl PortRef<'_> {
             protocol: self.port.protocol,
             http: Some(HttpVersion::Two),
             rewrite_host: false,
+            direct: false,
             tls: secured.then(tls),
             cluster,
             naming,

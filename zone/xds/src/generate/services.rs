@@ -134,9 +134,11 @@ pub(crate) fn destination(
         tls_ready,
     };
     let build = || {
-        let through_egress = service.is_external();
+        let is_external = service.is_external();
+        let through_egress = is_external && mesh.zone_egress;
+        let direct = is_external && !through_egress;
         let protocol = service.protocol();
-        let secured = mesh.mtls.is_some() && (through_egress || tls_ready.unwrap_or(true));
+        let secured = mesh.mtls.is_some() && !direct && (through_egress || tls_ready.unwrap_or(true));
         let own_tags: BTreeMap<_, _> =
             tags.iter().filter(|(tag, _)| *tag != MESH).map(|(tag, value)| (tag.clone(), value.clone())).collect();
         let tls = || DestinationTls {
@@ -152,12 +154,13 @@ pub(crate) fn destination(
             listener: None,
             protocol,
             http: match protocol {
-                _ if !through_egress => Some(HttpVersion::Two),
+                _ if !is_external => Some(HttpVersion::Two),
                 Protocol::Http => Some(HttpVersion::One),
                 Protocol::Http2 | Protocol::Grpc => Some(HttpVersion::Two),
                 _ => None,
             },
-            rewrite_host: through_egress,
+            rewrite_host: is_external,
+            direct,
             tls: secured.then(tls),
             tags: own_tags,
             naming,

@@ -12,17 +12,19 @@ use tandem_policy::{OutboundPolicies, ProxyPolicies};
 use super::admin::admin;
 use super::collect::{Collector, encode_cluster, encode_listener};
 use super::dns::dns;
+use super::external::external_cluster;
 use super::http::internal_addresses;
 use super::inbound::{self, InboundMode, InboundRules, InboundSource};
 use super::names::Naming;
-use super::outbound::{Destination, OutboundSource, outbound_cluster, outbound_listener};
+use super::outbound::{Destination, OutboundSource, direct_cluster, outbound_cluster, outbound_listener};
 use super::outbounds::{self, Outbound, Target, records};
 use super::real::PortRef;
 use super::services::{self, ServiceRef, Viewer};
+use super::shape::is_ipv6;
 use super::transparent::{Passthrough, Redirection, transparent};
 use super::{Cache, add_secrets, credentials};
 use crate::cache::ByAddress;
-use crate::encoded::ResourceType;
+use crate::encoded::{Encoded, ResourceType};
 use crate::index::{DataplaneView, MeshState, MeshView, Service, Snapshot};
 use crate::input::{GenerateError, Generated, ProxyInput};
 use crate::metadata::ProxyMetadata;
@@ -192,8 +194,12 @@ impl Sidecar<'_> {
                     let destination = services::destination(cache, snapshot, state, mesh, tags, naming);
                     let name = Service::name_in(tags);
                     collector.uses(&mesh.name, name);
+                    if destination.direct && !self.add_direct(collector, &destination, name) {
+                        continue;
+                    }
                     let of = ServiceRef::new(snapshot, state, mesh, name);
-                    let endpoints = services::endpoints(cache, of, Viewer::Sidecar, &destination.cluster, tags);
+                    let endpoints = || services::endpoints(cache, of, Viewer::Sidecar, &destination.cluster, tags);
+                    let endpoints = (!destination.direct).then(endpoints);
                     (destination, endpoints)
                 }
                 Target::Port(view, port) => {
@@ -201,10 +207,12 @@ impl Sidecar<'_> {
                     of.services().for_each(|(mesh, service)| collector.uses(&mesh, &service));
                     let destination = of.destination(cache, naming);
                     let endpoints = of.endpoints(cache, Viewer::Sidecar, &destination.cluster);
-                    (destination, endpoints)
+                    (destination, Some(endpoints))
                 }
             };
-            collector.add(ResourceType::Endpoint, endpoints);
+            if let Some(endpoints) = endpoints {
+                collector.add(ResourceType::Endpoint, endpoints);
+            }
             secured |= destination.tls.is_some();
             let source = OutboundSource {
                 address: outbound.address.as_str().into(),
@@ -218,16 +226,42 @@ impl Sidecar<'_> {
         secured
     }
 
+    /// Adds the cluster of a service outside of the mesh. False when it cannot be configured; then it is left out.
+    fn add_direct(&self, collector: &mut Collector<'_>, destination: &Destination, service: &str) -> bool {
+        let externals = self.state.services.get(service).into_iter().flat_map(|service| service.external.values());
+        let externals: Vec<_> = externals.collect();
+        let (name, protocol) = (&destination.cluster, destination.protocol);
+        let prefer_ipv4 = !is_ipv6(self.dataplane.address());
+        match external_cluster(name, &externals, protocol, &Default::default(), prefer_ipv4, self.state) {
+            Ok(built) => {
+                let mut draft = direct_cluster(destination, built.draft);
+                tandem_policy::outbound_cluster(&self.outbound_policies, &mut draft);
+                let message = [draft.value.encode(), built.rest].concat();
+                collector.own_encoded("outside", (name, &message), || {
+                    let encoded = Encoded::new(ResourceType::Cluster, name.as_str(), &message);
+                    [(ResourceType::Cluster, Arc::new(encoded))]
+                });
+                true
+            }
+            Err(error) => {
+                collector.warn(&[error.to_string()]);
+                false
+            }
+        }
+    }
+
     fn add_outbound(&self, collector: &mut Collector<'_>, source: OutboundSource) {
         let Self { cache, outbound_policies: policies, .. } = self;
         let destination = source.destination.clone();
-        let key = ClusterKey { destination: destination.clone(), policies: ByAddress(policies.clone()) };
-        let build = || {
-            let mut draft = outbound_cluster(&destination);
-            tandem_policy::outbound_cluster(policies, &mut draft);
-            Ok(encode_cluster(&draft))
-        };
-        collector.add(ResourceType::Cluster, infallible(cache.clusters.get_or_build(key, build)));
+        if !destination.direct {
+            let key = ClusterKey { destination: destination.clone(), policies: ByAddress(policies.clone()) };
+            let build = || {
+                let mut draft = outbound_cluster(&destination);
+                tandem_policy::outbound_cluster(policies, &mut draft);
+                Ok(encode_cluster(&draft))
+            };
+            collector.add(ResourceType::Cluster, infallible(cache.clusters.get_or_build(key, build)));
+        }
         let key = ListenerKey { source: source.clone(), policies: ByAddress(policies.clone()) };
         let build = || {
             let mut draft = outbound_listener(&source, &self.internal_addresses());

@@ -23,6 +23,7 @@ use tandem_model::{Resource, ResourceKey};
 
 pub use dataplane::DataplaneView;
 pub use destination::{DestinationPort, DestinationView};
+pub(crate) use external::ExternalView;
 pub use mesh::{MeshView, Mtls};
 #[cfg(test)]
 pub(crate) use service::Locality;

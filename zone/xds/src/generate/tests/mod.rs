@@ -1,4 +1,5 @@
 mod destinations;
+mod outside;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
