@@ -26,6 +26,7 @@ use crate::grpc_message;
 use crate::hds::{HdsSettings, HealthService};
 use crate::identity::Identities;
 use crate::mesh_state;
+use crate::proxy::abandoned;
 use crate::proxy::authentication::Authentication;
 use crate::proxy::insight::{InsightSettings, Insights};
 use crate::proxy::registry::Registry;
@@ -84,6 +85,14 @@ async fn serve_proxies(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Resul
         insights.run(&store, &shutdown).await;
         Ok(())
     });
+
+    let abandoned = abandoned::close(
+        parts.store.clone(),
+        context.registry.clone(),
+        config.metrics.dataplane.idle_timeout,
+        start.shutdown.clone(),
+    );
+    tokio::spawn(abandoned);
 
     let tls = &config.dp_server.tls;
     let pem = std::fs::read(&tls.cert_file).with_context(|| format!("cannot read {}", tls.cert_file.display()))?;

@@ -72,7 +72,8 @@ pub fn insight_key(proxy: &ResourceKey) -> ResourceKey {
     ResourceKey::new(kind, proxy.mesh.clone(), proxy.name.clone())
 }
 
-fn to_proto(time: Timestamp) -> prost_types::Timestamp {
+/// A time as insights hold it.
+pub(super) fn to_proto(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 

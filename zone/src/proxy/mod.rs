@@ -1,5 +1,6 @@
 //! The proxies of the zone: who is connected, who may, what they bring, and what is recorded of them.
 
+pub mod abandoned;
 pub mod authentication;
 pub mod departure;
 pub mod insight;

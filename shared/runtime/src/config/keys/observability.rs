@@ -17,7 +17,7 @@ keys! {
     unused "monitoringAssignmentServer.tlsMaxVersion" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_MAX_VERSION" Text "";
     unused "monitoringAssignmentServer.tlsCipherSuites" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_CIPHER_SUITES" Texts "";
     used   "metrics.dataplane.subscriptionLimit" "KUMA_METRICS_DATAPLANE_SUBSCRIPTION_LIMIT" Int "2";
-    unused "metrics.dataplane.idleTimeout" "KUMA_METRICS_DATAPLANE_IDLE_TIMEOUT" Duration "5m0s";
+    used   "metrics.dataplane.idleTimeout" "KUMA_METRICS_DATAPLANE_IDLE_TIMEOUT" Duration "5m0s";
     used   "metrics.zone.subscriptionLimit" "KUMA_METRICS_ZONE_SUBSCRIPTION_LIMIT" Int "10";
     unused "metrics.zone.idleTimeout" "KUMA_METRICS_ZONE_IDLE_TIMEOUT" Duration "5m0s";
     used   "metrics.zone.compactFinishedSubscriptions" "KUMA_METRICS_ZONE_COMPACT_FINISHED_SUBSCRIPTIONS" Bool "false";

@@ -169,6 +169,9 @@ pub struct Metrics {
 pub struct ProxyInsights {
     /// How many of the last subscriptions are kept.
     pub subscription_limit: usize,
+    /// A proxy that does not come back for so long after a restart of the control plane is recorded as disconnected.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub idle_timeout: Duration,
 }
 
 /// Insights of zones.
