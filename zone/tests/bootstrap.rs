@@ -96,7 +96,7 @@ impl Case {
                     "gitCommit": "91ce236824a9d875601679aa80c63783fb0e8725",
                     "buildDate": "2019-08-07T11:26:06Z"
                 },
-                "envoy": {"version": "1.15.0", "build": "hash/1.15.0/RELEASE"}
+                "envoy": {"version": "1.15.0", "build": "hash/1.15.0/RELEASE", "kumaDpCompatible": false}
             }
         });
         merge(&mut request, self.request.clone());

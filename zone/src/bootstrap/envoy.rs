@@ -267,7 +267,7 @@ impl BootstrapInput<'_> {
             "metricsKeyPath": request.metrics_resources.key_path,
             "spireAgent.socketPath": request.spire_resources.socket_path,
             "systemCaPath": request.system_ca_path,
-            "version": request.version.clone().unwrap_or_else(|| json!({})),
+            "version": request.version,
             "workdir": request.workdir
         });
         if self.admin_port != 0 {

@@ -9,5 +9,5 @@ mod server_certificate;
 
 pub use envoy::BootstrapInput;
 pub use handler::{BootstrapContext, BootstrapSettings, router};
-pub use request::BootstrapRequest;
+pub use request::{BootstrapRequest, EnvoyVersion, KumaDpVersion, ProxyVersions};
 pub use server_certificate::{CaError, ServerCertificate, check_is_ca};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Body of the request. Unknown members are ignored and absent ones empty, so that other versions of kuma-dp are served.
@@ -23,8 +23,8 @@ pub struct BootstrapRequest {
     pub dataplane_token_path: String,
     /// The proxy's own resource as YAML or JSON text.
     pub dataplane_resource: String,
-    /// Versions of kuma-dp and Envoy, passed on as they came.
-    pub version: Option<Value>,
+    /// Versions of kuma-dp and Envoy.
+    pub version: ProxyVersions,
     /// PEM the proxy verifies the control plane with; empty: use the control plane's certificate.
     pub ca_cert: String,
     /// User-defined metadata.
@@ -52,6 +52,49 @@ pub struct BootstrapRequest {
     pub ipv6_enabled: bool,
     /// SPIRE agent of the proxy's host.
     pub spire_resources: SpireResources,
+}
+
+/// Versions of the programs that make up a proxy. What is empty is left out when they are passed on.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyVersions {
+    /// Version of kuma-dp.
+    pub kuma_dp: KumaDpVersion,
+    /// Version of Envoy.
+    pub envoy: EnvoyVersion,
+}
+
+/// Version of kuma-dp.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KumaDpVersion {
+    /// Version number.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// Tag of the source it was built from.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub git_tag: String,
+    /// Commit of the source it was built from.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub git_commit: String,
+    /// When it was built.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub build_date: String,
+}
+
+/// Version of Envoy.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EnvoyVersion {
+    /// Version number.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// Full text of `envoy --version`: commit, version, state of the source, kind of build, TLS library.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub build: String,
+    /// kuma-dp was made for this version of Envoy.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub kuma_dp_compatible: bool,
 }
 
 /// Limits of the proxy's container.
