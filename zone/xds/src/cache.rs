@@ -4,7 +4,6 @@
 //! of everything that went into a value, so nothing has to be invalidated, and what nobody uses takes no memory.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash};
 use std::sync::{Arc, Weak};
@@ -65,37 +64,52 @@ impl<K: Eq + Hash, V: ?Sized> fmt::Debug for Shared<K, V> {
 /// Equal values brought down to one: what is derived from a value can be found again by its address although an equal one came
 /// in its place.
 pub(crate) struct Canonical<V> {
-    /// Few: as many as there are values that differ.
-    values: Mutex<Vec<Weak<V>>>,
-    /// What was found before.
-    found: Shared<ByAddress<V>, V>,
+    state: Mutex<CanonicalState<V>>,
+}
+
+struct CanonicalState<V> {
+    /// Those that stand for their equals. Few: as many as there are values that differ.
+    values: Vec<Weak<V>>,
+    /// What was found before: the value asked for, by its address, and the one that stands for it. An allocation lives as long
+    /// as a weak reference to it, so no other value can come to the address.
+    found: HashMap<usize, (Weak<V>, Weak<V>), RandomState>,
+    /// Number of found values at which those that died are looked for.
+    sweep_at: usize,
 }
 
 impl<V> Default for Canonical<V> {
     fn default() -> Self {
-        Self { values: Mutex::default(), found: Shared::default() }
+        let state = CanonicalState { values: Vec::new(), found: HashMap::default(), sweep_at: 64 };
+        Self { state: Mutex::new(state) }
     }
 }
 
 impl<V> fmt::Debug for Canonical<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Canonical({} values)", self.values.lock().len())
+        write!(f, "Canonical({} values)", self.state.lock().values.len())
     }
 }
 
 impl<V: PartialEq> Canonical<V> {
     /// The first value equal to this one that is still in use.
     pub(crate) fn of(&self, value: &Arc<V>) -> Arc<V> {
-        let find = || {
-            let mut values = self.values.lock();
-            values.retain(|known| known.strong_count() > 0);
-            if let Some(known) = values.iter().filter_map(Weak::upgrade).find(|known| known == value) {
-                return Ok::<_, Infallible>(known);
-            }
-            values.push(Arc::downgrade(value));
-            Ok(value.clone())
-        };
-        self.found.get_or_build(ByAddress(value.clone()), find).unwrap_or_else(|never| match never {})
+        let address = Arc::as_ptr(value).addr();
+        let mut state = self.state.lock();
+        if let Some(known) = state.found.get(&address).and_then(|(_, known)| known.upgrade()) {
+            return known;
+        }
+        state.values.retain(|known| known.strong_count() > 0);
+        let known = state.values.iter().filter_map(Weak::upgrade).find(|known| known == value);
+        let known = known.unwrap_or_else(|| {
+            state.values.push(Arc::downgrade(value));
+            value.clone()
+        });
+        state.found.insert(address, (Arc::downgrade(value), Arc::downgrade(&known)));
+        if state.found.len() >= state.sweep_at {
+            state.found.retain(|_, (of, known)| of.strong_count() > 0 && known.strong_count() > 0);
+            state.sweep_at = (state.found.len() * 2).max(64);
+        }
+        known
     }
 }
 
@@ -171,6 +185,20 @@ mod tests {
         let first = canonical.of(&Arc::new("a".to_owned()));
         assert!(Arc::ptr_eq(&first, &canonical.of(&Arc::new("a".to_owned()))));
         assert_eq!(*canonical.of(&Arc::new("b".to_owned())), "b");
+    }
+
+    #[test]
+    fn values_that_are_not_used_are_forgotten() {
+        let canonical = Canonical::default();
+        let watched = Arc::new(0);
+        let weak = Arc::downgrade(&canonical.of(&watched));
+        drop(watched);
+        assert!(weak.upgrade().is_none());
+        for number in 0..1000 {
+            assert_eq!(*canonical.of(&Arc::new(number)), number);
+        }
+        let state = canonical.state.lock();
+        assert!(state.values.len() <= 1 && state.found.len() <= 64, "{} found", state.found.len());
     }
 
     #[test]
