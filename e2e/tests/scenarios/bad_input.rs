@@ -7,7 +7,9 @@ use bytes::Bytes;
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use tandem_e2e::api::Api;
 use tandem_e2e::echo::EchoServer;
+use tandem_e2e::process::{ControlPlane, ControlPlaneOptions};
 use tandem_e2e::proxy::ProxySpec;
 use tandem_e2e::world::Zone;
 use tandem_e2e::{api, ports, wait};
@@ -17,6 +19,7 @@ use tonic::Code;
 
 use crate::support::ads::{self, CLUSTER};
 use crate::support::raw::{self, GrpcAnswer};
+use crate::support::stage::programs;
 use crate::support::{Ads, DeltaAds, PATIENCE, Stage, answered, apps};
 
 const ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
@@ -246,6 +249,32 @@ async fn proxies_that_are_not_what_they_say_are_refused() -> Result<()> {
     let second =
         || async { Ok(zone.api.get("/meshes/default/dataplanes").await?["total"].as_u64().filter(|&n| n == 1)) };
     wait::until("only the good one is registered", PATIENCE, second).await?;
+    stage.passed();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_zone_with_a_taken_name_is_told_so_and_the_first_one_stays() -> Result<()> {
+    let mut stage = Stage::with_zones(&["zone-1"]).await?;
+    stage.mesh(&json!({"type": "Mesh", "name": "default"})).await?;
+    let options = ControlPlaneOptions::new(programs().await?.zone, stage.folder().join("second"));
+    let address = stage.world.global.kds_address();
+    let second = ControlPlane::start_zone("zone-1", Some(&address), options).await?;
+    let told = || async {
+        let log = std::fs::read_to_string(second.log_path())?;
+        Ok(log.contains("zone name \\\"zone-1\\\" is taken").then_some(()))
+    };
+    wait::until("the second zone logs the reason", PATIENCE, told).await?;
+
+    // The first one is heard as before, the second one was told nothing.
+    stage.mesh(&json!({"type": "Mesh", "name": "default", "networking": {"outbound": {"passthrough": false}}})).await?;
+    let api = Api::new(second.api_url())?;
+    assert_eq!(api.send(Method::GET, "/meshes/default", None).await?.status, StatusCode::NOT_FOUND);
+
+    // When the name is free, it may have it.
+    stage.zone_mut(0).control_plane.kill().await?;
+    let joined = || async { api.get("/meshes/default").await.map(Some) };
+    wait::until("the second zone joins", PATIENCE, joined).await?;
     stage.passed();
     Ok(())
 }

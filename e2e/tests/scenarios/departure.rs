@@ -104,6 +104,23 @@ async fn a_proxy_that_reconnects_before_its_removal_keeps_its_dataplane() -> Res
 }
 
 #[tokio::test]
+async fn proxies_do_not_leave_when_their_zone_is_restarted() -> Result<()> {
+    let mut stage = Stage::with_zones(&["zone-1"]).await?;
+    stage.mesh(&api::mesh("default")).await?;
+    let zone = stage.zone(0);
+    let spec = apps::caller("default", "dp", &[])?.with_token(zone.dataplane_token("default", "dp").await?);
+    let mut stream = Ads::open(&zone.dp_server, &spec).await?;
+    stream.response_of(CLUSTER).await?;
+    let before = dataplane(&zone.api, "dp").await?.context("the proxy is not registered")?;
+    let zone = stage.zone_mut(0);
+    zone.control_plane.stop().await?;
+    zone.control_plane.start().await?;
+    assert_eq!(dataplane(&zone.api, "dp").await?, Some(before));
+    stage.passed();
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_dataplane_made_over_http_stays_when_its_proxy_leaves() -> Result<()> {
     let stage = Stage::with_zones(&["zone-1"]).await?;
     stage.mesh(&api::mesh("default")).await?;

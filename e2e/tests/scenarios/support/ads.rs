@@ -22,6 +22,8 @@ use discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest,
 
 /// Type of clusters.
 pub const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+/// Type of listeners.
+pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 /// Type of secrets.
 pub const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 

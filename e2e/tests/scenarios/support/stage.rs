@@ -1,5 +1,7 @@
 //! Control planes of one scenario.
 
+use std::path::Path;
+
 use anyhow::Result;
 use serde_json::Value;
 use tandem_e2e::api::Api;
@@ -42,6 +44,11 @@ impl Stage {
             stage.world.add_zone(zone).await?;
         }
         Ok(stage)
+    }
+
+    /// Folder for what belongs to the scenario.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// API of global.
