@@ -8,6 +8,7 @@ mod support;
 mod constraints;
 mod departure;
 mod durability;
+mod health;
 mod insights;
 mod isolation;
 mod outage;
