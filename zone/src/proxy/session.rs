@@ -198,6 +198,11 @@ impl Session {
         match self.generate(&snapshot).await {
             Ok(generated) => {
                 self.connection.use_services(&generated.services);
+                if self.generated.as_ref().is_none_or(|earlier| earlier.warnings != generated.warnings) {
+                    for warning in &generated.warnings {
+                        warn!(proxy = %self.key(), warning, "left out of the configuration of a proxy");
+                    }
+                }
                 self.generated = Some(generated);
                 self.last_problem = None;
             }
