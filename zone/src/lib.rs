@@ -9,6 +9,7 @@ pub mod bootstrap;
 pub mod envoy_admin;
 pub mod grpc_message;
 pub mod hds;
+pub mod hostnames;
 pub mod identity;
 pub mod mesh_state;
 pub mod proxy;

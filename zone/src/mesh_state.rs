@@ -10,6 +10,7 @@ use tandem_xds::{MeshIndex, Snapshot, Touched};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::hostnames::Hostnames;
 use crate::proxy::registry::Registry;
 
 /// The newest snapshot of all meshes.
@@ -18,6 +19,7 @@ pub type CurrentSnapshot = Arc<ArcSwap<Snapshot>>;
 /// Follows the store from the start until the token is cancelled. Calls `on_first` when the first snapshot is complete.
 pub async fn follow(
     mut index: MeshIndex,
+    mut hostnames: Hostnames,
     store: &SharedStore,
     current: &CurrentSnapshot,
     registry: &Registry,
@@ -27,22 +29,15 @@ pub async fn follow(
     let mut feed = store.changes(0);
     let mut on_first = Some(on_first);
     loop {
-        let batch = tokio::select! {
+        let touched = tokio::select! {
             () = shutdown.cancelled() => return,
             batch = feed.next() => match batch {
-                Some(batch) => batch,
+                Some(batch) => apply(&mut index, &batch, &hostnames),
                 None => return,
             },
+            (name, address) = hostnames.next() => index.resolve(&name, Some(address)),
         };
-        let touched = match &batch {
-            ChangeBatch::Changes { changes, .. } => {
-                index.apply(changes.iter().map(|change| (&change.key, change.new.as_ref())))
-            }
-            ChangeBatch::Reset { resources, .. } => {
-                index.reset(resources);
-                Touched { everything: true, ..Touched::default() }
-            }
-        };
+        hostnames.follow(index.hostnames());
         for problem in index.take_problems() {
             warn!(%problem, "left out of the mesh");
         }
@@ -51,5 +46,57 @@ pub async fn follow(
         if let Some(on_first) = on_first.take() {
             on_first();
         }
+    }
+}
+
+fn apply(index: &mut MeshIndex, batch: &ChangeBatch, hostnames: &Hostnames) -> Touched {
+    match batch {
+        ChangeBatch::Changes { changes, .. } => {
+            index.apply(changes.iter().map(|change| (&change.key, change.new.as_ref())))
+        }
+        ChangeBatch::Reset { resources, .. } => {
+            let touched = index.reset(resources);
+            for (name, address) in hostnames.known() {
+                index.resolve(name, Some(address));
+            }
+            touched
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tandem_model::{Kind, Resource, ResourceKey};
+    use tandem_proto::mesh::v1alpha1 as pb;
+    use tandem_store::{MemoryStore, Write};
+    use tandem_xds::ZoneSettings;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_proxy_with_a_host_name_for_address_joins_when_the_name_was_looked_up() {
+        let mesh = Resource::from_proto(ResourceKey::global(Kind::Mesh, "m"), &pb::Mesh::default());
+        let networking = pb::dataplane::Networking { address: "localhost".to_owned(), ..Default::default() };
+        let dataplane = pb::Dataplane { networking: Some(networking), ..Default::default() };
+        let dataplane = Resource::from_proto(ResourceKey::new(Kind::Dataplane, "m", "d"), &dataplane);
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        store.commit(vec![Write::Create(mesh), Write::Create(dataplane)]).await.expect("both are new");
+
+        let index = MeshIndex::new(ZoneSettings::new("zone"));
+        let current: CurrentSnapshot = Arc::new(ArcSwap::new(index.snapshot()));
+        let registry = Arc::new(Registry::default());
+        let waiting = registry.connect(&ResourceKey::new(Kind::Dataplane, "m", "d")).expect("the only stream");
+        let (hostnames, shutdown) = (Hostnames::new(Duration::from_secs(10)), CancellationToken::new());
+        let follow = follow(index, hostnames, &store, &current, &registry, || {}, &shutdown);
+        let joined = async {
+            while current.load().dataplane("m", "d").is_none() {
+                waiting.dirty().notified().await;
+            }
+            shutdown.cancel();
+        };
+        let done = tokio::time::timeout(Duration::from_secs(10), async { tokio::join!(follow, joined) }).await;
+        done.expect("the proxy is woken when the address of its host is known");
     }
 }

@@ -24,6 +24,7 @@ use crate::bootstrap::{self, BootstrapContext, BootstrapSettings, ServerCertific
 use crate::envoy_admin::{EnvoyAdmin, EnvoyClient};
 use crate::grpc_message;
 use crate::hds::{HdsSettings, HealthService};
+use crate::hostnames::Hostnames;
 use crate::identity::Identities;
 use crate::mesh_state;
 use crate::proxy::abandoned;
@@ -75,9 +76,11 @@ async fn serve_proxies(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Resul
         zone: config.multizone.zone.name.clone(),
         internal_cidrs: config.ipam.known_internal_cidrs.clone(),
     };
+    let hostnames = Hostnames::new(config.general.dns_cache_ttl);
     tasks.spawn("mesh state", async move {
         let index = MeshIndex::new(settings);
-        mesh_state::follow(index, &state.store, &state.snapshot, &state.registry, || ready.ready(), &shutdown).await;
+        let on_first = || ready.ready();
+        mesh_state::follow(index, hostnames, &state.store, &state.snapshot, &state.registry, on_first, &shutdown).await;
         Ok(())
     });
     let (insights, store, shutdown) = (context.insights.clone(), parts.store.clone(), start.shutdown.clone());

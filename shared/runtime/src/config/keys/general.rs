@@ -3,7 +3,7 @@
 use super::{Key, keys};
 
 keys! {
-    unused "general.dnsCacheTTL" "KUMA_GENERAL_DNS_CACHE_TTL" Duration "10s";
+    used   "general.dnsCacheTTL" "KUMA_GENERAL_DNS_CACHE_TTL" Duration "10s";
     used   "general.tlsCertFile" "KUMA_GENERAL_TLS_CERT_FILE" Text "";
     used   "general.tlsKeyFile" "KUMA_GENERAL_TLS_KEY_FILE" Text "";
     used   "general.tlsMinVersion" "KUMA_GENERAL_TLS_MIN_VERSION" Text "TLSv1_2";

@@ -71,6 +71,9 @@ impl Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct General {
+    /// How long the address of a host name in a resource counts; then the name is looked up again.
+    #[serde(rename = "dnsCacheTTL", deserialize_with = "duration::deserialize")]
+    pub dns_cache_ttl: Duration,
     /// Directory for generated files; made with mode 0700.
     pub work_dir: PathBuf,
     /// The certificate of every server that has none of its own.
