@@ -1,14 +1,4 @@
-//! Runs upstream's tables of requests and answers against this API.
-//!
-//! Reads `$CONFORMANCE_DIR/api-server`; skipped when the variable is not set. A case is a file of resources that starts
-//! with comment lines naming the requests; bodies and expected answers are files beside it. Resources are put into the store
-//! as they are. Both sides are compared as JSON after addresses and times are replaced.
-//!
-//! Two kinds of difference are deliberate. A body with members that the schema does not have is refused here: the run
-//! checks that the refusal names them all, takes them out and goes on. Actions in [`DIFFERENCES`] differ for the reason
-//! given there; one that stops to differ fails too.
-
-mod support;
+//! One case of the table: resources to load, requests to send, answers to expect.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,11 +7,8 @@ use http::Method;
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
-use support::{ALONE, Api, Setup};
 
-/// Actions whose answer is not upstream's: file of the answer (or of the request, when it has none), and why.
-const DIFFERENCES: &[(&str, &str)] =
-    &[("put_update_dataplanes_01", "the zone adds its tag to inbounds; upstream's run bypasses the part that does")];
+use crate::support::{ALONE, Answer, Api, Setup};
 
 /// One request of a case.
 struct Action {
@@ -30,14 +17,6 @@ struct Action {
     method: Method,
     /// Where the files of the action are, up to the kind of the file.
     stem: PathBuf,
-}
-
-fn root() -> Option<PathBuf> {
-    let Some(root) = std::env::var_os("CONFORMANCE_DIR") else {
-        eprintln!("skipped: CONFORMANCE_DIR is not set");
-        return None;
-    };
-    Some(PathBuf::from(root).join("api-server"))
 }
 
 fn actions(input: &Path, text: &str) -> Vec<Action> {
@@ -64,14 +43,14 @@ fn settled(text: &str, address: &str) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.into_owned()))
 }
 
-async fn start() -> Api {
+pub async fn start() -> Api {
     let mut setup = Setup::new(ALONE);
     setup.admission.zone = "default".to_owned();
     setup.start().await
 }
 
 /// Takes the members out of a body that the answer calls unknown; `None` when it complains of anything else.
-fn without_unknown_members(body: &str, answer: &support::Answer) -> Option<String> {
+fn without_unknown_members(body: &str, answer: &Answer) -> Option<String> {
     if answer.status != 400 {
         return None;
     }
@@ -89,7 +68,7 @@ fn without_unknown_members(body: &str, answer: &support::Answer) -> Option<Strin
 }
 
 /// The differences of a case, by the name of the action's files.
-async fn run(input: &Path) -> BTreeMap<String, Option<String>> {
+pub async fn run(input: &Path) -> BTreeMap<String, Option<String>> {
     let text = std::fs::read_to_string(input).expect("a readable case");
     let api = start().await;
     for document in serde_norway::Deserializer::from_str(&text) {
@@ -126,53 +105,4 @@ async fn run(input: &Path) -> BTreeMap<String, Option<String>> {
         results.insert(name, differs);
     }
     results
-}
-
-async fn run_folder(folder: &str) {
-    let Some(root) = root() else { return };
-    let files = std::fs::read_dir(root.join(folder)).expect("the folder of cases");
-    let mut inputs: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
-    inputs.retain(|path| path.to_string_lossy().ends_with(".input.yaml"));
-    inputs.sort();
-    let (mut passed, mut expected, mut wrong) = (0, 0, Vec::new());
-    for input in &inputs {
-        for (name, differs) in run(input).await {
-            let reason = DIFFERENCES.iter().find(|(case, _)| *case == name).map(|(_, reason)| reason);
-            match (differs, reason) {
-                (None, None) => passed += 1,
-                (Some(_), Some(_)) => expected += 1,
-                (Some(differs), None) => wrong.push(format!("{name}: {differs}")),
-                (None, Some(reason)) => wrong.push(format!("{name} is as upstream, but listed as different: {reason}")),
-            }
-        }
-    }
-    println!("{folder}: {} cases, {passed} answers as upstream, {expected} different on purpose", inputs.len());
-    assert!(wrong.is_empty(), "{} answers differ:\n{}", wrong.len(), wrong.join("\n\n"));
-    assert!(!inputs.is_empty(), "no cases in {folder}");
-}
-
-#[tokio::test]
-async fn crud() {
-    run_folder("resources/crud").await;
-}
-
-#[tokio::test]
-async fn service_insights() {
-    run_folder("service-insights").await;
-}
-
-#[tokio::test]
-async fn global_insights() {
-    run_folder("insights").await;
-}
-
-#[tokio::test]
-async fn catalogues() {
-    let Some(root) = root() else { return };
-    let api = start().await;
-    for path in ["_resources", "policies", "who-am-i"] {
-        let golden = std::fs::read_to_string(root.join(format!("base_endpoints/{path}.golden.json"))).expect("a file");
-        let expected: Value = serde_json::from_str(&golden).expect("JSON");
-        assert_eq!(api.get(&format!("/{path}")).await.json(), expected, "{path}");
-    }
 }
