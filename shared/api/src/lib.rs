@@ -15,6 +15,7 @@ mod context;
 mod cors;
 mod handlers;
 mod identity;
+mod inspect;
 mod json;
 mod measure;
 mod names;

@@ -2,6 +2,7 @@
 
 pub mod global_insight;
 pub mod index;
+pub mod inspect;
 pub mod kri;
 pub mod lists;
 pub mod overviews;

@@ -1,0 +1,1 @@
+//! Inspection: which policies concern which proxies, and what they amount to.
