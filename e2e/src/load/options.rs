@@ -105,6 +105,26 @@ pub struct Options {
     #[arg(long, value_name = "KEY=VALUE", requires = "start", value_parser = key_value)]
     pub env: Vec<(String, String)>,
 
+    /// Load the HTTP API of a zone without a global one in place of its proxies: durable writes, reads, pages of a list.
+    #[arg(long)]
+    pub api: bool,
+
+    /// With --api: number of dataplanes to write.
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000, requires = "api")]
+    pub resources: usize,
+
+    /// With --api: clients that write.
+    #[arg(long, value_name = "COUNT", default_value_t = 8, requires = "api")]
+    pub clients: usize,
+
+    /// With --api: clients that read single resources.
+    #[arg(long, value_name = "COUNT", default_value_t = 32, requires = "api")]
+    pub readers: usize,
+
+    /// With --api: length of the phases that read, in seconds.
+    #[arg(long, default_value = "10", value_parser = seconds, value_name = "SECONDS", requires = "api")]
+    pub time: Duration,
+
     /// Threads of the generator itself.
     #[arg(long, default_value_t = 2)]
     pub threads: usize,
@@ -128,6 +148,9 @@ impl Options {
         }
         if self.inbounds > self.services || self.outbounds > self.services {
             return Err("--services must be at least --inbounds and --outbounds: each leads to another one".to_owned());
+        }
+        if self.resources == 0 || self.clients == 0 || self.readers == 0 {
+            return Err("--resources, --clients and --readers must be at least 1".to_owned());
         }
         if !self.start && self.zone.is_none() && self.zone_dp.is_empty() {
             return Err("give --start, or --zone or --zone-dp of a running zone".to_owned());

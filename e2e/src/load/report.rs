@@ -181,7 +181,7 @@ fn quantiles(times: &Quantiles) -> String {
     format!("p50 {:>8.1} ms   p99 {:>8.1} ms   max {:>8.1} ms", times.p50, times.p99, times.max)
 }
 
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     indicatif::DecimalBytes(bytes).to_string()
 }
 

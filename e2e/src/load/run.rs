@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use tokio::time::sleep;
 
+use super::api;
 use super::connection::Dialer;
 use super::definition::Definition;
 use super::fleet::Fleet;
@@ -25,6 +26,9 @@ use super::usage::{self, Usage};
 /// # Errors
 /// When a control plane cannot be started or reached, refuses what it is sent, or does not serve all proxies in time.
 pub async fn run(options: &Options) -> Result<String> {
+    if options.api {
+        return api::run(options).await;
+    }
     let target = Target::prepare(options).await?;
     target.ensure_mesh(&options.mesh, options.mtls).await?;
     let token = target.token(options).await?;

@@ -146,7 +146,7 @@ impl Target {
     }
 }
 
-async fn binary(name: &str, given: Option<&PathBuf>) -> Result<PathBuf> {
+pub(super) async fn binary(name: &str, given: Option<&PathBuf>) -> Result<PathBuf> {
     match given {
         Some(path) => path.canonicalize().with_context(|| format!("cannot find {}", path.display())),
         None => {
