@@ -9,6 +9,9 @@ const MICRO: u64 = 1_000;
 const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 
+/// Regular expression that the texts [`parse`] accepts match; among those that match are some that are too long.
+pub const PATTERN: &str = r"^[-+]?(?:0|(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)$";
+
 /// A text that is no duration. The messages are those of Go's `time.ParseDuration`, which users of Kuma see.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {

@@ -20,6 +20,7 @@ mod conf;
 mod number;
 mod path;
 mod read;
+mod schema;
 mod write;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod tests;
 
 pub use conf::{from_struct, to_struct};
 use prost_reflect::MessageDescriptor;
+pub use schema::{duration_schema, schemas};
 use serde_json::{Map, Value};
 
 use crate::descriptor_pool;

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tandem_proto::json::Unknown;
 
+use crate::json_schema::{self, TypeSchema};
 use crate::kind::Kind;
 use crate::name;
 use crate::resource::{Resource, Spec};
@@ -53,6 +54,33 @@ pub fn normalise(kind: Kind, spec: Value, unknown: Unknown) -> Result<Value, Vio
 fn typed<T: DeserializeOwned + Serialize>(spec: &Value, unknown: Unknown) -> Result<Value, Violations> {
     let decoded: T = schema::decode("spec", spec, unknown)?;
     Ok(serde_json::to_value(decoded).expect("the types of this module have string keys and finite numbers"))
+}
+
+/// Schema of the specification of a kind of this module; `None` for others.
+pub fn spec_schema(kind: Kind) -> Option<TypeSchema> {
+    match kind {
+        Kind::MeshService => Some(json_schema::of::<MeshService>()),
+        Kind::MeshMultiZoneService => Some(json_schema::of::<MeshMultiZoneService>()),
+        Kind::MeshExternalService => Some(json_schema::of::<MeshExternalService>()),
+        Kind::HostnameGenerator => Some(json_schema::of::<HostnameGenerator>()),
+        Kind::MeshIdentity => Some(json_schema::of::<MeshIdentity>()),
+        Kind::MeshTrust => Some(json_schema::of::<MeshTrust>()),
+        Kind::Workload => Some(json_schema::of::<Workload>()),
+        _ => None,
+    }
+}
+
+/// Schema of the status of a kind; `None` for kinds whose status has no members.
+pub fn status_schema(kind: Kind) -> Option<TypeSchema> {
+    match kind {
+        Kind::MeshService => Some(json_schema::of::<mesh_service::Status>()),
+        Kind::MeshMultiZoneService => Some(json_schema::of::<mesh_multi_zone_service::Status>()),
+        Kind::MeshExternalService => Some(json_schema::of::<mesh_external_service::Status>()),
+        Kind::MeshIdentity => Some(json_schema::of::<mesh_identity::Status>()),
+        Kind::MeshTrust => Some(json_schema::of::<mesh_trust::Status>()),
+        Kind::Workload => Some(json_schema::of::<workload::Status>()),
+        _ => None,
+    }
 }
 
 /// Validates a resource of a kind of this module; others are valid.

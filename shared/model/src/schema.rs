@@ -5,14 +5,17 @@
 //! types are the schema: what serde refuses becomes the same violation. One difference is deliberate: members that the
 //! type does not have can be refused.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _, Unexpected, Visitor};
 use serde::{Deserializer, Serialize};
 use serde_json::Value;
 use tandem_proto::json::Unknown;
 
+use crate::json_schema;
 use crate::violation::{Path, Violations};
 
 /// Decodes `value`, found at the member `root` of a resource.
@@ -121,6 +124,20 @@ impl<'de> Deserialize<'de> for PortNumber {
     }
 }
 
+impl JsonSchema for PortNumber {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "PortNumber".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": u16::MAX })
+    }
+}
+
 /// A length of time, written as Go does (`1h0m0s`), in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Duration(pub i64);
@@ -138,8 +155,22 @@ impl Serialize for Duration {
     }
 }
 
+impl JsonSchema for Duration {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema::duration()
+    }
+}
+
 /// A number or a name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum IntOrString {
     /// A number.

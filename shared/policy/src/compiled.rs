@@ -194,6 +194,11 @@ impl MeshPolicies {
         Self { mesh: mesh.into(), policies: by_kind, destinations, memo: Mutex::default() }
     }
 
+    /// The destinations that the policies may refer to.
+    pub fn destinations(&self) -> &Destinations {
+        &self.destinations
+    }
+
     /// The policies of one kind, weakest first.
     pub fn of_kind(&self, kind: Kind) -> &[Arc<Policy>] {
         self.policies.get(&kind).map(Vec::as_slice).unwrap_or_default()

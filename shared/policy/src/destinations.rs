@@ -9,6 +9,7 @@ use serde_json::Value;
 use tandem_model::kind::Kind;
 use tandem_model::kri::Kri;
 use tandem_model::label;
+use tandem_model::protocol::Protocol;
 use tandem_model::resource::{Resource, Spec};
 
 use crate::target_ref::{TargetKind, TargetRef};
@@ -20,9 +21,19 @@ pub struct Destination {
     pub resource: Arc<Resource>,
     /// Its identifier, without section.
     pub kri: Kri,
-    /// Its ports: name, which is the number for ports without a name, and number. `None` for kinds that have no ports
-    /// to choose from.
-    pub ports: Option<Vec<(String, u32)>>,
+    /// Its ports; `None` for kinds that have no ports to choose from.
+    pub ports: Option<Vec<DestinationPort>>,
+}
+
+/// A port of a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationPort {
+    /// Name, or the number as text for a port without one.
+    pub section: String,
+    /// Number.
+    pub number: u32,
+    /// What is spoken on it.
+    pub protocol: Protocol,
 }
 
 /// A destination or one of its ports.
@@ -59,29 +70,38 @@ impl Destination {
             return None;
         }
         let kri = Kri::of(&resource)?;
-        let ports = match (resource.kind(), &resource.spec) {
-            (Kind::MeshService | Kind::MeshMultiZoneService, Spec::Json(spec)) => Some(ports(&spec["ports"])),
-            (Kind::MeshExternalService, Spec::Json(spec)) => Some(match_port(&spec["match"])),
-            _ => None,
-        };
+        let ports = ports(&resource);
         Some(Self { resource, kri, ports })
+    }
+
+    /// The port with a name, or else a number as text.
+    pub fn port(&self, name: &str) -> Option<&DestinationPort> {
+        self.ports.iter().flatten().find(|port| port.section == name || port.number.to_string() == name)
     }
 }
 
-fn number(port: &Value) -> u32 {
-    port["port"].as_u64().and_then(|port| u32::try_from(port).ok()).unwrap_or_default()
+/// The ports of a resource that traffic can be sent to; `None` for kinds that have no ports to choose from.
+pub fn ports(resource: &Resource) -> Option<Vec<DestinationPort>> {
+    let Spec::Json(spec) = &resource.spec else { return None };
+    match resource.kind() {
+        Kind::MeshService | Kind::MeshMultiZoneService => {
+            let ports = spec["ports"].as_array().into_iter().flatten();
+            Some(ports.map(|entry| port(entry, &entry["appProtocol"])).collect())
+        }
+        Kind::MeshExternalService => Some(vec![port(&spec["match"], &spec["match"]["protocol"])]),
+        _ => None,
+    }
 }
 
-fn ports(ports: &Value) -> Vec<(String, u32)> {
-    let port = |port: &Value| {
-        let name = port["name"].as_str().filter(|name| !name.is_empty()).map(str::to_owned);
-        (name.unwrap_or_else(|| number(port).to_string()), number(port))
-    };
-    ports.as_array().into_iter().flatten().map(port).collect()
-}
-
-fn match_port(condition: &Value) -> Vec<(String, u32)> {
-    vec![(number(condition).to_string(), number(condition))]
+fn port(entry: &Value, protocol: &Value) -> DestinationPort {
+    let number = entry["port"].as_u64().and_then(|port| u32::try_from(port).ok()).unwrap_or_default();
+    let name = entry["name"].as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+    DestinationPort {
+        section: name.unwrap_or_else(|| number.to_string()),
+        number,
+        // The schemas of all kinds have this default.
+        protocol: protocol.as_str().map_or(Protocol::Tcp, Protocol::parse),
+    }
 }
 
 impl Destinations {
@@ -114,26 +134,27 @@ impl Destinations {
         let Some(kind) = target.kind.resource_kind() else { return Vec::new() };
         let found = match target.labels() {
             Some(labels) => self.labelled(kind, labels),
-            None => target.kri(policy).and_then(|kri| self.by_kri.get(&kri)).cloned().into_iter().collect(),
+            None => target.kri(policy).and_then(|kri| self.by_kri.get(&kri)).into_iter().collect(),
         };
         self.with_port(found, Port::Name(target.section_name()))
     }
 
-    fn labelled(&self, kind: Kind, labels: &BTreeMap<String, String>) -> Vec<Arc<Destination>> {
+    /// The destinations of a kind that have all the labels, in stored order.
+    pub(crate) fn labelled(&self, kind: Kind, labels: &BTreeMap<String, String>) -> Vec<&Arc<Destination>> {
         let has_all = |destination: &&Arc<Destination>| {
             labels.iter().all(|(label, value)| destination.resource.label(label) == Some(value))
         };
-        self.of_kind(kind).iter().filter(has_all).cloned().collect()
+        self.of_kind(kind).iter().filter(has_all).collect()
     }
 
-    fn with_port(&self, found: Vec<Arc<Destination>>, port: Port<'_>) -> Vec<Section> {
-        let section = |destination: Arc<Destination>| {
+    fn with_port(&self, found: Vec<&Arc<Destination>>, port: Port<'_>) -> Vec<Section> {
+        let section = |destination: &Arc<Destination>| {
             let name = match (&destination.ports, port) {
                 (_, Port::Name("") | Port::Number(0)) | (None, _) => String::new(),
-                (Some(ports), Port::Name(name)) => ports.iter().find(|(known, _)| known == name)?.0.clone(),
-                (Some(ports), Port::Number(number)) => ports.iter().find(|(_, known)| *known == number)?.0.clone(),
+                (Some(ports), Port::Name(name)) => ports.iter().find(|port| port.section == name)?.section.clone(),
+                (Some(ports), Port::Number(number)) => ports.iter().find(|port| port.number == number)?.section.clone(),
             };
-            Some(Section { destination, name })
+            Some(Section { destination: Arc::clone(destination), name })
         };
         found.into_iter().filter_map(section).collect()
     }

@@ -1,5 +1,5 @@
 //! Policies selected by `targetRef`: their schemas and validation, which proxies and destinations they apply to, and what
-//! they do to Envoy configuration.
+//! they do to Envoy configuration. For policies of the older generation, which proxies they apply to ([`legacy`]).
 //!
 //! No I/O. A control plane uses three parts: checking what is written ([`check`]), computing rules from stored policies, and
 //! the effects of the rules on [`envoy::DraftSet`].
@@ -8,6 +8,7 @@ pub mod access_log;
 mod apply;
 mod check;
 pub mod circuit_breaker;
+mod cluster_name;
 mod compiled;
 pub mod destinations;
 pub mod egress;
@@ -15,6 +16,7 @@ pub mod envoy;
 pub mod fault_injection;
 pub mod health_check;
 pub mod http_route;
+pub mod legacy;
 pub mod load_balancing;
 pub mod matching;
 mod merge;
@@ -23,6 +25,7 @@ pub mod passthrough;
 pub mod policy;
 pub mod proxy_patch;
 pub mod rate_limit;
+pub mod reach;
 mod registry;
 pub mod retry;
 mod role;
@@ -45,7 +48,9 @@ pub use apply::{
     outbound_cluster, outbound_listener,
 };
 pub use check::{Checked, check, check_as, check_received};
+pub use cluster_name::service_cluster;
 pub use compiled::{ByDestination, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, ProxyPolicies};
+pub use registry::spec_schema;
 pub use role::{PolicyOrigin, Role};
 pub use subset::{Subset, TagCondition};
 pub use tandem_model::protocol::Protocol;

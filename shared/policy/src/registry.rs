@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde_json::{Map, Value};
+use tandem_model::json_schema::{self, TypeSchema};
 use tandem_model::kind::Kind;
 
 use crate::check::Checked;
@@ -20,10 +22,12 @@ pub(crate) struct PolicyType {
     pub check: fn(&mut Value, Role) -> Checked,
     /// The specification as its schema encodes it: defaults present, durations in one form, unknown members left out.
     pub canonical: fn(&Value) -> Result<Value, SchemaError>,
+    /// JSON Schema of a specification as a user writes it.
+    pub schema: fn() -> TypeSchema,
 }
 
-const fn policy<S: Validate>(kind: Kind, from_as_rules: bool) -> PolicyType {
-    PolicyType { kind, from_as_rules, check: check::<S>, canonical: canonical::<S> }
+const fn policy<S: Validate + JsonSchema>(kind: Kind, from_as_rules: bool) -> PolicyType {
+    PolicyType { kind, from_as_rules, check: check::<S>, canonical: canonical::<S>, schema: json_schema::of::<S> }
 }
 
 static POLICIES: &[PolicyType] = &[
@@ -48,6 +52,11 @@ static POLICIES: &[PolicyType] = &[
 /// The row of a kind; `None` for kinds that are no policies selected by `targetRef`.
 pub(crate) fn policy_type(kind: Kind) -> Option<&'static PolicyType> {
     POLICIES.iter().find(|policy| policy.kind == kind)
+}
+
+/// Schema of the specification of a kind of policy; `None` for kinds that are no policies selected by `targetRef`.
+pub fn spec_schema(kind: Kind) -> Option<TypeSchema> {
+    policy_type(kind).map(|policy| (policy.schema)())
 }
 
 fn encode<S: Validate>(spec: &S) -> Value {

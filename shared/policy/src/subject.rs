@@ -1,6 +1,5 @@
 //! What matching needs to know about a proxy.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use tandem_model::dataplane::{DataplaneExt, InboundExt};
@@ -8,7 +7,10 @@ use tandem_model::kri::Kri;
 use tandem_model::label;
 use tandem_model::resource::{DecodeError, Labels, Resource};
 use tandem_model::tags::{Rank, Tags, selects};
+use tandem_proto::mesh::v1alpha1::mesh_gateway::Listener;
 use tandem_proto::mesh::v1alpha1::{Dataplane, MeshGateway};
+
+use crate::legacy::{compare, rank_of_dataplane};
 
 /// Address and port that a proxy listens on for incoming traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,18 +135,25 @@ impl<'a> Subject<'a> {
 fn listeners(gateway: &Gateway, address: &str, proxy_tags: Option<&Tags>) -> Vec<SubjectListener> {
     let of_gateway = gateway.spec.conf.iter().flat_map(|conf| &conf.listeners);
     of_gateway
-        .map(|listener| {
-            let mut tags = proxy_tags.cloned().unwrap_or_default();
-            tags.extend(gateway.spec.tags.clone());
-            tags.extend(listener.tags.clone());
-            let hostname = if listener.hostname.is_empty() { "*" } else { &listener.hostname };
-            SubjectListener {
-                key: InboundKey { address: address.to_owned(), port: listener.port },
-                hostname: hostname.to_owned(),
-                tags,
-            }
+        .map(|listener| SubjectListener {
+            key: InboundKey { address: address.to_owned(), port: listener.port },
+            hostname: listener_hostname(listener).to_owned(),
+            tags: listener_tags(proxy_tags, gateway, listener),
         })
         .collect()
+}
+
+/// Tags of a proxy, its gateway and a listener together; later ones win.
+pub(crate) fn listener_tags(proxy_tags: Option<&Tags>, gateway: &Gateway, listener: &Listener) -> Tags {
+    let mut tags = proxy_tags.cloned().unwrap_or_default();
+    tags.extend(gateway.spec.tags.clone());
+    tags.extend(listener.tags.clone());
+    tags
+}
+
+/// The host name that a listener serves; `*` for all.
+pub(crate) fn listener_hostname(listener: &Listener) -> &str {
+    if listener.hostname.is_empty() { "*" } else { &listener.hostname }
 }
 
 /// True when a resource was created in this zone, as far as its labels tell.
@@ -163,19 +172,11 @@ fn best_gateway<'a>(resource: &Resource, dataplane: &Dataplane, gateways: &'a [G
         let global = labels.get(label::ORIGIN).is_none_or(|origin| origin == label::ORIGIN_GLOBAL);
         global || zone.is_none_or(|zone| is_of_zone(labels, zone))
     };
-    let rank = |gateway: &Gateway| {
-        let selectors = || gateway.spec.selectors.iter().map(|selector| &selector.r#match);
-        let everything = gateway.spec.selectors.is_empty() || selectors().any(|tags| tags.is_empty());
-        let best = selectors().filter(|tags| !tags.is_empty() && dataplane.is_selected_by(tags)).map(Rank::of).max();
-        best.or_else(|| everything.then(Rank::default))
+    let ranked = gateways.iter().filter(reaches);
+    let ranked = ranked.filter_map(|gateway| Some((rank_of_dataplane(&gateway.spec, dataplane)?, gateway)));
+    let order = |one: &(Rank, &Gateway), other: &(Rank, &Gateway)| {
+        compare((one.0, &one.1.resource), (other.0, &other.1.resource))
     };
-    let order = |(one_rank, one): &(Rank, &Gateway), (other_rank, other): &(Rank, &Gateway)| -> Ordering {
-        one_rank
-            .cmp(other_rank)
-            .then_with(|| one.resource.created.cmp(&other.resource.created))
-            .then_with(|| other.resource.key.name.cmp(&one.resource.key.name))
-    };
-    let ranked = gateways.iter().filter(reaches).filter_map(|gateway| Some((rank(gateway)?, gateway)));
     ranked.max_by(order).map(|(_, gateway)| gateway)
 }
 

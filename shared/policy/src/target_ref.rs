@@ -5,13 +5,14 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_model::kind::Kind;
 use tandem_model::kri::Kri;
 
 /// What a reference points at. Ordered by precedence, weakest first.
 #[allow(missing_docs)] // the variants are the names users write, in the order in which clients see them listed
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 pub enum TargetKind {
     #[default]
     Mesh,
@@ -89,14 +90,14 @@ impl TargetKind {
 
 /// Kind of proxy, as selected by `proxyTypes`.
 #[allow(missing_docs)] // the variants are the names users write
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ProxyType {
     Sidecar,
     Gateway,
 }
 
 /// A reference. Which fields may be set depends on the kind and on the position in the policy.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetRef {
     /// What is referred to.

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::Labels;
 
 /// Selection of resources by labels.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LabelSelector {
     /// Labels that must be present with these values. Absent and empty match everything.
@@ -24,7 +25,7 @@ impl LabelSelector {
 }
 
 /// A name under which a service is reached.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Address {
     /// Host name.
@@ -39,7 +40,7 @@ pub struct Address {
 }
 
 /// Reference to a HostnameGenerator.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostnameGeneratorRef {
     /// Display name of the generator.
@@ -48,7 +49,7 @@ pub struct HostnameGeneratorRef {
 }
 
 /// Outcome of one HostnameGenerator for one service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostnameGeneratorStatus {
     /// The generator.
@@ -59,7 +60,7 @@ pub struct HostnameGeneratorStatus {
 }
 
 /// One observation about a resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Condition {
     /// What is observed; unique within a list of conditions.
     #[serde(rename = "type")]
@@ -73,7 +74,7 @@ pub struct Condition {
 }
 
 /// Whether a condition holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
     /// It holds.
     True,
@@ -84,7 +85,7 @@ pub enum ConditionStatus {
 }
 
 /// A virtual address of a service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Vip {
     /// IP address; empty when not allocated.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -92,7 +93,7 @@ pub struct Vip {
 }
 
 /// A value given in place or by a Secret of the same mesh. Exactly one member is meant to be set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DataSource {
     /// Name of a Secret.
@@ -107,7 +108,7 @@ pub struct DataSource {
 }
 
 /// Settings for a plugin that this control plane does not have.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Extension {
     /// Name of the plugin.
     #[serde(rename = "type", default)]

@@ -1,5 +1,6 @@
 //! HostnameGenerator: a rule for the host names of services.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Extension, LabelSelector};
@@ -7,7 +8,7 @@ use crate::template::Template;
 use crate::violation::{Path, Violations};
 
 /// Specification of a HostnameGenerator.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HostnameGenerator {
     /// The services it names.
     #[serde(default)]
@@ -20,7 +21,7 @@ pub struct HostnameGenerator {
 }
 
 /// Selection of services of one kind. Exactly one member is set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
     /// MeshServices.

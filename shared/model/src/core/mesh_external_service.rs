@@ -1,5 +1,6 @@
 //! MeshExternalService: a service outside of the mesh.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Address, DataSource, Extension, HostnameGeneratorStatus, Vip};
@@ -9,7 +10,7 @@ use crate::schema::PortNumber;
 use crate::violation::{Path, Violations};
 
 /// Specification of a MeshExternalService.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MeshExternalService {
     /// How clients call it.
     #[serde(rename = "match")]
@@ -26,7 +27,7 @@ pub struct MeshExternalService {
 }
 
 /// How clients call a MeshExternalService.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Match {
     /// Where its name comes from.
     #[serde(rename = "type", default)]
@@ -39,7 +40,7 @@ pub struct Match {
 }
 
 /// Where the name of a MeshExternalService comes from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MatchType {
     /// A HostnameGenerator.
     #[default]
@@ -47,7 +48,7 @@ pub enum MatchType {
 }
 
 /// Protocol of a MeshExternalService.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MatchProtocol {
     /// Any TCP protocol.
@@ -73,7 +74,7 @@ impl From<MatchProtocol> for Protocol {
 }
 
 /// One place of a MeshExternalService.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Endpoint {
     /// IP address or host name.
     pub address: String,
@@ -82,7 +83,7 @@ pub struct Endpoint {
 }
 
 /// TLS towards a MeshExternalService.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
     /// Whether the proxy adds TLS.
@@ -100,7 +101,7 @@ pub struct Tls {
 }
 
 /// Range of TLS versions.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TlsVersions {
     /// Oldest version.
     #[serde(default)]
@@ -111,7 +112,7 @@ pub struct TlsVersions {
 }
 
 /// A TLS version, in order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum TlsVersion {
     /// What Envoy prefers.
     #[default]
@@ -127,7 +128,7 @@ pub enum TlsVersion {
 }
 
 /// Verification of the server, and the client's own certificate.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
     /// What is verified.
@@ -151,7 +152,7 @@ pub struct Verification {
 }
 
 /// What is verified of a server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum VerificationMode {
     /// Not the names.
     SkipSAN,
@@ -165,7 +166,7 @@ pub enum VerificationMode {
 }
 
 /// A name in a certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SanMatch {
     /// How `value` is compared.
     #[serde(rename = "type", default)]
@@ -175,7 +176,7 @@ pub struct SanMatch {
 }
 
 /// How a name in a certificate is compared.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SanMatchType {
     /// Equal.
     #[default]
@@ -185,7 +186,7 @@ pub enum SanMatchType {
 }
 
 /// Status of a MeshExternalService.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// Virtual address.

@@ -1,5 +1,6 @@
 //! MeshIdentity: where the identities and certificates of proxies come from.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Condition, LabelSelector};
@@ -8,7 +9,7 @@ use crate::template::Template;
 use crate::violation::{Path, Violations};
 
 /// Specification of a MeshIdentity.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MeshIdentity {
     /// The proxies it applies to; absent selects none.
@@ -23,7 +24,7 @@ pub struct MeshIdentity {
 }
 
 /// Selection of proxies.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Selector {
     /// Labels of the Dataplanes; absent selects none, empty all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,7 +32,7 @@ pub struct Selector {
 }
 
 /// Form of identities; see [`Template`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpiffeId {
     /// Trust domain.
@@ -43,7 +44,7 @@ pub struct SpiffeId {
 }
 
 /// Source of certificates.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Provider {
     /// Which of the members applies.
     #[serde(rename = "type")]
@@ -57,7 +58,7 @@ pub struct Provider {
 }
 
 /// Who issues certificates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ProviderType {
     /// The control plane.
     Bundled,
@@ -66,7 +67,7 @@ pub enum ProviderType {
 }
 
 /// Settings of the control plane's authority.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Bundled {
     /// Whether a MeshTrust is created for it; absent means it is.
@@ -87,7 +88,7 @@ pub struct Bundled {
 }
 
 /// Whether a MeshTrust is created for a MeshIdentity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MeshTrustCreation {
     /// It is.
     Enabled,
@@ -96,7 +97,7 @@ pub enum MeshTrustCreation {
 }
 
 /// Generation of an authority.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Autogenerate {
     /// Whether it is generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,7 +105,7 @@ pub struct Autogenerate {
 }
 
 /// A given authority.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ca {
     /// Its certificate.
@@ -116,7 +117,7 @@ pub struct Ca {
 }
 
 /// Form of issued certificates.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CertificateParameters {
     /// Life of a certificate; absent means a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,7 +125,7 @@ pub struct CertificateParameters {
 }
 
 /// Settings of SPIRE.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Spire {
     /// Settings of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,7 +133,7 @@ pub struct Spire {
 }
 
 /// Settings of the SPIRE agent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SpireAgent {
     /// How long to wait for its socket; absent means a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,7 +141,7 @@ pub struct SpireAgent {
 }
 
 /// Where a secret value is to be found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecureDataSource {
     /// Which of the members applies.
@@ -161,7 +162,7 @@ pub struct SecureDataSource {
 }
 
 /// Kind of place of a secret value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SecureDataSourceType {
     /// A file of the control plane.
     File,
@@ -174,28 +175,28 @@ pub enum SecureDataSourceType {
 }
 
 /// A file of the control plane.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileSource {
     /// Absolute path.
     pub path: String,
 }
 
 /// A variable in the control plane's environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnvVarSource {
     /// Name of the variable.
     pub name: String,
 }
 
 /// A value in place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InlineSource {
     /// The value.
     pub value: String,
 }
 
 /// Reference to a Secret of the same mesh.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretRef {
     /// Kind of the resource.
     pub kind: SecretRefKind,
@@ -204,14 +205,14 @@ pub struct SecretRef {
 }
 
 /// Kind of resource that holds a secret value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SecretRefKind {
     /// A Secret.
     Secret,
 }
 
 /// Status of a MeshIdentity.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Observations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

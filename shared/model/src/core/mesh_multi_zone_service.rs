@@ -1,5 +1,6 @@
 //! MeshMultiZoneService: MeshServices of several zones under one name.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Address, Condition, HostnameGeneratorStatus, LabelSelector, Vip};
@@ -8,7 +9,7 @@ use crate::protocol::Protocol;
 use crate::violation::{Path, Violations};
 
 /// Specification of a MeshMultiZoneService.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MeshMultiZoneService {
     /// The MeshServices.
     pub selector: Selector,
@@ -17,7 +18,7 @@ pub struct MeshMultiZoneService {
 }
 
 /// Selection of MeshServices.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
     /// Labels of the MeshServices. The mesh counts only when it is named here.
@@ -25,7 +26,7 @@ pub struct Selector {
 }
 
 /// A port of a MeshMultiZoneService.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Port {
     /// Name, by which policies refer to it.
@@ -51,7 +52,7 @@ impl Port {
 }
 
 /// Status of a MeshMultiZoneService.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// Host names.
@@ -72,7 +73,7 @@ pub struct Status {
 }
 
 /// A MeshService that takes part.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct MatchedMeshService {
     /// Display name.
     pub name: String,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Address, HostnameGeneratorStatus, Vip};
@@ -9,7 +10,7 @@ use crate::protocol::Protocol;
 use crate::schema::IntOrString;
 
 /// Specification of a MeshService.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MeshService {
     /// Whether a healthy proxy serves it. A body without it means [`State::Unavailable`].
     #[serde(default)]
@@ -26,7 +27,7 @@ pub struct MeshService {
 }
 
 /// Whether a MeshService can be called.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum State {
     /// A healthy proxy serves it.
     Available,
@@ -36,7 +37,7 @@ pub enum State {
 }
 
 /// Selection of proxies: by reference, else by tags; nothing when both are absent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
     /// Tags that one tag set of the Dataplane has.
@@ -48,7 +49,7 @@ pub struct Selector {
 }
 
 /// Reference to a Dataplane of the same mesh.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DataplaneRef {
     /// Name of the Dataplane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +57,7 @@ pub struct DataplaneRef {
 }
 
 /// A port of a MeshService.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Port {
     /// Name, by which policies refer to it.
@@ -89,7 +90,7 @@ pub(super) fn tcp() -> String {
 }
 
 /// An identity of the proxies of a MeshService.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Identity {
     /// Form of `value`.
     #[serde(rename = "type")]
@@ -99,7 +100,7 @@ pub struct Identity {
 }
 
 /// Form of an identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum IdentityType {
     /// A value of the tag `kuma.io/service`.
     ServiceTag,
@@ -108,7 +109,7 @@ pub enum IdentityType {
 }
 
 /// Status of a MeshService.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// Host names.
@@ -129,7 +130,7 @@ pub struct Status {
 }
 
 /// Whether the proxies of a MeshService speak mutual TLS.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tls {
     /// Absent until it was found out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,7 +138,7 @@ pub struct Tls {
 }
 
 /// Readiness for mutual TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TlsStatus {
     /// All proxies have certificates.
     Ready,
@@ -146,7 +147,7 @@ pub enum TlsStatus {
 }
 
 /// Numbers of proxies behind a MeshService.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DataplaneProxies {
     /// Connected to the control plane.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -1,5 +1,6 @@
 //! MeshTrust: authorities whose certificates a mesh trusts, for one trust domain.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::violation::{Path, Violations};
@@ -7,7 +8,7 @@ use crate::violation::{Path, Violations};
 const MAX_TRUST_DOMAIN_LENGTH: usize = 253;
 
 /// Specification of a MeshTrust.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MeshTrust {
     /// Deprecated place of [`Status::origin`].
@@ -20,7 +21,7 @@ pub struct MeshTrust {
 }
 
 /// Where a MeshTrust came from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Origin {
     /// Identifier of the MeshIdentity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,7 +29,7 @@ pub struct Origin {
 }
 
 /// Certificates of authorities.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CaBundle {
     /// Form of the certificates.
     #[serde(rename = "type")]
@@ -39,21 +40,21 @@ pub struct CaBundle {
 }
 
 /// Form of certificates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CaBundleType {
     /// PEM text.
     Pem,
 }
 
 /// Certificates as PEM text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pem {
     /// One or more certificates.
     pub value: String,
 }
 
 /// Status of a MeshTrust.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Where it came from; absent when a user wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

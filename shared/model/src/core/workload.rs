@@ -1,13 +1,14 @@
 //! Workload: the proxies of one deployment.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Specification of a Workload: nothing; the name says it all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Workload {}
 
 /// Status of a Workload.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// Numbers of proxies.
@@ -16,7 +17,7 @@ pub struct Status {
 }
 
 /// Numbers of proxies of a Workload.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DataplaneProxies {
     /// Connected to the control plane.
     pub connected: u32,

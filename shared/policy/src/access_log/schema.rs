@@ -2,6 +2,7 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshaccesslog/api/v1alpha1/meshaccesslog.go`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use crate::schema::{FromItem, RuleItem, ToItem};
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshAccessLog.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -27,7 +28,7 @@ pub struct Spec {
 }
 
 /// Where logs go.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// The destinations; an empty list for no logs.
@@ -36,7 +37,7 @@ pub struct Conf {
 }
 
 /// A destination of logs; of the objects, the one for the type is used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Backend {
     /// Type of the destination.
@@ -54,7 +55,7 @@ pub struct Backend {
 }
 
 /// Type of a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum BackendType {
     /// TCP server.
     Tcp,
@@ -65,7 +66,7 @@ pub enum BackendType {
 }
 
 /// A TCP server that takes logs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TcpBackend {
     /// Form of an entry; absent for the default.
@@ -76,7 +77,7 @@ pub struct TcpBackend {
 }
 
 /// An OpenTelemetry collector that takes logs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OtelBackend {
     /// Attributes of an entry.
@@ -90,7 +91,7 @@ pub struct OtelBackend {
 }
 
 /// A file that takes logs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FileBackend {
     /// Form of an entry; absent for the default.
@@ -101,7 +102,7 @@ pub struct FileBackend {
 }
 
 /// Form of an entry; of the members, the one for the type is used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Format {
     /// Type of the form.
@@ -119,7 +120,7 @@ pub struct Format {
 }
 
 /// Type of the form of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum FormatType {
     /// Text.
     Plain,
@@ -128,7 +129,7 @@ pub enum FormatType {
 }
 
 /// A member of an object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JsonValue {
     /// Its name.

@@ -2,13 +2,14 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshcircuitbreaker/api/v1alpha1/meshcircuitbreaker.go`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{FromItem, GoDuration, IntOrString, RuleItem, ToItem};
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshCircuitBreaker.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -26,7 +27,7 @@ pub struct Spec {
 }
 
 /// When to stop sending.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// Limits on what is open at the same time.
@@ -38,7 +39,7 @@ pub struct Conf {
 }
 
 /// Limits on what is open at the same time to one destination.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionLimits {
     /// Connections.
@@ -59,7 +60,7 @@ pub struct ConnectionLimits {
 }
 
 /// When an endpoint is taken out of load balancing, and for how long.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OutlierDetection {
     /// Switches detection off.
@@ -86,7 +87,7 @@ pub struct OutlierDetection {
 }
 
 /// What makes an endpoint an outlier.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Detectors {
     /// Consecutive failures of any kind.
@@ -107,7 +108,7 @@ pub struct Detectors {
 }
 
 /// Detection by consecutive failures.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConsecutiveFailures {
     /// How many.
@@ -116,7 +117,7 @@ pub struct ConsecutiveFailures {
 }
 
 /// Detection by success rate.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SuccessRate {
     /// Endpoints with enough requests for the analysis to take place.
@@ -131,7 +132,7 @@ pub struct SuccessRate {
 }
 
 /// Detection by share of failures.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailurePercentage {
     /// Endpoints with enough requests for the analysis to take place.

@@ -2,13 +2,14 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshfaultinjection/api/v1alpha1/meshfaultinjection.go`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{FromItem, GoDuration, IntOrString, SpiffeMatch, ToItem};
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshFaultInjection.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -26,7 +27,7 @@ pub struct Spec {
 }
 
 /// Faults of traffic from some clients.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
     /// The clients; absent for all.
@@ -37,7 +38,7 @@ pub struct Rule {
 }
 
 /// Faults.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// Faults of HTTP requests, in order.
@@ -46,7 +47,7 @@ pub struct Conf {
 }
 
 /// A fault.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
     /// Refuses requests.
@@ -61,7 +62,7 @@ pub struct Fault {
 }
 
 /// Refuses requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Abort {
     /// Status code of the response.
@@ -71,7 +72,7 @@ pub struct Abort {
 }
 
 /// Delays requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Delay {
     /// For how long.
@@ -81,7 +82,7 @@ pub struct Delay {
 }
 
 /// Slows responses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResponseBandwidth {
     /// Bandwidth with a unit of kbps, Mbps or Gbps.

@@ -2,13 +2,14 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshhealthcheck/api/v1alpha1/meshhealthcheck.go`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{GoDuration, HeaderChanges, IntOrString, ToItem};
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshHealthCheck.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -20,7 +21,7 @@ pub struct Spec {
 }
 
 /// How endpoints are checked.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// Time between two checks.
@@ -74,7 +75,7 @@ pub struct Conf {
 }
 
 /// Check of connections.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tcp {
     /// Switches the check off.
@@ -89,7 +90,7 @@ pub struct Tcp {
 }
 
 /// Check by HTTP request.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Http {
     /// Switches the check off.
@@ -107,7 +108,7 @@ pub struct Http {
 }
 
 /// Check by gRPC call.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Grpc {
     /// Switches the check off.

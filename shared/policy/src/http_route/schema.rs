@@ -2,13 +2,14 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshhttproute/api/v1alpha1/meshhttproute.go`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{BackendRef, HeaderKeyValue, HeaderMatch, IntOrString};
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshHTTPRoute.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -20,7 +21,7 @@ pub struct Spec {
 }
 
 /// Routes of requests to one destination.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct To {
     /// Host names the routes are limited to; for gateways only.
@@ -33,7 +34,7 @@ pub struct To {
 }
 
 /// A route.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
     /// Conditions on the request, one of which must hold.
@@ -43,7 +44,7 @@ pub struct Rule {
 }
 
 /// A condition on a request.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Match {
     /// Condition on the path.
@@ -61,7 +62,7 @@ pub struct Match {
 }
 
 /// A condition on the path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PathMatch {
     /// Path, or pattern.
@@ -72,7 +73,7 @@ pub struct PathMatch {
 }
 
 /// How a path is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum PathMatchType {
     /// The path as a whole.
     Exact,
@@ -83,7 +84,7 @@ pub enum PathMatchType {
 }
 
 /// A request method.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Method {
     /// CONNECT.
     #[serde(rename = "CONNECT")]
@@ -115,7 +116,7 @@ pub enum Method {
 }
 
 /// A condition on a query parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueryParamsMatch {
     /// How the value is compared.
@@ -128,7 +129,7 @@ pub struct QueryParamsMatch {
 }
 
 /// How a query parameter is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum QueryParamsMatchType {
     /// The value as a whole.
     Exact,
@@ -137,7 +138,7 @@ pub enum QueryParamsMatchType {
 }
 
 /// Where requests go and what is changed on the way.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleConf {
     /// What is changed.
@@ -149,7 +150,7 @@ pub struct RuleConf {
 }
 
 /// A change; of the objects, the one for the type is used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Filter {
     /// Type of the change.
@@ -173,7 +174,7 @@ pub struct Filter {
 }
 
 /// Type of a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum FilterType {
     /// Headers of the request.
     RequestHeaderModifier,
@@ -189,7 +190,7 @@ pub enum FilterType {
 }
 
 /// Changes to headers.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeaderModifier {
     /// Headers that are replaced.
@@ -204,7 +205,7 @@ pub struct HeaderModifier {
 }
 
 /// Sends the client elsewhere.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestRedirect {
     /// Scheme of the new URL; absent for that of the request.
@@ -229,7 +230,7 @@ fn default_status_code() -> u32 {
 }
 
 /// Scheme of a URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Scheme {
     /// HTTP.
     #[serde(rename = "http")]
@@ -240,7 +241,7 @@ pub enum Scheme {
 }
 
 /// A new path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PathRewrite {
     /// What is replaced.
@@ -255,7 +256,7 @@ pub struct PathRewrite {
 }
 
 /// What is replaced by a new path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum PathRewriteType {
     /// All of the path.
     ReplaceFullPath,
@@ -264,7 +265,7 @@ pub enum PathRewriteType {
 }
 
 /// Changes host or path of the request.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UrlRewrite {
     /// The new host.
@@ -279,7 +280,7 @@ pub struct UrlRewrite {
 }
 
 /// Sends a copy of the request elsewhere.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestMirror {
     /// Share of the requests, in percent; absent for all.

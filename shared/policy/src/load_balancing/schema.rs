@@ -2,13 +2,14 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshloadbalancingstrategy/api/v1alpha1/meshloadbalancingstrategy.go`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{GoDuration, IntOrString, ToItem};
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshLoadBalancingStrategy.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -20,7 +21,7 @@ pub struct Spec {
 }
 
 /// How an endpoint is chosen.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// Preference for near endpoints.
@@ -35,7 +36,7 @@ pub struct Conf {
 }
 
 /// Preference for near endpoints.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalityAwareness {
     /// Treats endpoints of all zones alike.
@@ -50,7 +51,7 @@ pub struct LocalityAwareness {
 }
 
 /// Preference within the zone.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalZone {
     /// Tags that near endpoints share with the proxy, most important first.
@@ -59,7 +60,7 @@ pub struct LocalZone {
 }
 
 /// A tag that near endpoints share with the proxy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AffinityTag {
     /// Name of the tag.
@@ -70,7 +71,7 @@ pub struct AffinityTag {
 }
 
 /// Preference between zones.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CrossZone {
     /// Where traffic goes when the zone has too few endpoints, in order.
@@ -82,7 +83,7 @@ pub struct CrossZone {
 }
 
 /// Where traffic of some zones goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failover {
     /// The zones; absent for all.
@@ -93,7 +94,7 @@ pub struct Failover {
 }
 
 /// Zones that traffic comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FromZone {
     /// The zones.
@@ -101,7 +102,7 @@ pub struct FromZone {
 }
 
 /// Zones that traffic goes to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ToZone {
     /// Which zones.
@@ -113,7 +114,7 @@ pub struct ToZone {
 }
 
 /// Which zones traffic goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ToZoneType {
     /// None.
     None,
@@ -126,7 +127,7 @@ pub enum ToZoneType {
 }
 
 /// When traffic leaves the zone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailoverThreshold {
     /// Below this share of healthy endpoints, in percent.
@@ -134,7 +135,7 @@ pub struct FailoverThreshold {
 }
 
 /// The algorithm; of the objects, the one for the type is used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadBalancer {
     /// Type of the algorithm.
@@ -158,7 +159,7 @@ pub struct LoadBalancer {
 }
 
 /// Type of an algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum LoadBalancerType {
     /// One after the other.
     RoundRobin,
@@ -173,12 +174,12 @@ pub enum LoadBalancerType {
 }
 
 /// Settings of round robin.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoundRobin {}
 
 /// Settings of least request.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeastRequest {
     /// Among how many endpoints.
@@ -190,7 +191,7 @@ pub struct LeastRequest {
 }
 
 /// Settings of ring hash.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RingHash {
     /// The hash.
@@ -208,7 +209,7 @@ pub struct RingHash {
 }
 
 /// A hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum HashFunction {
     /// xxHash.
     XXHash,
@@ -217,12 +218,12 @@ pub enum HashFunction {
 }
 
 /// Settings of random choice.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Random {}
 
 /// Settings of Maglev.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Maglev {
     /// Size of the table, a prime number.
@@ -234,7 +235,7 @@ pub struct Maglev {
 }
 
 /// Something that is hashed; of the objects, the one for the type is used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HashPolicy {
     /// What is hashed.
@@ -261,7 +262,7 @@ pub struct HashPolicy {
 }
 
 /// What is hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum HashPolicyType {
     /// A header.
     Header,
@@ -278,7 +279,7 @@ pub enum HashPolicyType {
 }
 
 /// A header that is hashed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Header {
     /// Name of the header.
@@ -286,7 +287,7 @@ pub struct Header {
 }
 
 /// A cookie that is hashed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cookie {
     /// Name of the cookie.
@@ -300,7 +301,7 @@ pub struct Cookie {
 }
 
 /// What of the connection is hashed.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
     /// The address of the client.
@@ -309,7 +310,7 @@ pub struct Connection {
 }
 
 /// A query parameter that is hashed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueryParameter {
     /// Name of the parameter.
@@ -317,7 +318,7 @@ pub struct QueryParameter {
 }
 
 /// State of the filters that is hashed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FilterState {
     /// Key of the state.

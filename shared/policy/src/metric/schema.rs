@@ -2,13 +2,14 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshmetric/api/v1alpha1/meshmetric.go`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::GoDuration;
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshMetric.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -20,7 +21,7 @@ pub struct Spec {
 }
 
 /// Which metrics are published and where.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// Metrics of the proxy.
@@ -35,7 +36,7 @@ pub struct Conf {
 }
 
 /// Metrics of the proxy.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sidecar {
     /// Which metrics are published.
@@ -47,7 +48,7 @@ pub struct Sidecar {
 }
 
 /// Which metrics are published: a profile, less what is excluded, and what is included.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Profiles {
     /// Profiles; the broadest counts.
@@ -62,7 +63,7 @@ pub struct Profiles {
 }
 
 /// A set of metrics.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
     /// Name of the set.
@@ -70,7 +71,7 @@ pub struct Profile {
 }
 
 /// Name of a set of metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ProfileName {
     /// All metrics.
     All,
@@ -81,7 +82,7 @@ pub enum ProfileName {
 }
 
 /// Selects metrics by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
     /// How names are compared.
@@ -93,7 +94,7 @@ pub struct Selector {
 }
 
 /// How names of metrics are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum SelectorType {
     /// The name begins with the text.
     Prefix,
@@ -106,7 +107,7 @@ pub enum SelectorType {
 }
 
 /// Metrics of a workload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Application {
     /// Name that tells workloads apart.
@@ -127,7 +128,7 @@ fn default_path() -> String {
 }
 
 /// A destination of metrics; of the objects, the one for the type is used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Backend {
     /// Type of the destination.
@@ -142,7 +143,7 @@ pub struct Backend {
 }
 
 /// Type of a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum BackendType {
     /// Endpoint for Prometheus.
     Prometheus,
@@ -151,7 +152,7 @@ pub enum BackendType {
 }
 
 /// An endpoint for Prometheus.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Prometheus {
     /// Prometheus server that the endpoint is for; absent for any.
@@ -173,7 +174,7 @@ fn default_port() -> u32 {
 }
 
 /// How connections to the endpoint are secured.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PrometheusTls {
     /// What secures them.
@@ -182,7 +183,7 @@ pub struct PrometheusTls {
 }
 
 /// What secures connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 pub enum TlsMode {
     /// Nothing.
     #[default]
@@ -194,7 +195,7 @@ pub enum TlsMode {
 }
 
 /// An OpenTelemetry collector.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenTelemetry {
     /// Host and port.

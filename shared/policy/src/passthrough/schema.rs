@@ -2,12 +2,13 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshpassthrough/api/v1alpha1/meshpassthrough.go`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshPassthrough.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -19,7 +20,7 @@ pub struct Spec {
 }
 
 /// What traffic may leave the mesh.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// How much of it; absent for what matches.
@@ -31,7 +32,7 @@ pub struct Conf {
 }
 
 /// How much traffic may leave the mesh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum PassthroughMode {
     /// All of it.
     All,
@@ -42,7 +43,7 @@ pub enum PassthroughMode {
 }
 
 /// A destination outside the mesh.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Match {
     /// What describes it.
@@ -59,7 +60,7 @@ pub struct Match {
 }
 
 /// What describes a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum MatchType {
     /// A name, possibly with a wildcard.
     Domain,
@@ -73,7 +74,7 @@ pub enum MatchType {
 
 /// What a destination outside the mesh speaks.
 #[allow(missing_docs)] // the variants are the protocols' names
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MatchProtocol {
     #[default]

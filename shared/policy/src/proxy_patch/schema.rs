@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshProxyPatch.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -21,7 +22,7 @@ pub struct Spec {
 }
 
 /// Changes to the configuration of the proxy.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// The changes, in order.
@@ -30,7 +31,7 @@ pub struct Conf {
 }
 
 /// A change to one kind of Envoy resource.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Modification {
     /// Clusters.
@@ -51,7 +52,7 @@ pub struct Modification {
 }
 
 /// What is done to resources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Operation {
     /// One is added.
     Add,
@@ -62,7 +63,7 @@ pub enum Operation {
 }
 
 /// What is done to filters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum FilterOperation {
     /// They are removed.
     Remove,
@@ -79,7 +80,7 @@ pub enum FilterOperation {
 }
 
 /// A change to clusters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterMod {
     /// Which of them; absent for all.
@@ -96,7 +97,7 @@ pub struct ClusterMod {
 }
 
 /// Which clusters.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterMatch {
     /// What generated them.
@@ -108,7 +109,7 @@ pub struct ClusterMatch {
 }
 
 /// A change to listeners.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerMod {
     /// Which of them; absent for all.
@@ -125,7 +126,7 @@ pub struct ListenerMod {
 }
 
 /// Which listeners.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerMatch {
     /// What generated them.
@@ -140,7 +141,7 @@ pub struct ListenerMatch {
 }
 
 /// A change to network filters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkFilterMod {
     /// Which of them; absent for all.
@@ -157,7 +158,7 @@ pub struct NetworkFilterMod {
 }
 
 /// A change to HTTP filters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpFilterMod {
     /// Which of them; absent for all.
@@ -174,7 +175,7 @@ pub struct HttpFilterMod {
 }
 
 /// Which filters.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FilterMatch {
     /// What generated their listener.
@@ -192,7 +193,7 @@ pub struct FilterMatch {
 }
 
 /// A change to virtual hosts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VirtualHostMod {
     /// Which of them.
@@ -209,7 +210,7 @@ pub struct VirtualHostMod {
 }
 
 /// Which virtual hosts.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VirtualHostMatch {
     /// What generated their listener.
@@ -224,7 +225,7 @@ pub struct VirtualHostMatch {
 }
 
 /// A change to a JSON document, as in RFC 6902.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JsonPatch {
     /// What is done.
@@ -240,7 +241,7 @@ pub struct JsonPatch {
 }
 
 /// What is done to a JSON document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum JsonPatchOp {
     /// A value is added.
     #[serde(rename = "add")]

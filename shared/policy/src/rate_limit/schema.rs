@@ -2,13 +2,14 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshratelimit/api/v1alpha1/meshratelimit.go`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{FromItem, GoDuration, HeaderChanges, RuleItem, ToItem};
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshRateLimit.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -26,7 +27,7 @@ pub struct Spec {
 }
 
 /// Limits.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// Limits that every proxy keeps for itself.
@@ -35,7 +36,7 @@ pub struct Conf {
 }
 
 /// Limits that every proxy keeps for itself.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Local {
     /// Limits of requests.
@@ -47,7 +48,7 @@ pub struct Local {
 }
 
 /// Limits of requests.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalHttp {
     /// Switches the limit off.
@@ -62,7 +63,7 @@ pub struct LocalHttp {
 }
 
 /// How requests beyond the limit are answered.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OnRateLimit {
     /// Status code; absent for 429.
@@ -74,7 +75,7 @@ pub struct OnRateLimit {
 }
 
 /// Limits of connections.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalTcp {
     /// Switches the limit off.
@@ -86,7 +87,7 @@ pub struct LocalTcp {
 }
 
 /// How many pass in what time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rate {
     /// How many.

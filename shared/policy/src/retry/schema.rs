@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{GoDuration, HeaderMatch, ToItem};
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshRetry.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -22,7 +23,7 @@ pub struct Spec {
 }
 
 /// Retries by protocol.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// Retries of connections.
@@ -37,7 +38,7 @@ pub struct Conf {
 }
 
 /// Retries of connections.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tcp {
     /// How often connecting is tried.
@@ -46,7 +47,7 @@ pub struct Tcp {
 }
 
 /// Retries of HTTP requests.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Http {
     /// How often a request is retried; zero for never.
@@ -79,7 +80,7 @@ pub struct Http {
 }
 
 /// Retries of gRPC calls.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Grpc {
     /// How often a call is retried; zero for never.
@@ -101,7 +102,7 @@ pub struct Grpc {
 
 /// A gRPC status upon which a call is retried.
 #[allow(missing_docs)] // the variants are the names of the status codes
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum GrpcRetryOn {
     Canceled,
     DeadlineExceeded,
@@ -111,7 +112,7 @@ pub enum GrpcRetryOn {
 }
 
 /// Time between tries, growing exponentially.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackOff {
     /// Time before the first retry.
@@ -123,7 +124,7 @@ pub struct BackOff {
 }
 
 /// Time between tries as told by a header of the response.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimitedBackOff {
     /// The headers, in order of preference.
@@ -135,7 +136,7 @@ pub struct RateLimitedBackOff {
 }
 
 /// A header that tells when to retry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResetHeader {
     /// Name of the header.
     pub name: String,
@@ -144,7 +145,7 @@ pub struct ResetHeader {
 }
 
 /// What the value of a reset header means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ResetFormat {
     /// Seconds to wait.
     Seconds,
@@ -153,7 +154,7 @@ pub enum ResetFormat {
 }
 
 /// Which endpoints a retry avoids.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Predicate {
     /// Kind of predicate.
@@ -171,7 +172,7 @@ fn default_update_frequency() -> i32 {
 }
 
 /// Kind of a [`Predicate`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum PredicateType {
     /// Endpoints tried already.
     OmitPreviousHosts,

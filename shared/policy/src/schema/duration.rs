@@ -1,8 +1,11 @@
 //! Durations as policies write them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tandem_model::json_schema;
 use tandem_proto::duration;
 
 /// A duration written as Go does: `1m40s`. Signed, in nanoseconds.
@@ -41,5 +44,19 @@ impl<'de> Deserialize<'de> for GoDuration {
 impl Serialize for GoDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&duration::format(self.0))
+    }
+}
+
+impl JsonSchema for GoDuration {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "GoDuration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema::duration()
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::is_empty;
@@ -11,7 +12,7 @@ use crate::target_ref::{ProxyType, TargetKind, TargetRef};
 
 /// How a header value is compared.
 #[allow(missing_docs)] // the variants are the names users write
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 pub enum HeaderMatchType {
     #[default]
     Exact,
@@ -22,7 +23,7 @@ pub enum HeaderMatchType {
 }
 
 /// A condition on an HTTP header.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct HeaderMatch {
     /// How the value is compared.
     #[serde(default, rename = "type")]
@@ -35,7 +36,7 @@ pub struct HeaderMatch {
 }
 
 /// A header.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct HeaderKeyValue {
     /// Name, in lower case.
     pub name: String,
@@ -44,7 +45,7 @@ pub struct HeaderKeyValue {
 }
 
 /// Changes to headers.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HeaderChanges {
     /// Headers that are replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,14 +57,14 @@ pub struct HeaderChanges {
 
 /// How a SPIFFE identity is compared.
 #[allow(missing_docs)] // the variants are the names users write
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum SpiffeIdMatchType {
     Exact,
     Prefix,
 }
 
 /// A condition on the SPIFFE identity of a client.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct SpiffeIdMatch {
     /// How the identity is compared.
     #[serde(rename = "type")]
@@ -73,7 +74,7 @@ pub struct SpiffeIdMatch {
 }
 
 /// A condition on a client.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct SpiffeMatch {
     /// Condition on its identity.
     #[serde(default, rename = "spiffeID", skip_serializing_if = "Option::is_none")]
@@ -81,7 +82,7 @@ pub struct SpiffeMatch {
 }
 
 /// A destination of a route: a reference with a weight and a port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs)] // the fields are those of `TargetRef`
 pub struct BackendRef {

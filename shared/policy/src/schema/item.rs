@@ -1,12 +1,14 @@
 //! The entries of `to`, `from` and `rules`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::target_ref::TargetRef;
 
 /// Configuration of traffic to some destinations.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", bound(deserialize = "C: Deserialize<'de> + Default"))]
+#[schemars(bound = "C: JsonSchema + Serialize + Default")]
 pub struct ToItem<C> {
     /// The destinations.
     pub target_ref: TargetRef,
@@ -16,8 +18,9 @@ pub struct ToItem<C> {
 }
 
 /// Configuration of traffic from some clients.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", bound(deserialize = "C: Deserialize<'de> + Default"))]
+#[schemars(bound = "C: JsonSchema + Serialize + Default")]
 pub struct FromItem<C> {
     /// The clients.
     pub target_ref: TargetRef,
@@ -27,8 +30,9 @@ pub struct FromItem<C> {
 }
 
 /// Configuration of all incoming traffic.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound(deserialize = "C: Deserialize<'de> + Default"))]
+#[schemars(bound = "C: JsonSchema + Serialize + Default")]
 pub struct RuleItem<C> {
     /// The configuration.
     #[serde(default)]

@@ -1,6 +1,8 @@
 //! Numbers that may be written as text.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::borrow::Cow;
 use std::fmt;
 
 /// A number written as JSON number or, to have decimals, as text: `30` or `"30.2"`.
@@ -106,6 +108,20 @@ impl Serialize for IntOrString {
             Self::Int(value) => serializer.serialize_i32(*value),
             Self::Text(text) => serializer.serialize_str(text),
         }
+    }
+}
+
+impl JsonSchema for IntOrString {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "IntOrString".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["integer", "string"], "minimum": i32::MIN, "maximum": i32::MAX })
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshtls/api/v1alpha1/meshtls.go`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{FromItem, RuleItem};
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshTLS.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -23,7 +24,7 @@ pub struct Spec {
 }
 
 /// How connections within the mesh are secured.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// Versions of TLS.
@@ -38,7 +39,7 @@ pub struct Conf {
 }
 
 /// Versions of TLS.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsVersions {
     /// The oldest.
@@ -50,7 +51,7 @@ pub struct TlsVersions {
 }
 
 /// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 pub enum TlsVersion {
     /// What Envoy chooses.
     #[default]
@@ -71,7 +72,7 @@ pub enum TlsVersion {
 }
 
 /// A cipher suite, by OpenSSL name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum TlsCipher {
     /// `ECDHE-ECDSA-AES128-GCM-SHA256`.
     #[serde(rename = "ECDHE-ECDSA-AES128-GCM-SHA256")]
@@ -94,7 +95,7 @@ pub enum TlsCipher {
 }
 
 /// Whether plain text is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
     /// It is.
     Permissive,

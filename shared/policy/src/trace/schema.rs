@@ -2,13 +2,14 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshtrace/api/v1alpha1/meshtrace.go`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::IntOrString;
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshTrace.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The proxies; absent for all of the mesh.
@@ -20,7 +21,7 @@ pub struct Spec {
 }
 
 /// Which requests are traced and where traces go.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Conf {
     /// The destination; at most one.
@@ -35,7 +36,7 @@ pub struct Conf {
 }
 
 /// A destination of traces; of the objects, the one for the type is used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Backend {
     /// Type of the destination.
@@ -53,7 +54,7 @@ pub struct Backend {
 }
 
 /// Type of a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum BackendType {
     /// Zipkin collector.
     Zipkin,
@@ -64,7 +65,7 @@ pub enum BackendType {
 }
 
 /// An OpenTelemetry collector.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenTelemetry {
     /// Host and, unless it is 4317, port.
@@ -72,7 +73,7 @@ pub struct OpenTelemetry {
 }
 
 /// A Zipkin collector.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Zipkin {
     /// URL of the collector.
@@ -93,7 +94,7 @@ fn default_shared_span_context() -> bool {
 }
 
 /// Version of the API of a Zipkin collector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ZipkinApi {
     /// JSON over HTTP.
@@ -104,7 +105,7 @@ pub enum ZipkinApi {
 }
 
 /// A Datadog agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Datadog {
     /// URL of the agent.
@@ -115,7 +116,7 @@ pub struct Datadog {
 }
 
 /// Shares of requests, in percent; absent for all.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sampling {
     /// Upper limit of all traces.
@@ -130,7 +131,7 @@ pub struct Sampling {
 }
 
 /// A tag of a span, with either a fixed value or one from the request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tag {
     /// Name of the tag.
@@ -144,7 +145,7 @@ pub struct Tag {
 }
 
 /// A header of the request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeaderTag {
     /// Name of the header.

@@ -1,0 +1,34 @@
+//! Policies of the older generation: which of them apply to a proxy, and to what of it.
+//!
+//! Instead of a `targetRef` they have selectors by tags. Those about connections have `sources` and `destinations`
+//! ([`ConnectionPolicy`]), the others `selectors` of proxies ([`DataplanePolicy`]). Of the policies of one kind that match, the
+//! one with the most specific selectors wins, among those the newest, then the first by name; only of FaultInjection and of
+//! RateLimit for incoming requests several apply side by side.
+//!
+//! ```text
+//! inbound   TrafficPermission (best), FaultInjection and RateLimit (all)
+//! outbound  Timeout, RateLimit, TrafficRoute
+//! service   TrafficLog, HealthCheck, CircuitBreaker, Retry
+//! proxy     TrafficTrace, ProxyTemplate
+//! ```
+//!
+//! Pure: what a policy does to Envoy's configuration, and how inspection shows it, is decided elsewhere.
+//!
+//! Source of the rules: Kuma `pkg/core/policy`, `pkg/core/{permissions,faultinjections,ratelimits,logs}`, `pkg/xds/topology`,
+//! `pkg/xds/sync/dataplane_proxy_builder.go`.
+
+mod connection;
+pub mod gateway;
+mod matched;
+mod policies;
+mod selector;
+pub mod traffic_route;
+
+#[cfg(test)]
+mod tests;
+
+pub use connection::best_for_tags;
+pub use matched::{MatchedPolicies, PASS_THROUGH};
+pub use policies::{Decoded, KINDS, LegacyPolicies};
+pub(crate) use selector::{compare, rank_of_dataplane};
+pub use selector::{ConnectionPolicy, DataplanePolicy, best_for_dataplane};
