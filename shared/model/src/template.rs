@@ -10,8 +10,31 @@ pub struct Template(Vec<Part>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
-    Field(String),
-    Label(String),
+    Field(Place, String),
+    Label(Place, String),
+}
+
+/// Where an action is in the text of its template, as Go tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Bytes before it on its line.
+    pub column: usize,
+}
+
+impl Place {
+    fn at(text: &str, offset: usize) -> Self {
+        let before = &text[..offset];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self { line: before.matches('\n').count() + 1, column: offset - line_start }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "template: :{}:{}: executing \"\"", self.line, self.column)
+    }
 }
 
 /// Why a text is no template.
@@ -28,15 +51,15 @@ pub enum TemplateError {
     Action(String),
 }
 
-/// Why a template could not be rendered.
+/// Why a template could not be rendered. The texts are those of Go.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
     /// The object has no such field.
-    #[error("can't evaluate field {0}")]
-    Field(String),
+    #[error("{0} at <.{1}>: can't evaluate field {1}")]
+    Field(Place, String),
     /// The object has no such label.
-    #[error("label {0} not found")]
-    Label(String),
+    #[error("{0} at <label {1:?}>: error calling label: label {1} not found")]
+    Label(Place, String),
 }
 
 impl Template {
@@ -62,7 +85,9 @@ impl Template {
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));
             }
-            parts.push(Part::parse(action.trim())?);
+            let trimmed = action.trim();
+            let offset = trimmed.as_ptr().addr() - text.as_ptr().addr(); // a part of the text
+            parts.push(Part::parse(trimmed, Place::at(text, offset))?);
             rest = if trim_after { after.trim_start() } else { after };
         }
         if !rest.is_empty() {
@@ -84,8 +109,8 @@ impl Template {
         for part in &self.0 {
             text.push_str(match part {
                 Part::Text(text) => text,
-                Part::Field(name) => field(name).ok_or_else(|| RenderError::Field(name.clone()))?,
-                Part::Label(key) => label(key).ok_or_else(|| RenderError::Label(key.clone()))?,
+                Part::Field(place, name) => field(name).ok_or_else(|| RenderError::Field(*place, name.clone()))?,
+                Part::Label(place, key) => label(key).ok_or_else(|| RenderError::Label(*place, key.clone()))?,
             });
         }
         Ok(text)
@@ -93,17 +118,17 @@ impl Template {
 
     /// True when the template uses this label.
     pub fn uses_label(&self, key: &str) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Label(used) if used == key))
+        self.0.iter().any(|part| matches!(part, Part::Label(_, used) if used == key))
     }
 
     /// True when the template uses this field, such as `Name`.
     pub fn uses_field(&self, name: &str) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Field(used) if used == name))
+        self.0.iter().any(|part| matches!(part, Part::Field(_, used) if used == name))
     }
 }
 
 impl Part {
-    fn parse(action: &str) -> Result<Self, TemplateError> {
+    fn parse(action: &str, place: Place) -> Result<Self, TemplateError> {
         if action.is_empty() {
             return Err(TemplateError::Empty);
         }
@@ -111,12 +136,12 @@ impl Part {
             && !field.is_empty()
             && field.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         {
-            return Ok(Self::Field(field.to_owned()));
+            return Ok(Self::Field(place, field.to_owned()));
         }
         let quoted = action.strip_prefix("label").map(str::trim_start).filter(|rest| rest.len() >= 2);
         let key = ['"', '`'].into_iter().find_map(|quote| quoted?.strip_prefix(quote)?.strip_suffix(quote));
         match key {
-            Some(key) if !key.contains(['"', '`', '\\']) => Ok(Self::Label(key.to_owned())),
+            Some(key) if !key.contains(['"', '`', '\\']) => Ok(Self::Label(place, key.to_owned())),
             _ => Err(TemplateError::Action(action.to_owned())),
         }
     }
@@ -145,8 +170,15 @@ mod tests {
 
     #[test]
     fn missing_values_are_errors() {
-        assert_eq!(render("{{ .Nope }}"), Err(RenderError::Field("Nope".into())));
-        assert_eq!(render("{{ label \"x\" }}").map_err(|e| e.to_string()), Err("label x not found".into()));
+        let refusal = |text| render(text).map_err(|error| error.to_string());
+        assert_eq!(
+            refusal("{{ .Nope }}"),
+            Err("template: :1:3: executing \"\" at <.Nope>: can't evaluate field Nope".into())
+        );
+        assert_eq!(
+            refusal("a\n.{{- label \"x\" }}"),
+            Err("template: :2:5: executing \"\" at <label \"x\">: error calling label: label x not found".into())
+        );
     }
 
     #[test]
