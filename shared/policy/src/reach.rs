@@ -142,7 +142,7 @@ mod tests {
 
     fn reached(networking: Networking) -> Vec<String> {
         let dataplane = Dataplane { networking: Some(networking), ..Dataplane::default() };
-        let resource = Resource::new(ResourceKey::new(Kind::Dataplane, "m", "dp"), Default::default());
+        let resource = Resource::from_proto(ResourceKey::new(Kind::Dataplane, "m", "dp"), &dataplane);
         let resource = resource.with_labels([("kuma.io/zone", "z")]);
         let destinations = destinations();
         Reach::new(&resource, &dataplane, &destinations).backends().keys().map(Kri::to_string).collect()

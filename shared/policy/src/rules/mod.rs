@@ -23,7 +23,7 @@ pub(crate) use legacy::build as build_by_tags;
 pub use legacy::{from_rules, single_item_rules};
 pub(crate) use resource::fallbacks;
 pub use resource::{ResourceRule, ResourceRules, resource_rules, sorted_to_entries};
-pub use to::{ToRules, to_rules};
+pub use to::{ToRules, to_resource_rules, to_rules};
 
 /// Tag that stands for one route in [`Rule`]s about routes; its value is the hash of the route's matches.
 pub const ROUTE_TAG: &str = "__rule-matches-hash__";

@@ -28,11 +28,15 @@ pub fn to_rules(
     routes: &[Arc<Policy>],
     destinations: &Destinations,
 ) -> Result<ToRules, RuleError> {
-    let rules = rules_by_tags(policies, routes)?;
+    Ok(ToRules { rules: rules_by_tags(policies, routes)?, resource_rules: to_resource_rules(policies, destinations) })
+}
+
+/// The part of [`to_rules`] that is about destinations that are resources.
+pub fn to_resource_rules(policies: &[Arc<Policy>], destinations: &Destinations) -> ResourceRules {
     // Policies about one route reach resources through `to` entries that name the route instead.
     let others: Vec<Arc<Policy>> =
         policies.iter().filter(|policy| policy.target.kind != TargetKind::MeshHTTPRoute).cloned().collect();
-    Ok(ToRules { rules, resource_rules: resource_rules(&others, destinations) })
+    resource_rules(&others, destinations)
 }
 
 fn rules_by_tags(policies: &[Arc<Policy>], routes: &[Arc<Policy>]) -> Result<Vec<Rule>, RuleError> {

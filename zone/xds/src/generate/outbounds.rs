@@ -2,19 +2,20 @@
 //!
 //! Source of the rules: Kuma `pkg/xds/sync/dataplane_proxy_builder.go`, `pkg/xds/context/destination_index.go`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tandem_model::Kri;
 use tandem_model::dataplane::{DataplaneExt as _, OutboundExt as _};
 use tandem_model::tags::Tags;
-use tandem_model::{Kind, Kri};
-use tandem_proto::mesh::v1alpha1::dataplane::networking::TransparentProxying;
+use tandem_policy::destinations::DestinationPort;
+use tandem_policy::reach::Reach;
 use tandem_proto::mesh::v1alpha1::mesh::mesh_services::Mode;
 
 use super::dns::{Records, mapped_to_ipv6};
 use super::transparent::Redirection;
-use crate::index::{DataplaneView, DestinationPort, DestinationView, MeshState};
+use crate::index::{DataplaneView, DestinationView, MeshState};
 use crate::metadata::ProxyMetadata;
 
 /// A destination at an address of the proxy's host.
@@ -50,16 +51,15 @@ pub(crate) fn of<'a>(
 
 /// Those the Dataplane lists; what refers to nothing is passed over.
 fn listed<'a>(state: &'a MeshState, dataplane: &'a DataplaneView) -> Vec<Outbound<'a>> {
-    let own = Kri::of(&dataplane.resource);
+    let reach = reach(state, dataplane);
     let outbounds = dataplane.spec.outbounds().iter().filter_map(|outbound| {
         let target = match &outbound.backend_ref {
             None if outbound.service().is_empty() => return None,
             None => Target::Tags(&outbound.tags),
             Some(reference) => {
-                let kind = destination_kind(&reference.kind)?;
-                let found = find(state, own.as_ref(), kind, &reference.name, "", &reference.labels);
-                let view = found.into_iter().min_by_key(|view| view.resource.created)?;
-                Target::Port(view, view.port(&reference.port.to_string())?)
+                let backend = reach.outbound(reference)?;
+                let view = state.views.get(&backend.destination.kri)?;
+                Target::Port(view, view.port(&backend.port.section)?)
             }
         };
         let interface = outbound.interface();
@@ -68,37 +68,8 @@ fn listed<'a>(state: &'a MeshState, dataplane: &'a DataplaneView) -> Vec<Outboun
     outbounds.collect()
 }
 
-fn destination_kind(name: &str) -> Option<Kind> {
-    match name {
-        "MeshService" => Some(Kind::MeshService),
-        "MeshMultiZoneService" => Some(Kind::MeshMultiZoneService),
-        _ => None,
-    }
-}
-
-/// The destinations that a reference means: those with all the labels or, without labels or any such destination, the one with
-/// the name in the zone of the proxy and the namespace given, else that of the proxy.
-fn find<'a>(
-    state: &'a MeshState,
-    own: Option<&Kri>,
-    kind: Kind,
-    name: &str,
-    namespace: &str,
-    labels: &BTreeMap<String, String>,
-) -> Vec<&'a Arc<DestinationView>> {
-    if !labels.is_empty() {
-        let labelled = |view: &&Arc<DestinationView>| {
-            view.kri.kind == kind && labels.iter().all(|(label, value)| view.resource.labels.get(label) == Some(value))
-        };
-        let found: Vec<_> = state.views.values().filter(labelled).collect();
-        if !found.is_empty() {
-            return found;
-        }
-    }
-    let Some(own) = own else { return Vec::new() };
-    let namespace = if namespace.is_empty() { &own.namespace } else { namespace };
-    let kri = Kri { kind, name: name.to_owned(), namespace: namespace.to_owned(), ..own.clone() };
-    state.views.get(&kri).into_iter().collect()
+fn reach<'a>(state: &'a MeshState, dataplane: &'a DataplaneView) -> Reach<'a> {
+    Reach::new(&dataplane.resource, &dataplane.spec, state.compiled.destinations())
 }
 
 /// Those at virtual addresses that the Dataplane may reach.
@@ -106,7 +77,9 @@ fn virtual_addresses<'a>(state: &'a MeshState, dataplane: &'a DataplaneView) -> 
     let networking = dataplane.spec.networking.as_ref();
     let section = networking.and_then(|networking| networking.transparent_proxying.as_ref());
     let mode = state.config.as_ref().map_or(Mode::Disabled, |mesh| mesh.mesh_services);
-    let selected = selected(state, dataplane, section);
+    let selected = reach(state, dataplane).selected();
+    let selected: Option<BTreeSet<Kri>> =
+        selected.map(|backends| backends.iter().map(|backend| backend.kri()).collect());
     let by_services = section.is_some_and(|section| !section.reachable_services.is_empty());
     let without_backends = section.is_none_or(|section| section.reachable_backends.is_none());
     if selected.is_none() && by_services || mode == Mode::ReachableBackends && without_backends {
@@ -117,9 +90,7 @@ fn virtual_addresses<'a>(state: &'a MeshState, dataplane: &'a DataplaneView) -> 
     for view in state.views.values() {
         for port in &view.ports {
             let kri = || view.kri.clone().with_section(port.section.clone());
-            let wanted =
-                selected.as_ref().is_none_or(|selected| selected.contains(&view.kri) || selected.contains(&kri()));
-            if !wanted {
+            if selected.as_ref().is_some_and(|selected| !selected.contains(&kri())) {
                 continue;
             }
             let free = view.vips.iter().filter(|vip| !taken.contains(&(vip.as_str(), port.number)));
@@ -131,42 +102,6 @@ fn virtual_addresses<'a>(state: &'a MeshState, dataplane: &'a DataplaneView) -> 
         }
     }
     outbounds
-}
-
-/// The destinations, or their ports, that the Dataplane restricts itself to; `None` when it does not.
-fn selected(
-    state: &MeshState,
-    dataplane: &DataplaneView,
-    section: Option<&TransparentProxying>,
-) -> Option<BTreeSet<Kri>> {
-    let own = Kri::of(&dataplane.resource);
-    let listed: BTreeSet<Kri> = listed(state, dataplane)
-        .into_iter()
-        .filter_map(|outbound| match outbound.target {
-            Target::Port(view, port) => Some(view.kri.clone().with_section(port.section.clone())),
-            Target::Tags(_) => None,
-        })
-        .collect();
-    if !listed.is_empty() {
-        return Some(listed);
-    }
-    let backends = section?.reachable_backends.as_ref()?;
-    let mut selected = BTreeSet::new();
-    for reference in &backends.refs {
-        let Some(kind) = destination_kind(&reference.kind) else { continue };
-        for view in find(state, own.as_ref(), kind, &reference.name, &reference.namespace, &reference.labels) {
-            match reference.port {
-                None => {
-                    selected.insert(view.kri.clone());
-                }
-                Some(number) => {
-                    let port = view.port(&number.to_string());
-                    selected.extend(port.map(|port| view.kri.clone().with_section(port.section.clone())));
-                }
-            }
-        }
-    }
-    Some(selected)
 }
 
 /// Addresses and ports on which the proxy or its workload listens.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use tandem_policy::destinations::DestinationPort;
+
 use super::Cache;
 use super::assignment::assignment;
 use super::names::{Naming, resource_sni};
@@ -12,7 +14,7 @@ use super::services::{AssignmentKey, DestinationKey, Viewer, Wanted};
 use super::shape::HttpVersion;
 use super::tls::PeerName;
 use crate::encoded::{Encoded, ResourceType};
-use crate::index::{DestinationPort, DestinationView, MeshState, MeshView, ServiceKey, Snapshot};
+use crate::index::{DestinationView, MeshState, MeshView, ServiceKey, Snapshot};
 
 /// A port of a destination in a snapshot.
 #[derive(Debug, Clone, Copy)]

@@ -11,7 +11,8 @@ use tandem_model::dataplane::DataplaneExt as _;
 use tandem_model::label::{self, SERVICE_TAG, ZONE};
 use tandem_model::schema::IntOrString;
 use tandem_model::tags::{Tags, selects};
-use tandem_model::{DecodeError, Kind, Kri, Protocol, Resource};
+use tandem_model::{DecodeError, Kind, Kri, Resource};
+use tandem_policy::destinations::{DestinationPort, ports};
 
 use super::dataplane::DataplaneView;
 use super::service::{Endpoint, Locality, Viewpoint};
@@ -34,17 +35,6 @@ pub struct DestinationView {
     form: Form,
     /// Changes whenever the destination does.
     pub(crate) revision: u64,
-}
-
-/// A port of a destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DestinationPort {
-    /// Name, or the number as text.
-    pub section: String,
-    /// Number.
-    pub number: u32,
-    /// What is spoken on it.
-    pub protocol: Protocol,
 }
 
 #[derive(Debug)]
@@ -95,15 +85,7 @@ impl DestinationView {
         Ok(Self {
             kri,
             resource: resource.clone(),
-            ports: spec
-                .ports
-                .iter()
-                .map(|port| DestinationPort {
-                    section: port.section_name(),
-                    number: port.port,
-                    protocol: port.protocol(),
-                })
-                .collect(),
+            ports: ports(resource).unwrap_or_default(),
             vips: status.vips.into_iter().map(|vip| vip.ip).filter(|ip| !ip.is_empty()).collect(),
             hostnames: status.addresses.into_iter().map(|address| address.hostname).collect(),
             form: Form::Service(ServiceForm {
@@ -119,7 +101,8 @@ impl DestinationView {
     }
 
     fn multi_zone(kri: Kri, resource: &Arc<Resource>, revision: u64) -> Result<Self, DecodeError> {
-        let spec: MeshMultiZoneService = resource.json()?;
+        // Nothing of the specification is kept but its ports; one that does not decode is no destination.
+        let _: MeshMultiZoneService = resource.json()?;
         let status: MultiZoneStatus = status(resource);
         let matched = status.mesh_services.into_iter().map(|service| Kri {
             kind: Kind::MeshService,
@@ -132,15 +115,7 @@ impl DestinationView {
         Ok(Self {
             kri,
             resource: resource.clone(),
-            ports: spec
-                .ports
-                .iter()
-                .map(|port| DestinationPort {
-                    section: port.section_name(),
-                    number: port.port,
-                    protocol: port.protocol(),
-                })
-                .collect(),
+            ports: ports(resource).unwrap_or_default(),
             vips: status.vips.into_iter().map(|vip| vip.ip).filter(|ip| !ip.is_empty()).collect(),
             hostnames: status.addresses.into_iter().map(|address| address.hostname).collect(),
             form: Form::MultiZone(matched.collect()),

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use tandem_model::{Resource, ResourceKey};
 
 pub use dataplane::DataplaneView;
-pub use destination::{DestinationPort, DestinationView};
+pub use destination::DestinationView;
 pub(crate) use external::ExternalView;
 pub use mesh::{MeshView, Mtls};
 #[cfg(test)]
