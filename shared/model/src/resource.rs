@@ -65,7 +65,8 @@ pub struct Resource {
     pub key: ResourceKey,
     /// Labels as stored.
     pub labels: Labels,
-    /// Version of this resource: 1 after creation, +1 with every update; set by the store.
+    /// Version of this resource: the revision of the store that wrote it last; grows with every write, and none comes
+    /// twice, not even after a deletion. Set by the store.
     pub version: u64,
     /// When it was created; set by the store if it is `Timestamp::UNIX_EPOCH`.
     pub created: Timestamp,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use tandem_model::{Kind, Resource, ResourceKey};
 use tokio::sync::watch;
 
 use crate::stage::{Group, Staged};
 use crate::state::State;
-use crate::{Change, ChangeFeed, Revision, StoreError, Write};
+use crate::{Author, ChangeFeed, Committed, Page, Revision, StoreError, Write};
 
 /// Read side of a store: the committed state and the wake-up of the feeds. Does not keep the store open.
 #[derive(Debug, Clone)]
@@ -20,6 +21,18 @@ impl Core {
     /// A feed of what is committed after `revision`.
     pub(crate) fn changes(&self, revision: Revision) -> ChangeFeed {
         ChangeFeed::new(self.state.clone(), self.revisions.clone(), revision)
+    }
+
+    /// A part of a list, and the revision it is of.
+    pub(crate) fn page(&self, kind: Kind, mesh: Option<&str>, after: Option<&ResourceKey>, limit: usize) -> Page {
+        let state = self.state.read();
+        Page { revision: state.revision(), resources: state.page(kind, mesh, after, limit) }
+    }
+
+    /// What a transaction would do on top of what is committed.
+    pub(crate) fn preview(&self, writes: Vec<Write>) -> Result<Committed, StoreError> {
+        let state = self.state.read();
+        Group::new(&state).stage(Author::ControlPlane, writes).map(|staged| staged.committed)
     }
 }
 
@@ -39,19 +52,27 @@ impl Publisher {
     }
 
     /// Validates transactions in order, each on top of those before it that passed. Nothing is visible yet.
-    pub(crate) fn stage(&self, transactions: impl IntoIterator<Item = Vec<Write>>) -> Vec<Result<Staged, StoreError>> {
+    pub(crate) fn stage(
+        &self,
+        transactions: impl IntoIterator<Item = (Author, Vec<Write>)>,
+    ) -> Vec<Result<Staged, StoreError>> {
         let state = self.state.read();
         let mut group = Group::new(&state);
-        transactions.into_iter().map(|writes| group.stage(writes)).collect()
+        transactions.into_iter().map(|(author, writes)| group.stage(author, writes)).collect()
     }
 
-    /// Makes durable commits visible and wakes the feeds. Commits must come in order, changes grouped by revision.
-    pub(crate) fn publish<'a>(&self, commits: impl IntoIterator<Item = (Revision, &'a [Arc<Change>])>) {
+    /// A committed resource.
+    pub(crate) fn get(&self, key: &ResourceKey) -> Option<Arc<Resource>> {
+        self.state.read().get(key).cloned()
+    }
+
+    /// Makes durable commits visible and wakes the feeds. Commits must come in order.
+    pub(crate) fn publish<'a>(&self, commits: impl IntoIterator<Item = &'a Committed>) {
         let revision = {
             let mut state = self.state.write();
-            for (revision, changes) in commits {
-                if !changes.is_empty() {
-                    state.publish(revision, changes);
+            for committed in commits {
+                if !committed.changes.is_empty() {
+                    state.publish(committed.revision, &committed.changes);
                 }
             }
             state.revision()

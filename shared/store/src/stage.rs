@@ -8,15 +8,17 @@ use jiff::Timestamp;
 use tandem_model::{Resource, ResourceKey};
 
 use crate::state::State;
-use crate::{Change, Committed, Revision, StoreError, Write};
+use crate::{Author, Change, Committed, Revision, StoreError, Write};
 
 /// A transaction that passed validation.
 #[derive(Debug)]
 pub(crate) struct Staged {
+    /// Who wrote it.
+    pub(crate) author: Author,
+    /// When; the `modified` of what it writes.
+    pub(crate) time: Timestamp,
     /// What the caller is told once it is durable.
     pub(crate) committed: Committed,
-    /// What changes, one entry for each key; empty when every write was skipped.
-    pub(crate) changes: Vec<Arc<Change>>,
 }
 
 /// Content of keys that differ from the layer below; `None` means deleted.
@@ -44,9 +46,9 @@ impl<'a> Group<'a> {
     ///
     /// # Errors
     /// When one of the writes is refused; the group is as before then.
-    pub(crate) fn stage(&mut self, writes: Vec<Write>) -> Result<Staged, StoreError> {
-        let mut transaction =
-            Transaction { group: self, now: Timestamp::now(), overlay: Overlay::default(), touched: Vec::new() };
+    pub(crate) fn stage(&mut self, author: Author, writes: Vec<Write>) -> Result<Staged, StoreError> {
+        let time = Timestamp::now();
+        let mut transaction = Transaction { group: self, now: time, overlay: Overlay::default(), touched: Vec::new() };
         let resources = writes.into_iter().map(|write| transaction.apply(write)).collect::<Result<Vec<_>, _>>()?;
         let Transaction { overlay, touched, .. } = transaction;
 
@@ -71,7 +73,7 @@ impl<'a> Group<'a> {
                 self.overlay.owned.entry(owner).or_default().extend(keys);
             }
         }
-        Ok(Staged { committed: Committed { revision: self.revision, resources }, changes })
+        Ok(Staged { author, time, committed: Committed { revision: self.revision, resources, changes } })
     }
 
     fn get(&self, key: &ResourceKey) -> Option<&Arc<Resource>> {
@@ -134,7 +136,7 @@ impl Transaction<'_, '_> {
             return Err(StoreError::InvalidKey(resource.key));
         }
         self.check_owner(&resource)?;
-        resource.version = 1;
+        resource.version = self.group.revision + 1;
         resource.modified = self.now;
         if resource.created == Timestamp::UNIX_EPOCH {
             resource.created = self.now;
@@ -148,7 +150,7 @@ impl Transaction<'_, '_> {
         } else if resource.labels == stored.labels && resource.spec == stored.spec && resource.status == stored.status {
             return Ok(stored.clone());
         }
-        resource.version = stored.version + 1;
+        resource.version = self.group.revision + 1;
         resource.created = stored.created;
         resource.modified = self.now;
         Ok(self.put(resource))

@@ -85,11 +85,27 @@ impl State {
 
     /// Resources of a kind, in one mesh or in all, sorted by mesh and name. Costs as much as the result is long.
     pub(crate) fn list(&self, kind: Kind, mesh: Option<&str>) -> Vec<Arc<Resource>> {
+        self.page(kind, mesh, None, usize::MAX)
+    }
+
+    /// The part of [`State::list`] that follows `after`, at most `limit` long. Costs as much as the result is long.
+    pub(crate) fn page(
+        &self,
+        kind: Kind,
+        mesh: Option<&str>,
+        after: Option<&ResourceKey>,
+        limit: usize,
+    ) -> Vec<Arc<Resource>> {
         let first = ResourceKey::new(kind, mesh.unwrap_or_default(), "");
+        let start = match after {
+            Some(after) if *after >= first => Bound::Excluded(after),
+            _ => Bound::Included(&first),
+        };
         self.resources
-            .range::<ResourceKey, _>((Bound::Included(&first), Bound::Unbounded))
+            .range::<ResourceKey, _>((start, Bound::Unbounded))
             .map(|entry| &entry.0)
             .take_while(|resource| resource.key.kind == kind && mesh.is_none_or(|mesh| resource.key.mesh == mesh))
+            .take(limit)
             .cloned()
             .collect()
     }
@@ -171,7 +187,8 @@ fn held_bytes(change: &Change) -> usize {
     FIXED + change.old.as_deref().map_or(0, content_bytes)
 }
 
-fn content_bytes(resource: &Resource) -> usize {
+/// Roughly how much memory the content of a resource takes.
+pub(crate) fn content_bytes(resource: &Resource) -> usize {
     let spec = match &resource.spec {
         Spec::Proto(bytes) => bytes.len(),
         Spec::Json(value) => json_bytes(value),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tandem_model::{Resource, ResourceKey};
 
-use crate::Revision;
+use crate::{Change, Revision};
 
 /// One write of a transaction.
 #[derive(Debug, Clone)]
@@ -36,4 +36,7 @@ pub struct Committed {
     pub revision: Revision,
     /// For each write, in order, the resource as stored; `None` for deletes.
     pub resources: Vec<Option<Arc<Resource>>>,
+    /// What changed, one entry for each key, in the order in which they were first written; deletions that follow from
+    /// others included. Empty when every write was skipped.
+    pub changes: Vec<Arc<Change>>,
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use common::{key, policy, value};
 use rand::Rng;
-use tandem_store::{SledStore, Store, Write};
+use tandem_model::ResourceKey;
+use tandem_store::{Author, SledStore, Store, Write};
 
 const DIRECTORY: &str = "TANDEM_CRASH_TEST_DIRECTORY";
 const ROUND: &str = "TANDEM_CRASH_TEST_ROUND";
@@ -56,7 +57,8 @@ async fn child() {
             tokio::spawn(async move {
                 let mesh = mesh(round, writer);
                 for n in 0.. {
-                    let committed = store.commit(writes(&mesh, n)).await.expect("durable");
+                    let committed =
+                        store.commit_as(Author::User("tester".to_owned()), writes(&mesh, n)).await.expect("durable");
                     let line = format!("{writer} {n} {}\n", committed.revision);
                     std::io::stderr().write_all(line.as_bytes()).expect("the parent reads");
                 }
@@ -96,6 +98,22 @@ fn run_and_kill(directory: &Path, round: usize, lifetime: Duration) -> (BTreeMap
     reader.join().expect("complete reports")
 }
 
+/// The history of a resource goes together with what is stored, and has no gaps.
+async fn check_history(store: &SledStore, key: &ResourceKey) {
+    let history = store.history(key).await.expect("readable");
+    let stored = store.get(key).await.expect("readable");
+    let last = history.last().expect("what was written has a history");
+    assert_eq!(last.after, stored, "{key}: the history ends with what is stored");
+    for pair in history.windows(2) {
+        assert_eq!(pair[0].after, pair[1].before);
+    }
+    for entry in &history {
+        let version = entry.after.as_ref().map_or(entry.revision, |after| after.version);
+        assert_eq!(version, entry.revision, "{key}: what the entry led to was written with it");
+        assert_eq!(entry.author, "tester");
+    }
+}
+
 #[tokio::test]
 async fn acknowledged_writes_survive_kill() {
     const ROUNDS: usize = 6;
@@ -125,6 +143,7 @@ async fn acknowledged_writes_survive_kill() {
                 }
                 assert!(allowed.contains(&found[0]), "{mesh} operation {n} of {last}: {found:?}, not {allowed:?}");
                 assert_eq!(found[0], found[1], "{mesh} operation {n}: a half transaction");
+                check_history(&store, &key(mesh, &names(n)[0])).await;
             }
         }
     }

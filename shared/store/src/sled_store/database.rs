@@ -10,10 +10,16 @@ use std::time::{Duration, Instant};
 use prost::Message;
 use tandem_model::{Resource, ResourceKey};
 
+use sled::Transactional;
+use sled::transaction::TransactionError;
+
+use super::history::{Bytes, History};
 use super::record::{self, Summary};
 use super::witness::Witness;
+use crate::Revision;
+use crate::history::Recorded;
+use crate::stage::Staged;
 use crate::state::State;
-use crate::{Change, Revision};
 
 /// Format of the database: which trees there are and what they hold.
 const FORMAT: &str = "1";
@@ -40,6 +46,8 @@ pub(super) struct Database {
     trees: Option<Trees>,
     witness: Witness,
     resources: u64,
+    /// Size of the history.
+    history: Bytes,
     /// Why no more writes are possible.
     failure: Option<String>,
 }
@@ -48,6 +56,7 @@ pub(super) struct Database {
 struct Trees {
     db: sled::Db,
     resources: sled::Tree,
+    history: History,
 }
 
 impl Database {
@@ -67,35 +76,32 @@ impl Database {
                 path.display()
             )
         };
-        let Loaded { tree, summary, resources, witness } = loaded.map_err(damaged)?;
+        let Loaded { trees, summary, resources, history, witness } = loaded.map_err(damaged)?;
         let db = db.ok_or_else(|| damaged("the database failed while it was read".to_owned()))?;
         let state = State::restored(summary.revision, resources);
         let database = Self {
             path: path.to_owned(),
-            trees: Some(Trees { db, resources: tree }),
+            trees: Some(Trees { db, resources: trees.0, history: trees.1 }),
             witness,
             resources: summary.resources,
+            history,
             failure: None,
         };
         Ok((database, state))
     }
 
-    /// Makes the changes of a group of commits durable, all or none.
+    /// Makes the changes of a group of commits durable, all or none, and their part of the history with them.
     ///
     /// # Errors
     /// When the disk or the database fails. What is on disk is not known then, therefore all further writes fail too;
     /// the next [`Database::open`] finds either all of the group or nothing of it.
-    pub(super) fn write<'a>(
-        &mut self,
-        revision: Revision,
-        changes: impl IntoIterator<Item = &'a Arc<Change>>,
-    ) -> Result<(), String> {
+    pub(super) fn write(&mut self, revision: Revision, commits: &[&Staged]) -> Result<(), String> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
         let mut resources = self.resources;
         let mut last: BTreeMap<&ResourceKey, Option<&Arc<Resource>>> = BTreeMap::new();
-        for change in changes {
+        for change in commits.iter().flat_map(|staged| &staged.committed.changes) {
             match (&change.old, &change.new) {
                 (None, Some(_)) => resources += 1,
                 (Some(_), None) => resources = resources.saturating_sub(1),
@@ -115,19 +121,31 @@ impl Database {
         }
         batch.insert(SUMMARY_KEY, Summary { revision, resources }.encode_to_vec());
 
-        let outcome = match self.trees.take() {
-            Some(trees) => {
-                let (outcome, trees) = contained(trees, |trees| {
-                    trees.resources.apply_batch(batch).and_then(|()| trees.db.flush()).map_err(text)
-                });
-                self.trees = trees;
-                outcome
+        let outcome = self.with_trees(|trees, history| {
+            let addition = trees.history.plan(commits, history)?;
+            if addition.is_empty() {
+                trees.resources.apply_batch(batch).map_err(text)?;
+            } else {
+                let History { entries, keys } = &trees.history;
+                (&trees.resources, entries, keys)
+                    .transaction(|(resources, entries, keys)| {
+                        resources.apply_batch(&batch)?;
+                        entries.apply_batch(&addition.entries)?;
+                        keys.apply_batch(&addition.keys)?;
+                        Ok(())
+                    })
+                    .map_err(|error: TransactionError<()>| match error {
+                        TransactionError::Storage(error) => text(error),
+                        TransactionError::Abort(()) => "the transaction was aborted".to_owned(),
+                    })?;
             }
-            None => Err("closed".to_owned()),
-        };
+            trees.db.flush().map_err(text)?;
+            Ok(addition.bytes)
+        });
         match outcome {
-            Ok(_) => {
+            Ok(history) => {
                 self.resources = resources;
+                self.history = history;
                 if let Err(error) = self.witness.write(revision) {
                     tracing::warn!(file = %self.witness.path().display(), %error, "cannot be written");
                 }
@@ -143,6 +161,24 @@ impl Database {
                 Err(failure)
             }
         }
+    }
+
+    /// The history of a resource, oldest first.
+    ///
+    /// # Errors
+    /// When it cannot be read; the text names the store.
+    pub(super) fn history(&mut self, key: &ResourceKey) -> Result<Vec<Recorded>, String> {
+        let read = self.with_trees(|trees, _| trees.history.of(key));
+        read.map_err(|error| format!("store at {}: the history of {key}: {error}", self.path.display()))
+    }
+
+    /// Works with the trees, which are gone when that panics.
+    fn with_trees<T>(&mut self, work: impl FnOnce(&Trees, Bytes) -> Result<T, String>) -> Result<T, String> {
+        let Some(trees) = self.trees.take() else { return Err("closed".to_owned()) };
+        let history = self.history;
+        let (result, trees) = contained(trees, |trees| work(trees, history));
+        self.trees = trees;
+        result
     }
 }
 
@@ -203,7 +239,7 @@ fn open_locked(path: &Path) -> Result<sled::Db, String> {
     }
 }
 
-fn text(error: sled::Error) -> String {
+pub(super) fn text(error: sled::Error) -> String {
     match error {
         sled::Error::Corruption { at: Some(at), .. } => format!("the database is damaged at {at:?}"),
         sled::Error::Corruption { at: None, .. } => "the files of the database are damaged".to_owned(),
@@ -212,8 +248,10 @@ fn text(error: sled::Error) -> String {
 }
 
 struct Loaded {
-    tree: sled::Tree,
+    /// Of the resources, and of the history.
+    trees: (sled::Tree, History),
     summary: Summary,
+    history: Bytes,
     resources: Vec<Arc<Resource>>,
     witness: Witness,
 }
@@ -223,6 +261,7 @@ fn load(path: &Path, db: &sled::Db) -> Result<Loaded, String> {
     let (witness, acknowledged) = Witness::open(path)?;
     let meta = db.open_tree(META_TREE).map_err(text)?;
     let tree = db.open_tree(RESOURCES_TREE).map_err(text)?;
+    let history = History::open(db).map_err(text)?;
     let format = meta.get(FORMAT_KEY).map_err(text)?;
     let summary = tree.get(SUMMARY_KEY).map_err(text)?;
 
@@ -234,11 +273,17 @@ fn load(path: &Path, db: &sled::Db) -> Result<Loaded, String> {
                 String::from_utf8_lossy(&format)
             ));
         }
-        None if acknowledged.is_none() && summary.is_none() && is_blank(db, &meta, &tree) => {
+        None if acknowledged.is_none() && summary.is_none() && is_blank(db, &meta, &tree, &history) => {
             tree.insert(SUMMARY_KEY, Summary::default().encode_to_vec()).map_err(text)?;
             meta.insert(FORMAT_KEY, FORMAT).map_err(text)?;
             db.flush().map_err(text)?;
-            return Ok(Loaded { tree, summary: Summary::default(), resources: Vec::new(), witness });
+            return Ok(Loaded {
+                trees: (tree, history),
+                summary: Summary::default(),
+                history: Bytes::default(),
+                resources: Vec::new(),
+                witness,
+            });
         }
         None => return Err("its format is not recorded".to_owned()),
     }
@@ -267,10 +312,13 @@ fn load(path: &Path, db: &sled::Db) -> Result<Loaded, String> {
     if resources.len() as u64 != summary.resources {
         return Err(format!("it holds {} resources of {}", resources.len(), summary.resources));
     }
-    Ok(Loaded { tree, summary, resources, witness })
+    let bytes = history.check().map_err(|error| format!("history: {error}"))?;
+    Ok(Loaded { trees: (tree, history), summary, history: bytes, resources, witness })
 }
 
 /// True for a database in which nothing was ever stored; one that another program made is not blank.
-fn is_blank(db: &sled::Db, meta: &sled::Tree, resources: &sled::Tree) -> bool {
-    meta.is_empty() && resources.is_empty() && db.is_empty() && db.tree_names().len() <= 3
+fn is_blank(db: &sled::Db, meta: &sled::Tree, resources: &sled::Tree, history: &History) -> bool {
+    let trees = [db, meta, resources, &history.entries, &history.keys];
+    // Every database has a tree of its own, which is the first of these.
+    trees.iter().all(|tree| tree.is_empty()) && db.tree_names().len() <= trees.len()
 }

@@ -5,6 +5,7 @@
 //! them. Reads are answered from memory.
 
 mod database;
+mod history;
 mod record;
 mod witness;
 
@@ -16,9 +17,10 @@ use async_trait::async_trait;
 use tandem_model::{Kind, Resource, ResourceKey};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::history::entries;
 use crate::publisher::{Core, Publisher};
 use crate::stage::Staged;
-use crate::{ChangeFeed, Committed, Revision, Store, StoreError, Write};
+use crate::{Author, ChangeFeed, Committed, HistoryEntry, Page, Revision, Store, StoreError, Write};
 use database::Database;
 
 /// Most transactions that wait for the writer; more callers wait for room.
@@ -38,10 +40,12 @@ pub struct SledStore {
     writer: Option<JoinHandle<()>>,
 }
 
-/// A transaction on its way to the writer.
-struct Request {
-    writes: Vec<Write>,
-    done: oneshot::Sender<Result<Committed, StoreError>>,
+/// What the writer is asked to do.
+enum Request {
+    /// A transaction.
+    Commit { author: Author, writes: Vec<Write>, done: oneshot::Sender<Result<Committed, StoreError>> },
+    /// Reads the history of a resource, which is on disk only.
+    History { key: ResourceKey, done: oneshot::Sender<Result<Vec<HistoryEntry>, StoreError>> },
 }
 
 impl SledStore {
@@ -75,6 +79,19 @@ impl SledStore {
     }
 }
 
+impl SledStore {
+    /// Sends a request to the writer and waits for its answer.
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Request,
+    ) -> Result<T, StoreError> {
+        let (done, result) = oneshot::channel();
+        let requests = self.requests.as_ref().expect("present until the store is dropped");
+        requests.send(request(done)).await.map_err(|_| stopped(&self.path))?;
+        result.await.map_err(|_| stopped(&self.path))?
+    }
+}
+
 fn stopped(path: &Path) -> StoreError {
     StoreError::Backend(format!("the writer of store {} has stopped", path.display()))
 }
@@ -100,11 +117,26 @@ impl Store for SledStore {
         Ok(self.core.state.read().list(kind, mesh))
     }
 
-    async fn commit(&self, writes: Vec<Write>) -> Result<Committed, StoreError> {
-        let (done, result) = oneshot::channel();
-        let requests = self.requests.as_ref().expect("present until the store is dropped");
-        requests.send(Request { writes, done }).await.map_err(|_| stopped(&self.path))?;
-        result.await.map_err(|_| stopped(&self.path))?
+    async fn page(
+        &self,
+        kind: Kind,
+        mesh: Option<&str>,
+        after: Option<&ResourceKey>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        Ok(self.core.page(kind, mesh, after, limit))
+    }
+
+    async fn commit_as(&self, author: Author, writes: Vec<Write>) -> Result<Committed, StoreError> {
+        self.ask(|done| Request::Commit { author, writes, done }).await
+    }
+
+    fn preview(&self, writes: Vec<Write>) -> Result<Committed, StoreError> {
+        self.core.preview(writes)
+    }
+
+    async fn history(&self, key: &ResourceKey) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.ask(|done| Request::History { key: key.clone(), done }).await
     }
 
     fn changes(&self, revision: Revision) -> ChangeFeed {
@@ -116,41 +148,48 @@ impl Store for SledStore {
     }
 }
 
-/// Serves transactions until the store is dropped.
+/// Serves requests until the store is dropped.
 fn run(mut queue: mpsc::Receiver<Request>, publisher: &Publisher, mut database: Database) {
     while let Some(first) = queue.blocking_recv() {
-        let mut group = vec![first];
-        while group.len() < GROUP
-            && let Ok(request) = queue.try_recv()
-        {
-            group.push(request);
+        let (mut transactions, mut callers, mut readers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Commit { author, writes, done } => {
+                    transactions.push((author, writes));
+                    callers.push(done);
+                }
+                Request::History { key, done } => readers.push((key, done)),
+            }
+            next = if callers.len() + readers.len() < GROUP { queue.try_recv().ok() } else { None };
         }
-        let (transactions, callers): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|Request { writes, done }| (writes, done)).unzip();
         let results = commit(transactions, publisher, &mut database);
         for (caller, result) in callers.into_iter().zip(results) {
             // A caller that went away gave up waiting, not the transaction.
             drop(caller.send(result));
+        }
+        for (key, reader) in readers {
+            let recorded = database.history(&key).map_err(StoreError::Backend);
+            drop(reader.send(recorded.map(|recorded| entries(recorded, publisher.get(&key)))));
         }
     }
 }
 
 /// Validates a group, makes it durable, then visible. One result for each transaction.
 fn commit(
-    transactions: Vec<Vec<Write>>,
+    transactions: Vec<(Author, Vec<Write>)>,
     publisher: &Publisher,
     database: &mut Database,
 ) -> Vec<Result<Committed, StoreError>> {
     let staged = publisher.stage(transactions);
-    let passed = || staged.iter().flatten();
-    let revision = passed().filter(|staged| !staged.changes.is_empty()).map(|staged| staged.committed.revision).max();
-    if let Some(revision) = revision {
-        if let Err(error) = database.write(revision, passed().flat_map(|staged| &staged.changes)) {
+    let passed: Vec<&Staged> = staged.iter().flatten().filter(|staged| !staged.committed.changes.is_empty()).collect();
+    if let Some(last) = passed.last() {
+        if let Err(error) = database.write(last.committed.revision, &passed) {
             // What passed validation may rest on what is now lost, and is refused with it.
             let refused = |result: Result<Staged, _>| result.and_then(|_| Err(StoreError::Backend(error.clone())));
             return staged.into_iter().map(refused).collect();
         }
-        publisher.publish(passed().map(|staged| (staged.committed.revision, staged.changes.as_slice())));
+        publisher.publish(passed.iter().map(|staged| &staged.committed));
     }
     staged.into_iter().map(|result| result.map(|staged| staged.committed)).collect()
 }

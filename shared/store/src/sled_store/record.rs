@@ -17,7 +17,7 @@ const HEADER: usize = 5;
 
 /// Everything of a resource but its key, which is the key of the record.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Record {
+pub(super) struct Record {
     #[prost(btree_map = "string, string", tag = "1")]
     labels: BTreeMap<String, String>,
     #[prost(uint64, tag = "2")]
@@ -27,7 +27,7 @@ struct Record {
     #[prost(message, required, tag = "4")]
     modified: Time,
     #[prost(message, optional, tag = "5")]
-    owner: Option<Owner>,
+    owner: Option<Key>,
     #[prost(oneof = "EncodedSpec", tags = "6, 7")]
     spec: Option<EncodedSpec>,
     /// JSON text.
@@ -37,15 +37,16 @@ struct Record {
 
 /// Time since the Unix epoch.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
-struct Time {
+pub(super) struct Time {
     #[prost(int64, tag = "1")]
     seconds: i64,
     #[prost(int32, tag = "2")]
     nanoseconds: i32,
 }
 
+/// The key of a resource that a record names.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Owner {
+pub(super) struct Key {
     #[prost(string, tag = "1")]
     kind: String,
     #[prost(string, tag = "2")]
@@ -103,36 +104,89 @@ pub(super) fn decode_key(bytes: &[u8]) -> Result<ResourceKey, String> {
     }
 }
 
+impl From<&ResourceKey> for Key {
+    fn from(key: &ResourceKey) -> Self {
+        Self { kind: key.kind.name().to_owned(), mesh: key.mesh.clone(), name: key.name.clone() }
+    }
+}
+
+impl TryFrom<Key> for ResourceKey {
+    type Error = String;
+
+    fn try_from(Key { kind, mesh, name }: Key) -> Result<Self, String> {
+        let kind = Kind::from_str(&kind).map_err(|error| error.to_string())?;
+        Ok(ResourceKey::new(kind, mesh, name))
+    }
+}
+
+impl Record {
+    /// The record of a resource, or why there is none.
+    pub(super) fn of(resource: &Resource) -> Result<Self, String> {
+        let json = |value| serde_json::to_vec(value).map_err(|error| error.to_string());
+        let spec = match &resource.spec {
+            Spec::Proto(bytes) => EncodedSpec::Proto(bytes.to_vec()),
+            Spec::Json(value) => EncodedSpec::Json(json(value)?),
+        };
+        Ok(Self {
+            labels: resource.labels.clone(),
+            version: resource.version,
+            created: resource.created.into(),
+            modified: resource.modified.into(),
+            owner: resource.owner.as_ref().map(Key::from),
+            spec: Some(spec),
+            status: resource.status.as_ref().map(json).transpose()?,
+        })
+    }
+
+    /// The same record for a history, which has nothing to say about what is observed.
+    pub(super) fn without_status(self) -> Self {
+        Self { status: None, ..self }
+    }
+
+    /// The resource of which this is the record, or why there is none.
+    pub(super) fn into_resource(self, key: ResourceKey) -> Result<Resource, String> {
+        let json = |text: &[u8]| serde_json::from_slice(text).map_err(|error| error.to_string());
+        let spec = match self.spec {
+            Some(EncodedSpec::Proto(bytes)) => Spec::Proto(bytes.into()),
+            Some(EncodedSpec::Json(text)) => Spec::Json(json(&text)?),
+            None => return Err("no specification".to_owned()),
+        };
+        let time = |time: Time| Timestamp::try_from(time).map_err(|error| error.to_string());
+        Ok(Resource {
+            key,
+            labels: self.labels,
+            version: self.version,
+            created: time(self.created)?,
+            modified: time(self.modified)?,
+            owner: self.owner.map(ResourceKey::try_from).transpose().map_err(|error| format!("owner: {error}"))?,
+            spec,
+            status: self.status.as_deref().map(json).transpose()?,
+        })
+    }
+}
+
 /// The value stored for a resource, or why it cannot be encoded.
 pub(super) fn encode(resource: &Resource) -> Result<Vec<u8>, String> {
-    let json = |value| serde_json::to_vec(value).map_err(|error| error.to_string());
-    let spec = match &resource.spec {
-        Spec::Proto(bytes) => EncodedSpec::Proto(bytes.to_vec()),
-        Spec::Json(value) => EncodedSpec::Json(json(value)?),
-    };
-    let record = Record {
-        labels: resource.labels.clone(),
-        version: resource.version,
-        created: resource.created.into(),
-        modified: resource.modified.into(),
-        owner: resource.owner.as_ref().map(|owner| Owner {
-            kind: owner.kind.name().to_owned(),
-            mesh: owner.mesh.clone(),
-            name: owner.name.clone(),
-        }),
-        spec: Some(spec),
-        status: resource.status.as_ref().map(json).transpose()?,
-    };
-    let mut bytes = Vec::with_capacity(HEADER + record.encoded_len());
+    seal(&Record::of(resource)?)
+}
+
+/// The resource that [`encode`] made `bytes` of, or why there is none.
+pub(super) fn decode(key: ResourceKey, bytes: &[u8]) -> Result<Resource, String> {
+    open::<Record>(bytes)?.into_resource(key)
+}
+
+/// A message with format and checksum in front.
+pub(super) fn seal(message: &impl Message) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::with_capacity(HEADER + message.encoded_len());
     bytes.extend_from_slice(&[FORMAT, 0, 0, 0, 0]);
-    record.encode(&mut bytes).map_err(|error| error.to_string())?;
+    message.encode(&mut bytes).map_err(|error| error.to_string())?;
     let checksum = crc32fast::hash(&bytes[HEADER..]);
     bytes[1..HEADER].copy_from_slice(&checksum.to_le_bytes());
     Ok(bytes)
 }
 
-/// The resource that [`encode`] made `bytes` of, or why there is none.
-pub(super) fn decode(key: ResourceKey, bytes: &[u8]) -> Result<Resource, String> {
+/// The message that [`seal`] made `bytes` of, or why there is none.
+pub(super) fn open<M: Message + Default>(bytes: &[u8]) -> Result<M, String> {
     let Some((&[format, ref checksum @ ..], body)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(format!("record of {} bytes is too short", bytes.len()));
     };
@@ -142,31 +196,7 @@ pub(super) fn decode(key: ResourceKey, bytes: &[u8]) -> Result<Resource, String>
     if u32::from_le_bytes(*checksum) != crc32fast::hash(body) {
         return Err("checksum does not match".to_owned());
     }
-    let record = Record::decode(body).map_err(|error| error.to_string())?;
-    let json = |text: &[u8]| serde_json::from_slice(text).map_err(|error| error.to_string());
-    let spec = match record.spec {
-        Some(EncodedSpec::Proto(bytes)) => Spec::Proto(bytes.into()),
-        Some(EncodedSpec::Json(text)) => Spec::Json(json(&text)?),
-        None => return Err("no specification".to_owned()),
-    };
-    let owner = match record.owner {
-        Some(Owner { kind, mesh, name }) => {
-            let kind = Kind::from_str(&kind).map_err(|error| format!("owner: {error}"))?;
-            Some(ResourceKey::new(kind, mesh, name))
-        }
-        None => None,
-    };
-    let time = |time: Time| Timestamp::try_from(time).map_err(|error| error.to_string());
-    Ok(Resource {
-        key,
-        labels: record.labels,
-        version: record.version,
-        created: time(record.created)?,
-        modified: time(record.modified)?,
-        owner,
-        spec,
-        status: record.status.as_deref().map(json).transpose()?,
-    })
+    M::decode(body).map_err(|error| error.to_string())
 }
 
 /// What the store as a whole was at its last commit; written with every commit.
