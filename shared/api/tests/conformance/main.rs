@@ -12,6 +12,7 @@
 
 mod case;
 mod differences;
+mod legacy_rules;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -22,7 +23,16 @@ use differences::{DIFFERENT, NOT_APPLICABLE, reason};
 use serde_json::Value;
 
 /// Folders of cases.
-const FOLDERS: &[&str] = &["resources/crud", "service-insights", "insights"];
+const FOLDERS: &[&str] = &[
+    "resources/crud",
+    "resources/inspect/dataplanes/_rules",
+    "resources/inspect/meshgateways/_rules",
+    "resources/inspect/meshservices/_dataplanes",
+    "resources/inspect/policies/_resources/dataplanes",
+    "resources/inspect/services/_resources/hostnames",
+    "service-insights",
+    "insights",
+];
 
 fn root() -> Option<PathBuf> {
     let Some(root) = std::env::var_os("CONFORMANCE_DIR") else {

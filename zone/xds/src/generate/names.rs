@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use sha2::{Digest as _, Sha256};
 use tandem_model::Kind;
 use tandem_model::label::SERVICE_TAG;
 
@@ -131,18 +130,10 @@ pub(crate) fn zone_cluster(mesh: &str, service: &str) -> String {
     format!("{mesh}:{service}")
 }
 
-/// Name of the cluster of a destination by tags: the service, and a hash of the tags when there are others.
+/// Name of the cluster of a destination by tags: the service, a hash of the tags when there are others, and the mesh when the tags
+/// name one.
 pub(crate) fn tagged_cluster(tags: &BTreeMap<String, String>) -> String {
-    let service = tags.get(SERVICE_TAG).map_or("", String::as_str);
-    if tags.keys().all(|tag| tag == SERVICE_TAG) {
-        return service.to_owned();
-    }
-    let mut hash = Sha256::new();
-    for (tag, value) in tags {
-        hash.update(tag);
-        hash.update(value);
-    }
-    let mut name = format!("{service}-{}", hex::encode(&hash.finalize()[..8]));
+    let mut name = tandem_policy::service_cluster(tags);
     if let Some(mesh) = tags.get(tandem_model::label::MESH) {
         let _ = write!(name, "_{mesh}"); // a String takes everything
     }
@@ -199,6 +190,7 @@ pub(crate) const CATCH_ALL_ROUTE: &str = "9Zuf5Tg79OuZcQITwBbQykxAk2u4fRKrwYn3//
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest as _, Sha256};
     use base64::Engine as _;
 
     fn tags<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
