@@ -22,9 +22,7 @@ pub(super) fn best_for_services<'a, S: ConnectionPolicy>(
 ) -> BTreeMap<String, Arc<Decoded<S>>> {
     let from_here: Vec<(Rank, &Arc<Decoded<S>>)> = policies
         .iter()
-        .filter_map(|policy| {
-            Some((best_rank(policy.spec.sources(), |tags| dataplane.is_selected_by(tags))?, policy))
-        })
+        .filter_map(|policy| Some((best_rank(policy.spec.sources(), |tags| dataplane.is_selected_by(tags))?, policy)))
         .collect();
     let mut found = BTreeMap::new();
     if from_here.is_empty() {

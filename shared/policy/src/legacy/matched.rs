@@ -115,9 +115,10 @@ impl Outgoing<'_> {
     ) -> BTreeMap<OutboundInterface, Arc<Decoded<S>>> {
         let services = self.outbounds.iter().map(|outbound| outbound.service());
         let by_service = best_for_services(policies, self.dataplane, services);
-        let matched = self.outbounds.iter().filter_map(|outbound| {
-            Some((outbound.interface(), Arc::clone(by_service.get(outbound.service())?)))
-        });
+        let matched = self
+            .outbounds
+            .iter()
+            .filter_map(|outbound| Some((outbound.interface(), Arc::clone(by_service.get(outbound.service())?))));
         matched.collect()
     }
 

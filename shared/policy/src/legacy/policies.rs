@@ -6,8 +6,8 @@ use prost::{Message, Name};
 use tandem_model::kind::Kind;
 use tandem_model::resource::{DecodeError, Resource};
 use tandem_proto::mesh::v1alpha1::{
-    CircuitBreaker, FaultInjection, HealthCheck, MeshGatewayRoute, ProxyTemplate, RateLimit, Retry, Timeout, TrafficLog,
-    TrafficPermission, TrafficRoute, TrafficTrace,
+    CircuitBreaker, FaultInjection, HealthCheck, MeshGatewayRoute, ProxyTemplate, RateLimit, Retry, Timeout,
+    TrafficLog, TrafficPermission, TrafficRoute, TrafficTrace,
 };
 
 /// The kinds that [`LegacyPolicies`] holds. VirtualOutbound is not among them: it applies to no proxy, it makes addresses.

@@ -7,8 +7,8 @@ use tandem_model::dataplane::DataplaneExt as _;
 use tandem_model::resource::Resource;
 use tandem_model::tags::{Rank, Tags};
 use tandem_proto::mesh::v1alpha1::{
-    CircuitBreaker, Dataplane, FaultInjection, HealthCheck, MeshGateway, MeshGatewayRoute, ProxyTemplate, RateLimit, Retry,
-    Selector, Timeout, TrafficLog, TrafficPermission, TrafficRoute, TrafficTrace,
+    CircuitBreaker, Dataplane, FaultInjection, HealthCheck, MeshGateway, MeshGatewayRoute, ProxyTemplate, RateLimit,
+    Retry, Selector, Timeout, TrafficLog, TrafficPermission, TrafficRoute, TrafficTrace,
 };
 
 use super::Decoded;
@@ -101,6 +101,11 @@ pub(crate) fn rank_of_dataplane(policy: &impl DataplanePolicy, dataplane: &Datap
         return Some(Rank::default());
     }
     best_rank(selectors, |tags| dataplane.is_selected_by(tags))
+}
+
+/// True when a policy, looked at alone, selects a proxy.
+pub fn selects_dataplane(policy: &impl DataplanePolicy, dataplane: &Dataplane) -> bool {
+    rank_of_dataplane(policy, dataplane).is_some()
 }
 
 /// The policy that applies to a proxy.

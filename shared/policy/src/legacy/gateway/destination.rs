@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use tandem_model::resource::Resource;
 use tandem_model::tags::{Tags, selects};
 use tandem_proto::mesh::v1alpha1::mesh_gateway_route::conf::Route;
 use tandem_proto::mesh::v1alpha1::mesh_gateway_route::http_route::filter::Filter;
@@ -37,6 +38,20 @@ impl DestinationPolicies {
             retry: best(&policies.retries, listener, destination),
             timeout: best(&policies.timeouts, listener, destination),
         }
+    }
+
+    /// The resources, sorted by the name of their kind.
+    pub fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        [
+            self.circuit_breaker.as_ref().map(|policy| &policy.resource),
+            self.fault_injection.as_ref().map(|policy| &policy.resource),
+            self.health_check.as_ref().map(|policy| &policy.resource),
+            self.rate_limit.as_ref().map(|policy| &policy.resource),
+            self.retry.as_ref().map(|policy| &policy.resource),
+            self.timeout.as_ref().map(|policy| &policy.resource),
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 

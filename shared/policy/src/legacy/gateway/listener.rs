@@ -96,10 +96,8 @@ fn groups(protocol: Protocol, hosts: impl Iterator<Item = VirtualHost>) -> Vec<H
         };
         by_name.entry(server_name).or_default().insert(host.hostname.clone(), host);
     }
-    let mut groups: Vec<HostGroup> = by_name
-        .into_iter()
-        .map(|(server_name, hosts)| HostGroup { server_name, hosts: distribute(hosts) })
-        .collect();
+    let mut groups: Vec<HostGroup> =
+        by_name.into_iter().map(|(server_name, hosts)| HostGroup { server_name, hosts: distribute(hosts) }).collect();
     groups.sort_by(|a, b| by_exactness(&a.server_name, &b.server_name));
     groups
 }
