@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tandem_model::{Kind, Resource};
 use tandem_proto::mesh::v1alpha1::mesh_insight::DataplaneStat;
@@ -17,14 +18,14 @@ use tandem_store::{Store, StoreError};
 use crate::facts::is_online;
 
 /// A number of things.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct Total {
     /// How many there are.
     pub total: u64,
 }
 
 /// Things by whether they are connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct OnlineStatus {
     /// Connected.
     pub online: u64,
@@ -33,7 +34,7 @@ pub struct OnlineStatus {
 }
 
 /// Proxies or services by state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FullStatus {
     /// Not reachable.
@@ -47,7 +48,7 @@ pub struct FullStatus {
 }
 
 /// Proxies by role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Dataplanes {
     /// Gateways configured by the mesh.
@@ -59,7 +60,7 @@ pub struct Dataplanes {
 }
 
 /// Services by type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Services {
     /// Outside of the mesh.
@@ -73,7 +74,7 @@ pub struct Services {
 }
 
 /// What there is of zones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Zones {
     /// Zone control planes.
@@ -85,10 +86,11 @@ pub struct Zones {
 }
 
 /// Body of `GET /global-insight`. Members are present even when zero.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GlobalInsight {
     /// When it was computed.
+    #[schemars(with = "String")]
     pub created_at: Timestamp,
     /// Proxies of all meshes.
     pub dataplanes: Dataplanes,

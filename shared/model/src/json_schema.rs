@@ -21,8 +21,16 @@ pub struct TypeSchema {
 
 /// The schema of `T` as clients write it; documentation of types and members becomes their description.
 pub fn of<T: JsonSchema>() -> TypeSchema {
-    let generator = SchemaSettings::draft2020_12().into_generator();
-    let mut root = generator.into_root_schema_for::<T>().to_value();
+    generated::<T>(SchemaSettings::draft2020_12())
+}
+
+/// The schema of `T` as it is answered: members that are always written are required.
+pub fn written<T: JsonSchema>() -> TypeSchema {
+    generated::<T>(SchemaSettings::draft2020_12().for_serialize())
+}
+
+fn generated<T: JsonSchema>(settings: SchemaSettings) -> TypeSchema {
+    let mut root = settings.into_generator().into_root_schema_for::<T>().to_value();
     tidy(&mut root);
     let Value::Object(members) = &mut root else {
         return TypeSchema { root, definitions: BTreeMap::new() };

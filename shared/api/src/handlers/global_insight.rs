@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tandem_insights::Total;
 use tandem_model::{Kind, Scope};
@@ -21,11 +22,16 @@ pub async fn global_insight(State(context): State<SharedContext>) -> Result<Resp
     Ok(json::ok(&sum.map_err(|error| Problem::store("Could not retrieve GlobalInsight", &error))?))
 }
 
-#[derive(Serialize)]
-struct GlobalCounts {
+/// Answer of `GET /global-insights`.
+#[derive(Serialize, JsonSchema)]
+pub struct GlobalCounts {
+    /// `GlobalInsights`.
     r#type: &'static str,
+    /// When they were counted.
     #[serde(rename = "creationTime")]
+    #[schemars(with = "String")]
     creation_time: Timestamp,
+    /// Resources by type.
     resources: BTreeMap<&'static str, Total>,
 }
 

@@ -29,11 +29,11 @@ pub struct Overview {
     /// Type of the insight; it has the resource's name and mesh.
     pub insight: Kind,
     /// Member `type` of the overview.
-    name: &'static str,
+    pub name: &'static str,
     /// Member that holds the resource's specification.
-    member: &'static str,
+    pub member: &'static str,
     /// Member that holds the insight's.
-    insight_member: &'static str,
+    pub insight_member: &'static str,
 }
 
 /// All overviews.

@@ -10,7 +10,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
 use tandem_auth::access::User;
 use tandem_auth::token::{DataplaneClaims, IssueError, UserClaims, ZoneClaims};
@@ -25,30 +26,45 @@ const TITLE: &str = "Could not issue a token";
 /// How long a token is valid when the request does not say.
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct DataplaneRequest {
+/// Asks for a token of a proxy.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct DataplaneRequest {
+    /// Name of the Dataplane; empty for any.
     name: String,
+    /// Its mesh.
     mesh: String,
+    /// Values that the tags of the Dataplane may have; tags not named may have any.
     tags: Option<BTreeMap<String, Vec<String>>>,
+    /// `dataplane`, `ingress` or `egress`; empty for `dataplane`.
     r#type: String,
+    /// Name of the Workload; empty for any.
     workload: String,
+    /// How long the token is valid, such as `24h`; empty for ten years.
     valid_for: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ZoneRequest {
+/// Asks for a token of a zone.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct ZoneRequest {
+    /// Name of the zone.
     zone: String,
+    /// What the token is for: `cp`, `ingress`, `egress`. Required.
     scope: Option<Vec<String>>,
+    /// How long the token is valid, such as `24h`; empty for ten years.
     valid_for: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct UserRequest {
+/// Asks for a token of a user.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserRequest {
+    /// Name of the user. Required.
     name: String,
+    /// Groups the user belongs to.
     groups: Option<Vec<String>>,
+    /// How long the token is valid, such as `24h`. Required.
     valid_for: String,
 }
 

@@ -8,8 +8,10 @@ use crate::problem::Problem;
 /// Title of everything that goes wrong with a list.
 pub const LIST_TITLE: &str = "Could not retrieve resources";
 
-const DEFAULT_SIZE: usize = 100;
-const MAX_SIZE: usize = 1000;
+/// Items on a page when the request does not say.
+pub const DEFAULT_SIZE: usize = 100;
+/// Most items on a page that a request may ask for by number.
+pub const MAX_SIZE: usize = 1000;
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
