@@ -185,7 +185,7 @@ fn attachment_routes(mut routes: Routes) -> Routes {
         Operation::new(INSPECTION, what).answers(200, Shape::object()).refuses(&[400, 404])
     };
     for kind in Kind::all().filter(|kind| policy_proxies::is_asked_of(*kind)) {
-        for path in kind.descriptor().path {
+        for path in kind.descriptor().path.iter() {
             let proxies = get(move |state, place| policy_proxies::get(kind, state, place));
             let operation = shows(format!("Lists the parts of proxies that a {kind} is attached to"));
             routes = routes.route(&format!("/meshes/{{mesh}}/{path}/{{name}}/dataplanes"), proxies.does(operation));
@@ -211,13 +211,24 @@ fn attachment_routes(mut routes: Routes) -> Routes {
 fn identifier_routes(routes: Routes) -> Routes {
     const PROXY: &str = "/meshes/{mesh}/dataplanes/{name}";
     let outbound = format!("{PROXY}/_outbounds/{{outbound}}");
+    let shows = |what: &str, component: &str| {
+        Operation::new(INSPECTION, format!("Shows {what}")).answers(200, Shape::component(component)).refuses(&[400, 404])
+    };
+    let of_proxy = shows("the policies about a proxy itself", "PolicyConfs");
+    let of_inbound = shows("the policies about an inbound of a proxy", "InboundPolicyConfs");
+    let of_outbound = shows("the policies about an outbound of a proxy", "PolicyConfs");
+    let of_route = shows("the policies about a route of an outbound", "PolicyConfs");
+    let outbound_routes = get(outbound_routes::get).does(shows("the routes of an outbound", "OutboundRoutes"));
     routes
-        .route(&format!("{PROXY}/_layout"), get(layout::get))
-        .route(&format!("{PROXY}/_policies"), get(confs::of_proxy))
-        .route(&format!("{PROXY}/_inbounds/{{inbound}}/_policies"), get(confs::of_inbound))
-        .route(&format!("{outbound}/_policies"), get(confs::of_outbound))
-        .route(&format!("{outbound}/_routes"), get(outbound_routes::get))
-        .route(&format!("{outbound}/_routes/{{route}}/_policies"), get(confs::of_route))
+        .route(
+            &format!("{PROXY}/_layout"),
+            get(layout::get).does(shows("the inbounds and outbounds of a proxy", "ProxyLayout")),
+        )
+        .route(&format!("{PROXY}/_policies"), get(confs::of_proxy).does(of_proxy))
+        .route(&format!("{PROXY}/_inbounds/{{inbound}}/_policies"), get(confs::of_inbound).does(of_inbound))
+        .route(&format!("{outbound}/_policies"), get(confs::of_outbound).does(of_outbound))
+        .route(&format!("{outbound}/_routes"), outbound_routes)
+        .route(&format!("{outbound}/_routes/{{route}}/_policies"), get(confs::of_route).does(of_route))
 }
 
 fn token_routes(routes: Routes, context: &SharedContext) -> Routes {
