@@ -75,7 +75,7 @@ pub fn in_path(name: &str) -> Value {
     let (description, schema) = match name {
         "mesh" => ("Name of the mesh.", json!({ "type": "string", "minLength": 1 })),
         "name" => ("Name of the item.", json!({ "type": "string", "minLength": 1 })),
-        "kri" => (
+        "kri" | "inbound" | "outbound" | "route" => (
             "Identifier of a resource: `kri_<short name>_<mesh>_<zone>_<namespace>_<name>_<section>`.",
             json!({ "type": "string", "pattern": "^kri(_[^_]*){6}$" }),
         ),

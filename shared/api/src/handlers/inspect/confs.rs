@@ -7,13 +7,14 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tandem_auth::access::User;
 use tandem_model::{Kind, Kri};
 use tandem_policy::rules::{inbound_rules, single_item_rules, to_resource_rules};
 
-use super::exclusive::{Identifiers, Origin, load, origins};
+use super::exclusive::{ContributingPolicy, Identifiers, load, origins};
 use crate::context::SharedContext;
 use crate::handlers::Place;
 use crate::inspect::{MeshView, POLICY_ORDER, Proxy};
@@ -22,30 +23,49 @@ use crate::problem::Problem;
 
 const TITLE: &str = "Failed building response";
 
+/// What policies amount to.
+#[derive(Serialize, JsonSchema)]
+pub struct PolicyConfs {
+    /// By kind.
+    policies: Vec<PolicyConf>,
+}
+
 /// What the policies of a kind amount to.
-#[derive(Serialize)]
-struct PolicyConf {
+#[derive(Serialize, JsonSchema)]
+pub struct PolicyConf {
+    /// Their configurations merged; for outgoing traffic a list of one, or of one per host name for MeshHTTPRoutes.
     conf: Value,
+    /// The kind.
     kind: &'static str,
-    origins: Vec<Origin>,
+    /// The policies, in the order in which they were merged.
+    origins: Vec<ContributingPolicy>,
+}
+
+/// What policies say about an inbound.
+#[derive(Serialize, JsonSchema)]
+pub struct InboundPolicyConfs {
+    /// By kind.
+    policies: Vec<InboundPolicyConf>,
 }
 
 /// What the policies of a kind say about an inbound, entry by entry.
-#[derive(Serialize)]
-struct InboundConf {
+#[derive(Serialize, JsonSchema)]
+pub struct InboundPolicyConf {
+    /// The kind.
     kind: &'static str,
-    rules: Vec<InboundRule>,
-    origins: Vec<Origin>,
+    /// The entries, weakest first.
+    rules: Vec<InboundPolicyRule>,
+    /// The policy of each entry.
+    origins: Vec<ContributingPolicy>,
 }
 
-#[derive(Serialize)]
-struct InboundRule {
+/// An entry of a policy.
+#[derive(Serialize, JsonSchema)]
+pub struct InboundPolicyRule {
+    /// Identifier of the policy.
     kri: String,
+    /// Its configuration.
     conf: Value,
-}
-
-fn answer(policies: &[impl Serialize]) -> Response {
-    json::ok(&json!({ "policies": policies }))
 }
 
 /// `GET` of what configures the proxy itself.
@@ -66,7 +86,7 @@ pub async fn of_proxy(
             origins: origins(rule.origins.iter().map(|policy| &**policy)),
         }));
     }
-    Ok(answer(&policies))
+    Ok(json::ok(&PolicyConfs { policies }))
 }
 
 /// `GET` of what configures an inbound.
@@ -94,15 +114,15 @@ pub async fn of_inbound(
         }
         let shown = rules
             .iter()
-            .map(|rule| InboundRule { kri: rule.origin.policy.kri.to_string(), conf: rule.conf().clone() })
+            .map(|rule| InboundPolicyRule { kri: rule.origin.policy.kri.to_string(), conf: rule.conf().clone() })
             .collect();
-        policies.push(InboundConf {
+        policies.push(InboundPolicyConf {
             kind: kind.name(),
             rules: shown,
             origins: origins(rules.iter().map(|rule| &*rule.origin.policy)),
         });
     }
-    Ok(answer(&policies))
+    Ok(json::ok(&InboundPolicyConfs { policies }))
 }
 
 /// `GET` of what configures an outbound: what is said about its port, else about its destination, else about the mesh.
@@ -115,7 +135,7 @@ pub async fn of_outbound(
     let (mesh, proxy) = load(&context, &user, &place).await?;
     let outbound = identifiers.outbound()?;
     let levels = [outbound.clone(), outbound.without_section()];
-    Ok(answer(&outgoing(&mesh, &proxy, &levels, &POLICY_ORDER)))
+    Ok(json::ok(&outgoing(&mesh, &proxy, &levels, &POLICY_ORDER)))
 }
 
 /// `GET` of what configures a route of an outbound: what is said about the route, else what holds for the outbound.
@@ -130,11 +150,11 @@ pub async fn of_route(
     let levels = [identifiers.route()?, outbound.clone(), outbound.without_section()];
     let routes = [Kind::MeshHTTPRoute, Kind::MeshTCPRoute];
     let kinds: Vec<Kind> = POLICY_ORDER.into_iter().filter(|kind| !routes.contains(kind)).collect();
-    Ok(answer(&outgoing(&mesh, &proxy, &levels, &kinds)))
+    Ok(json::ok(&outgoing(&mesh, &proxy, &levels, &kinds)))
 }
 
 /// What policies of some kinds say about the first of `levels` that they say anything about; the mesh comes last.
-fn outgoing(mesh: &MeshView, proxy: &Proxy, levels: &[Kri], kinds: &[Kind]) -> Vec<PolicyConf> {
+fn outgoing(mesh: &MeshView, proxy: &Proxy, levels: &[Kri], kinds: &[Kind]) -> PolicyConfs {
     let subject = proxy.subject(mesh);
     let whole_mesh = Kri::of(&mesh.mesh);
     let conf = |kind: &Kind| {
@@ -146,5 +166,5 @@ fn outgoing(mesh: &MeshView, proxy: &Proxy, levels: &[Kri], kinds: &[Kind]) -> V
             origins: origins(rule.origins.iter().map(|origin| &*origin.policy)),
         })
     };
-    kinds.iter().filter_map(conf).collect()
+    PolicyConfs { policies: kinds.iter().filter_map(conf).collect() }
 }

@@ -2,7 +2,8 @@
 
 use std::str::FromStr as _;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tandem_auth::access::User;
 use tandem_model::{Kind, Kri};
 use tandem_policy::policy::Policy;
@@ -69,12 +70,13 @@ pub async fn load(context: &ApiContext, user: &User, place: &Place) -> Result<(M
 }
 
 /// Identifiers of policies as answers show them, one for each contribution, in the order in which they were merged.
-pub fn origins<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<Origin> {
-    policies.into_iter().map(|policy| Origin { kri: policy.kri.to_string() }).collect()
+pub fn origins<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Vec<ContributingPolicy> {
+    policies.into_iter().map(|policy| ContributingPolicy { kri: policy.kri.to_string() }).collect()
 }
 
-/// A policy that contributed. Source of the shape: Kuma `api/openapi/specs/common/resource.yaml`, `PolicyOrigin`.
-#[derive(Debug, serde::Serialize)]
-pub struct Origin {
+/// A policy that contributed.
+#[derive(Serialize, JsonSchema)]
+pub struct ContributingPolicy {
+    /// Its identifier.
     kri: String,
 }

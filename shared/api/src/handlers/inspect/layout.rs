@@ -5,6 +5,7 @@
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tandem_auth::access::User;
 use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _};
@@ -20,22 +21,30 @@ use crate::inspect::{MeshView, Proxy};
 use crate::problem::Problem;
 use crate::{access, json};
 
-#[derive(Serialize)]
-struct Layout<'a> {
+/// The inbounds and outbounds of a proxy.
+#[derive(Serialize, JsonSchema)]
+pub struct ProxyLayout {
+    /// Identifier of the Dataplane.
     kri: String,
-    labels: &'a Labels,
-    inbounds: Vec<Section>,
-    outbounds: Vec<Section>,
+    /// Its labels.
+    labels: Labels,
+    /// What it serves, in its own order.
+    inbounds: Vec<LayoutSection>,
+    /// What it reaches, sorted by identifier.
+    outbounds: Vec<LayoutSection>,
 }
 
 /// An inbound or outbound.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Section {
+pub struct LayoutSection {
+    /// Identifier of the inbound, or of the port of the destination.
     kri: String,
+    /// Number of the port.
     port: u32,
+    /// What is spoken on it; empty for an inbound that does not tell.
     protocol: String,
-    /// Name of the resources of Envoy that it becomes, for proxies that name them all by identifiers.
+    /// Name that resources of Envoy have for it, at proxies that name them by identifiers.
     proxy_resource_name: String,
 }
 
@@ -53,16 +62,16 @@ pub async fn get(
     let kri = Kri::of(&proxy.resource).expect("Dataplanes have a short name and so an identifier");
     let inbounds = proxy.spec.inbounds().iter().map(|inbound| {
         let section = inbound.section_name();
-        Section {
+        LayoutSection {
             port: inbound.port,
             protocol: inbound.tags.get(PROTOCOL_TAG).cloned().unwrap_or_default(),
             proxy_resource_name: format!("self_inbound_dp_{section}"),
             kri: kri.clone().with_section(section).to_string(),
         }
     });
-    let layout = Layout {
+    let layout = ProxyLayout {
         kri: kri.to_string(),
-        labels: &proxy.resource.labels,
+        labels: proxy.resource.labels.clone(),
         inbounds: inbounds.collect(),
         outbounds: outbounds(&mesh, &proxy),
     };
@@ -70,12 +79,12 @@ pub async fn get(
 }
 
 /// Sorted by the text of the identifier.
-fn outbounds(mesh: &MeshView, proxy: &Proxy) -> Vec<Section> {
+fn outbounds(mesh: &MeshView, proxy: &Proxy) -> Vec<LayoutSection> {
     let reach = Reach::new(&proxy.resource, &proxy.spec, &mesh.destinations);
-    let mut outbounds: Vec<Section> = reach
+    let mut outbounds: Vec<LayoutSection> = reach
         .backends()
         .into_iter()
-        .map(|(kri, backend)| Section {
+        .map(|(kri, backend)| LayoutSection {
             kri: kri.to_string(),
             port: backend.port.number,
             protocol: backend.port.protocol.name().to_owned(),
