@@ -10,6 +10,7 @@
 //!
 //! `CONFORMANCE_ONLY=part` narrows the run to cases whose path contains the text.
 
+mod attachments;
 mod case;
 mod differences;
 mod legacy_rules;
@@ -25,6 +26,12 @@ use serde_json::Value;
 /// Folders of cases.
 const FOLDERS: &[&str] = &[
     "resources/crud",
+    "resources/inspect/dataplanes/_layout",
+    "resources/inspect/dataplanes/_policies",
+    "resources/inspect/dataplanes/_policies/inbounds",
+    "resources/inspect/dataplanes/_policies/outbounds",
+    "resources/inspect/dataplanes/_policies/routes",
+    "resources/inspect/dataplanes/_routes",
     "resources/inspect/dataplanes/_rules",
     "resources/inspect/meshgateways/_rules",
     "resources/inspect/meshservices/_dataplanes",
