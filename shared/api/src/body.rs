@@ -1,5 +1,7 @@
 //! Reading request bodies: bounded, whole, and as the value they hold.
 
+pub mod strict;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -8,6 +10,9 @@ use serde_json::Value;
 
 use crate::negotiation::{Format, format};
 use crate::problem::Problem;
+
+/// How much aliases may add to a body in YAML, in bytes; counted as [`strict::read`] does.
+const EXPANSION: usize = 1 << 20;
 
 /// Reads the whole body.
 ///
@@ -45,8 +50,16 @@ fn is_limit(error: &(dyn std::error::Error + 'static)) -> bool {
 pub fn parse(bytes: &[u8], headers: &HeaderMap, kind: &str) -> Result<Value, Problem> {
     let invalid = |reason: String| Problem::bad_request(format!("invalid {kind} object: {reason:?}"));
     match format(headers) {
-        Some(Format::Yaml) => serde_norway::from_slice(bytes).map_err(|error| invalid(error.to_string())),
-        _ => serde_json::from_slice(bytes).map_err(|error| invalid(json_reason(bytes, &error))),
+        Some(Format::Yaml) => {
+            let document = serde_norway::Deserializer::from_slice(bytes);
+            strict::read(document, bytes.len() + EXPANSION).map_err(|error| invalid(error.to_string()))
+        }
+        _ => {
+            let mut document = serde_json::Deserializer::from_slice(bytes);
+            let value = strict::read(&mut document, bytes.len() + EXPANSION);
+            let value = value.and_then(|value| document.end().map(|()| value));
+            value.map_err(|error| invalid(json_reason(bytes, &error)))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
 use crate::problem::Problem;
@@ -12,16 +13,23 @@ pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json
 
 /// The answer whose body is `value` as indented JSON.
 pub fn answer(status: StatusCode, value: &impl Serialize) -> Response {
-    let mut body = Vec::with_capacity(1024);
-    let mut serializer = Serializer::with_formatter(&mut body, PrettyFormatter::with_indent(b" "));
-    match value.serialize(&mut serializer) {
-        Ok(()) => {
-            body.push(b'\n');
-            verbatim(status, body)
-        }
+    match written(value) {
+        Ok(body) => verbatim(status, body),
         // Only maps with keys that are not strings fail; a problem has none, so this does not recurse.
         Err(error) => Problem::internal("Could not process a resource", &error).into_response(),
     }
+}
+
+/// A value as indented JSON with a newline at the end.
+pub fn text_of(value: &Value) -> Vec<u8> {
+    written(value).expect("writing a JSON value to memory cannot fail")
+}
+
+fn written(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut body = Vec::with_capacity(1024);
+    value.serialize(&mut Serializer::with_formatter(&mut body, PrettyFormatter::with_indent(b" ")))?;
+    body.push(b'\n');
+    Ok(body)
 }
 
 /// 200 with `value` as body.

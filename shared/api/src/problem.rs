@@ -4,17 +4,24 @@
 //! (`pkg/core/rest/errors/error_handler.go`, `types/error.go`): `type`, `status`, `title`, `detail`,
 //! `invalid_parameters`, and the older mirrors `details` and `causes`.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tandem_admission::{AdmissionError, Reason, Stage};
-use tandem_model::{ResourceKey, Violation, Violations};
+use tandem_model::{Kind, ResourceKey, Violation, Violations};
 use tandem_store::StoreError;
 
-use crate::json;
+use crate::{conditional, json};
 
 /// Detail of every answer that carries violations of fields of a resource.
 const NOT_VALID: &str = "Resource is not valid";
+
+/// Most fields at fault that an answer lists.
+const MAX_LISTED: usize = 100;
+/// Most characters of a text in an answer; what a request holds may be quoted there.
+const MAX_TEXT: usize = 4096;
 
 /// An error answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +34,14 @@ pub struct Problem {
     pub detail: String,
     /// The fields or parameters at fault.
     pub parameters: Vec<Violation>,
+    /// Members of the answer that only some problems have.
+    pub more: Map<String, Value>,
 }
 
 impl Problem {
     /// A problem without parameters.
     pub fn new(status: StatusCode, title: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { status, title: title.into(), detail: detail.into(), parameters: Vec::new() }
+        Self { status, title: title.into(), detail: detail.into(), parameters: Vec::new(), more: Map::new() }
     }
 
     /// The same problem, blaming `field`.
@@ -65,6 +74,15 @@ impl Problem {
         }
     }
 
+    /// 400 for a body that has the right shape and a value that cannot be read.
+    fn unreadable(kind: Kind, violations: &Violations) -> Self {
+        let reason = violations.iter().map(|violation| violation.reason.as_str()).next().unwrap_or_default();
+        Self {
+            parameters: violations.iter().cloned().collect(),
+            ..Self::bad_request(format!("invalid {kind} object: {reason:?}"))
+        }
+    }
+
     /// 403 with the reason of the refusal.
     pub fn access_denied(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "Access Denied", reason)
@@ -82,7 +100,7 @@ impl Problem {
         match error {
             StoreError::NotFound(_) => Self::not_found(title),
             StoreError::AlreadyExists(_) | StoreError::Conflict(_) => conflict(error.to_string()),
-            StoreError::OwnerNotFound { owner, .. } if owner.kind == tandem_model::Kind::Mesh => {
+            StoreError::OwnerNotFound { owner, .. } if owner.kind == Kind::Mesh => {
                 Self::mesh_missing(title, &owner.name)
             }
             other => Self::internal(title, other),
@@ -107,9 +125,11 @@ impl Problem {
         match error.reason {
             Reason::ReadOnly(detail) => Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", detail),
             Reason::Invalid(violations) => Self::invalid(title, &violations),
+            Reason::Unreadable { kind, violations } => Self::unreadable(kind, &violations),
             Reason::BadRequest(message) => Self::bad_request(format!("bad request: {message}")),
             Reason::MeshNotFound(mesh) => Self::mesh_missing(title, &mesh),
             Reason::NotAMember(text) => Self::new(StatusCode::BAD_REQUEST, title, text),
+            Reason::Precondition { current } => conditional::failed(current),
             Reason::Store(error) => Self::store(title, &error),
             Reason::Internal(message) => Self::internal(title, &message),
         }
@@ -126,24 +146,44 @@ impl Problem {
         body.insert("type".to_owned(), json!("/std-errors"));
         body.insert("status".to_owned(), json!(self.status.as_u16()));
         body.insert("title".to_owned(), json!(self.title));
-        body.insert("detail".to_owned(), json!(self.detail));
+        body.insert("detail".to_owned(), json!(shortened(&self.detail)));
         let listed = |text: &str| -> Vec<Value> {
-            self.parameters.iter().map(|p| json!({ "field": p.field, text: p.reason })).collect()
+            let entry = |field: &str, reason: &str| json!({ "field": shortened(field), text: shortened(reason) });
+            let mut listed: Vec<Value> =
+                self.parameters.iter().take(MAX_LISTED).map(|p| entry(&p.field, &p.reason)).collect();
+            if let Some(more) = self.parameters.len().checked_sub(MAX_LISTED).filter(|more| *more > 0) {
+                listed.push(entry("", &format!("and {more} more, which are not listed")));
+            }
+            listed
         };
         if !self.parameters.is_empty() {
             body.insert("invalid_parameters".to_owned(), Value::Array(listed("reason")));
         }
-        body.insert("details".to_owned(), json!(self.detail));
+        body.insert("details".to_owned(), json!(shortened(&self.detail)));
         if !self.parameters.is_empty() {
             body.insert("causes".to_owned(), Value::Array(listed("message")));
         }
+        body.extend(self.more.clone());
         Value::Object(body)
+    }
+}
+
+/// A text from a request, as far as it helps a person.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
+        None => Cow::Borrowed(text),
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        json::answer(self.status, &self.body())
+        let mut response = json::answer(self.status, &self.body());
+        let tag = self.more.get("etag").and_then(Value::as_str).and_then(|tag| HeaderValue::try_from(tag).ok());
+        if let Some(tag) = tag {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
     }
 }
 
@@ -163,6 +203,19 @@ mod tests {
                 "causes": [{"field": "size", "message": "invalid format"}],
             })
         );
+    }
+
+    #[test]
+    fn answers_are_bounded() {
+        let mut problem = Problem::bad_request("é".repeat(1 << 20));
+        for number in 0..1000 {
+            problem = problem.with_parameter(format!("field{number}"), "x".repeat(10_000));
+        }
+        let body = problem.body();
+        let listed = body["invalid_parameters"].as_array().expect("a list");
+        assert_eq!(listed.len(), MAX_LISTED + 1);
+        assert_eq!(listed[MAX_LISTED], json!({ "field": "", "reason": "and 900 more, which are not listed" }));
+        assert!(body.to_string().len() < 2 * MAX_LISTED * (MAX_TEXT + 100) + 4 * MAX_TEXT + 1000);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! JSON Schemas generated from types.
 //!
 //! The types that decode specifications are the schema: what [`of`] says of a type is what
-//! [`decode`](crate::schema::decode) accepts when unknown members are refused. Not described is that a member that may
-//! be absent may also be `null`.
+//! [`read`](crate::schema::read) accepts.
 
 use std::collections::BTreeMap;
 
@@ -75,7 +74,7 @@ fn tidy(schema: &mut Value) {
     }
 }
 
-/// An absent member and one that is `null` mean the same; only the former is described.
+/// A member that may be absent may not be `null`.
 fn without_null(members: &mut Map<String, Value>) {
     if members.get("default").is_some_and(Value::is_null) {
         members.remove("default");
@@ -144,8 +143,8 @@ fn range(members: &mut Map<String, Value>) {
         // No format of OpenAPI.
         members.remove("format");
     }
-    members.insert("minimum".to_owned(), minimum);
-    members.insert("maximum".to_owned(), maximum);
+    members.entry("minimum").or_insert(minimum);
+    members.entry("maximum").or_insert(maximum);
 }
 
 #[cfg(test)]

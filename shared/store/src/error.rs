@@ -3,7 +3,7 @@
 use tandem_model::ResourceKey;
 
 /// Error of a store operation.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The resource does not exist.
     #[error("resource not found: {0}")]

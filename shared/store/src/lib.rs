@@ -13,6 +13,7 @@ mod memory;
 mod memory_history;
 mod page;
 mod publisher;
+mod reader;
 mod sled_store;
 mod stage;
 mod state;
@@ -29,7 +30,8 @@ pub use error::StoreError;
 pub use feed::ChangeFeed;
 pub use history::{HISTORY_LENGTH, HistoryEntry, has_history};
 pub use memory::MemoryStore;
-pub use page::Page;
+pub use page::{Page, Window};
+pub use reader::Reader;
 pub use sled_store::SledStore;
 pub use write::{Committed, Write};
 
@@ -56,6 +58,10 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&ResourceKey>,
         limit: usize,
     ) -> Result<Page, StoreError>;
+
+    /// The resources of [`Store::list`] without the first `offset`, at most `limit`, and how many there are in all. What is
+    /// not returned is counted but not touched.
+    async fn window(&self, kind: Kind, mesh: Option<&str>, offset: usize, limit: usize) -> Result<Window, StoreError>;
 
     /// [`Store::commit_as`] in the name of the control plane: for what follows from what others wrote.
     ///

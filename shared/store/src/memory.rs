@@ -10,7 +10,7 @@ use crate::history;
 use crate::memory_history::MemoryHistory;
 use crate::publisher::{Core, Publisher};
 use crate::state::State;
-use crate::{Author, ChangeFeed, Committed, HistoryEntry, Page, Revision, Store, StoreError, Write};
+use crate::{Author, ChangeFeed, Committed, HistoryEntry, Page, Revision, Store, StoreError, Window, Write};
 
 /// A store in memory only: for tests, and for control planes whose state may be lost with the process.
 #[derive(Debug)]
@@ -58,6 +58,10 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Result<Page, StoreError> {
         Ok(self.core.page(kind, mesh, after, limit))
+    }
+
+    async fn window(&self, kind: Kind, mesh: Option<&str>, offset: usize, limit: usize) -> Result<Window, StoreError> {
+        Ok(self.core.state.read().window(kind, mesh, offset, limit))
     }
 
     async fn commit_as(&self, author: Author, writes: Vec<Write>) -> Result<Committed, StoreError> {

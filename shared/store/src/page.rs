@@ -14,3 +14,12 @@ pub struct Page {
     /// The resources, sorted by mesh and name.
     pub resources: Vec<Arc<Resource>>,
 }
+
+/// Resources at some places of a list.
+#[derive(Debug, Clone)]
+pub struct Window {
+    /// How many resources the list has.
+    pub total: usize,
+    /// Those at the places asked for, sorted by mesh and name.
+    pub resources: Vec<Arc<Resource>>,
+}

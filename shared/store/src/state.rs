@@ -2,13 +2,13 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque, btree_set};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use tandem_model::{Kind, Resource, ResourceKey, Spec};
 
-use crate::{Change, ChangeBatch, Revision};
+use crate::{Change, ChangeBatch, Revision, Window};
 
 /// Most changes kept for readers of the feed that are behind.
 const RING_CHANGES: usize = 16_384;
@@ -81,6 +81,25 @@ impl State {
     /// Keys of what `owner` owns.
     pub(crate) fn owned_by(&self, owner: &ResourceKey) -> impl Iterator<Item = &ResourceKey> {
         self.owned.get(owner).into_iter().flatten()
+    }
+
+    /// The resources of a kind, in one mesh or in all, as a range with both ends known: walking it looks at no resource.
+    fn range(&self, kind: Kind, mesh: Option<&str>) -> btree_set::Range<'_, Entry> {
+        let first = ResourceKey::new(kind, mesh.unwrap_or_default(), "");
+        // No string is between a string and the same with a NUL behind it, and no mesh has one.
+        let behind = match mesh {
+            Some(mesh) => Some(ResourceKey::new(kind, format!("{mesh}\0"), "")),
+            None => Kind::all().nth(kind as usize + 1).map(|next| ResourceKey::new(next, "", "")),
+        };
+        let end = behind.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.resources.range::<ResourceKey, _>((Bound::Included(&first), end))
+    }
+
+    /// The part of [`State::list`] without the first `offset`, at most `limit` long.
+    pub(crate) fn window(&self, kind: Kind, mesh: Option<&str>, offset: usize, limit: usize) -> Window {
+        let range = self.range(kind, mesh);
+        let total = range.clone().count();
+        Window { total, resources: range.skip(offset).take(limit).map(|entry| entry.0.clone()).collect() }
     }
 
     /// Resources of a kind, in one mesh or in all, sorted by mesh and name. Costs as much as the result is long.

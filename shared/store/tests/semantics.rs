@@ -240,3 +240,25 @@ async fn of_concurrent_updates_of_a_version_one_wins() {
         }
     }
 }
+
+#[tokio::test]
+async fn windows_are_parts_of_the_list() {
+    for backend in backends().await {
+        let store = &*backend.store;
+        for (mesh, name) in [("a", "1"), ("a", "2"), ("a-b", "1"), ("b", "1"), ("b", "2"), ("b", "3")] {
+            create(store, policy(mesh, name, 1)).await;
+        }
+        create(store, mesh("zzz")).await;
+        for kind in [Kind::MeshTimeout, Kind::Mesh, Kind::Dataplane, Kind::VirtualOutbound] {
+            for mesh in [None, Some("a"), Some("a-b"), Some("b"), Some("c"), Some("")] {
+                let all = store.list(kind, mesh).await.expect("listable");
+                for (offset, limit) in [(0, 2), (1, 2), (2, 100), (5, 1), (100, 1), (0, 0), (usize::MAX, usize::MAX)] {
+                    let window = store.window(kind, mesh, offset, limit).await.expect("readable");
+                    assert_eq!(window.total, all.len(), "{} {kind} {mesh:?}", backend.name);
+                    let expected: Vec<_> = all.iter().skip(offset).take(limit).cloned().collect();
+                    assert_eq!(window.resources, expected, "{} {kind} {mesh:?} {offset}+{limit}", backend.name);
+                }
+            }
+        }
+    }
+}

@@ -43,9 +43,9 @@ pub async fn global_counts(State(context): State<SharedContext>) -> Result<Respo
         descriptor.scope == Scope::Global && descriptor.path.is_some() && !descriptor.name.ends_with("Insight")
     };
     for kind in Kind::all().filter(counted) {
-        let list = context.store.list(kind, None).await;
-        let list = list.map_err(|error| Problem::store("Could not retrieve global insights", &error))?;
-        resources.insert(kind.name(), Total { total: list.len() as u64 });
+        let counted = context.store.window(kind, None, 0, 0).await;
+        let counted = counted.map_err(|error| Problem::store("Could not retrieve global insights", &error))?;
+        resources.insert(kind.name(), Total { total: counted.total as u64 });
     }
     Ok(json::ok(&GlobalCounts { r#type: "GlobalInsights", creation_time: Timestamp::now(), resources }))
 }

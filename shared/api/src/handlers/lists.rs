@@ -1,9 +1,15 @@
 //! What all lists have in common: pages, filters, and the object around the items.
+//!
+//! A list costs what its page costs: the rest of it is counted, or looked at piece by piece when there are conditions. Only
+//! the items of the page are turned into JSON, and those of a page without limit one after the other while it is sent.
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::MatchedPath;
 use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
 use serde_json::{Value, json};
 use tandem_model::{Kind, Resource};
 
@@ -12,9 +18,12 @@ use crate::context::ApiContext;
 use crate::json;
 use crate::problem::Problem;
 use crate::query::filter::Filter;
-use crate::query::paging::{LIST_TITLE, Page, next_link};
+use crate::query::paging::{LIST_TITLE, MAX_SIZE, Page, next_link};
 use crate::router::OriginalUri;
 use crate::server::PublicOrigin;
+
+/// Resources looked at together when a list has conditions.
+const PIECE: usize = 1024;
 
 /// One list as it was asked for.
 pub struct ListRequest<'a> {
@@ -41,9 +50,50 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// The answer that shows the page with these items.
-    pub fn answer(&self, items: Vec<Value>) -> Response {
-        page(self.total, items, self.next.clone())
+    /// The answer that shows each item of the page by `show`.
+    ///
+    /// # Errors
+    /// Those of `show`, unless the page is so long that it is sent while it is made. Then the connection breaks.
+    pub fn answer(
+        self,
+        show: impl Fn(&Resource) -> Result<Value, Problem> + Send + 'static,
+    ) -> Result<Response, Problem> {
+        if self.items.len() <= MAX_SIZE {
+            let items = self.items.iter().map(|resource| show(resource));
+            return Ok(page(self.total, items.collect::<Result<_, _>>()?, self.next));
+        }
+        Ok(self.stream(show))
+    }
+
+    /// The same text as [`page`] makes, in pieces.
+    fn stream(self, show: impl Fn(&Resource) -> Result<Value, Problem> + Send + 'static) -> Response {
+        let around = json!({ "total": self.total, "items": ["items"], "next": self.next });
+        let around = String::from_utf8_lossy(&json::text_of(&around)).into_owned();
+        let (start, end) = around.split_once("\n  \"items\"").expect("the only item has a line of its own");
+        let (start, end) = (Bytes::from(start.to_owned()), Bytes::from(end.to_owned()));
+        let mut items = self.items.into_iter();
+        let mut separator = "\n  ";
+        let pieces = std::iter::from_fn(move || {
+            let mut piece = Vec::new();
+            for resource in items.by_ref().take(PIECE / 8) {
+                let item = match show(&resource) {
+                    Ok(item) => json::text_of(&item),
+                    Err(problem) => return Some(Err(std::io::Error::other(problem.title))),
+                };
+                piece.extend_from_slice(separator.as_bytes());
+                separator = ",\n  ";
+                // Line breaks in JSON text are indentation; those of strings are escaped.
+                for line in item.trim_ascii_end().split_inclusive(|byte| *byte == b'\n') {
+                    piece.extend_from_slice(line);
+                    if line.ends_with(b"\n") {
+                        piece.extend_from_slice(b"  ");
+                    }
+                }
+            }
+            (!piece.is_empty()).then(|| Ok(Bytes::from(piece)))
+        });
+        let all = std::iter::once(Ok(start)).chain(pieces).chain(std::iter::once(Ok(end)));
+        json::verbatim(StatusCode::OK, Body::from_stream(futures::stream::iter(all)))
     }
 }
 
@@ -85,14 +135,45 @@ impl ListRequest<'_> {
         let filter = Filter::read(self.kind, self.route.as_str(), self.query())?;
         require_mesh(context, self.mesh).await?;
         access()?;
-        let all = context.store.list(self.kind, self.mesh).await.map_err(|error| Problem::store(LIST_TITLE, &error))?;
-        let mut matching = Vec::with_capacity(all.len());
-        for resource in all {
-            if filter.matches(&resource).map_err(|error| Problem::internal(LIST_TITLE, &error))? {
-                matching.push(resource);
+        let (items, total) = if filter.is_empty() {
+            let window = context.store.window(self.kind, self.mesh, page.offset, page.room()).await;
+            let window = window.map_err(|error| Problem::store(LIST_TITLE, &error))?;
+            (window.resources, window.total)
+        } else {
+            self.matching(context, page, &filter).await?
+        };
+        Ok(Listed { items, total, next: page.next(total).map(|offset| self.link(offset)), filter })
+    }
+
+    /// The items of the page among those that satisfy the filter, and how many do. Writes may happen in between.
+    async fn matching(
+        &self,
+        context: &ApiContext,
+        page: Page,
+        filter: &Filter,
+    ) -> Result<(Vec<Arc<Resource>>, usize), Problem> {
+        let mut items = Vec::new();
+        let mut total = 0;
+        let mut last: Option<Arc<Resource>> = None;
+        loop {
+            let after = last.as_ref().map(|resource| &resource.key);
+            let piece = context.store.page(self.kind, self.mesh, after, PIECE).await;
+            let piece = piece.map_err(|error| Problem::store(LIST_TITLE, &error))?.resources;
+            last = piece.last().cloned();
+            let is_end = piece.len() < PIECE;
+            for resource in piece {
+                if filter.matches(&resource).map_err(|error| Problem::internal(LIST_TITLE, &error))? {
+                    if page.shows(total) {
+                        items.push(resource);
+                    }
+                    total += 1;
+                }
             }
+            if is_end {
+                return Ok((items, total));
+            }
+            // Other requests get their turn.
+            tokio::task::yield_now().await;
         }
-        let (items, next) = page.cut(&matching);
-        Ok(Listed { items: items.to_vec(), total: matching.len(), next: next.map(|offset| self.link(offset)), filter })
     }
 }

@@ -1,7 +1,6 @@
 //! Resources together with their insights.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{MatchedPath, Path, State};
@@ -97,21 +96,20 @@ pub async fn list(
     let request = ListRequest { kind: overview.kind, mesh, route: &route, uri: &uri, origin: &origin };
     // None of these types is for administrators only.
     let listed = request.load(&context, || Ok(())).await?;
-    let insights = context.store.list(overview.insight, mesh).await;
-    let insights = insights.map_err(|error| Problem::store(LIST_TITLE, &error))?;
     let conditions = listed.filter.of_insights();
-    let mut by_place: HashMap<(&str, &str), &Arc<Resource>> = HashMap::with_capacity(insights.len());
-    for insight in &insights {
-        if conditions.matches(insight).map_err(|error| Problem::internal(LIST_TITLE, &error))? {
-            by_place.insert((&insight.key.mesh, &insight.key.name), insight);
+    let mut insights = HashMap::with_capacity(listed.items.len());
+    for resource in &listed.items {
+        let key = ResourceKey { kind: overview.insight, ..resource.key.clone() };
+        let insight = context.store.get(&key).await.map_err(|error| Problem::store(LIST_TITLE, &error))?;
+        let Some(insight) = insight else { continue };
+        if conditions.matches(&insight).map_err(|error| Problem::internal(LIST_TITLE, &error))? {
+            insights.insert(resource.key.clone(), insight);
         }
     }
-    let items = listed.items.iter().map(|resource| {
-        let insight = by_place.get(&(resource.key.mesh.as_str(), resource.key.name.as_str()));
-        overview.of(resource, insight.map(|insight| insight.as_ref()), LIST_TITLE).map(Value::Object)
-    });
-    let items = items.collect::<Result<_, _>>()?;
-    Ok(listed.answer(items))
+    listed.answer(move |resource| {
+        let insight = insights.get(&resource.key).map(AsRef::as_ref);
+        overview.of(resource, insight, LIST_TITLE).map(Value::Object)
+    })
 }
 
 /// `GET` of the overview of one resource.

@@ -4,19 +4,18 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Path, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
-use serde_json::{Map, Value, json};
+use http::HeaderMap;
 use tandem_auth::access::User;
 use tandem_model::{Kind, Resource};
 
 use super::lists::ListRequest;
-use super::{Place, require_mesh};
+use super::{Place, require_mesh, writes};
 use crate::context::{ApiContext, SharedContext};
 use crate::problem::Problem;
 use crate::query::paging::LIST_TITLE;
 use crate::router::OriginalUri;
 use crate::server::PublicOrigin;
-use crate::{access, body, json, representation};
+use crate::{access, body, conditional, json, representation};
 
 /// Title of everything that goes wrong with reading one resource.
 pub const GET_TITLE: &str = "Could not retrieve a resource";
@@ -33,9 +32,7 @@ pub async fn list(
 ) -> Result<Response, Problem> {
     let request = ListRequest { kind, mesh: place.mesh.as_deref(), route: &route, uri: &uri, origin: &origin };
     let listed = request.load(&context, || access::resource(&context, &user, kind)).await?;
-    let items = listed.items.iter().map(|resource| representation::of(resource, LIST_TITLE));
-    let items = items.collect::<Result<_, _>>()?;
-    Ok(listed.answer(items))
+    listed.answer(|resource| representation::of(resource, LIST_TITLE))
 }
 
 /// `GET` of an item.
@@ -45,10 +42,14 @@ pub async fn get(
     Extension(user): Extension<User>,
     Extension(uri): Extension<OriginalUri>,
     Path(place): Path<Place>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let resource = load(&context, &user, kind, &place).await?;
     representation::check_format(uri.0.query(), GET_TITLE)?;
-    Ok(json::ok(&representation::of(&resource, GET_TITLE)?))
+    if conditional::is_known(&headers, resource.version) {
+        return Ok(conditional::not_modified(resource.version));
+    }
+    Ok(conditional::tagged(json::ok(&representation::of(&resource, GET_TITLE)?), resource.version))
 }
 
 /// The item a path names, after mesh and access were checked.
@@ -75,6 +76,7 @@ pub async fn put(
     kind: Kind,
     State(context): State<SharedContext>,
     Extension(user): Extension<User>,
+    Extension(uri): Extension<OriginalUri>,
     Path(place): Path<Place>,
     headers: HeaderMap,
     body: Body,
@@ -88,13 +90,9 @@ pub async fn put(
     let bytes = body::read(body, context.settings.body_limit).await?;
     let value = body::parse(&bytes, &headers, kind.name())?;
     let document = representation::read(kind, value)?;
-    let outcome = context.admission.put(&key, document).await.map_err(Problem::admission)?;
-    let mut answer = Map::new();
-    if !outcome.warnings.is_empty() {
-        answer.insert("warnings".to_owned(), json!(outcome.warnings));
-    }
-    let status = if outcome.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(json::answer(status, &Value::Object(answer)))
+    let options = conditional::options(&user, &headers, uri.0.query())?;
+    let outcome = context.admission.put(&key, document, &options).await.map_err(Problem::admission)?;
+    writes::put(&outcome, &options)
 }
 
 /// `DELETE` of an item.
@@ -102,13 +100,17 @@ pub async fn delete(
     kind: Kind,
     State(context): State<SharedContext>,
     Extension(user): Extension<User>,
+    Extension(uri): Extension<OriginalUri>,
     Path(place): Path<Place>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     context.admission.check_writable(kind).map_err(Problem::admission)?;
     if kind.is_mesh_scoped() {
         require_mesh(&context, place.mesh.as_deref()).await?;
     }
     access::resource(&context, &user, kind)?;
-    context.admission.delete(&place.key(kind)).await.map_err(Problem::admission)?;
-    Ok(json::ok(&json!({})))
+    let key = place.key(kind);
+    let options = conditional::options(&user, &headers, uri.0.query())?;
+    let outcome = context.admission.delete(&key, &options).await.map_err(Problem::admission)?;
+    Ok(writes::delete(&key, &outcome, &options))
 }

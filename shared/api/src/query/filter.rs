@@ -64,6 +64,11 @@ impl Filter {
         Ok(filter)
     }
 
+    /// Whether there is no condition.
+    pub fn is_empty(&self) -> bool {
+        self.name.is_none() && self.labels.is_empty() && self.tags.is_empty() && self.gateway.is_none()
+    }
+
     /// The same conditions on name and labels alone, as they apply to insights that go with a list.
     pub fn of_insights(&self) -> Filter {
         Filter { name: self.name.clone(), labels: self.labels.clone(), ..Filter::default() }

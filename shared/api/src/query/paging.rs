@@ -57,6 +57,22 @@ impl Page {
         Ok(Page { size: Some(size), offset })
     }
 
+    /// Most items that the page has room for.
+    pub fn room(&self) -> usize {
+        self.size.unwrap_or(usize::MAX)
+    }
+
+    /// Whether the item with this number, counted from 0, is on the page.
+    pub fn shows(&self, number: usize) -> bool {
+        number.checked_sub(self.offset).is_some_and(|place| place < self.room())
+    }
+
+    /// The offset of the next page of a list of `total` items, if there is one.
+    pub fn next(&self, total: usize) -> Option<usize> {
+        let end = self.offset.saturating_add(self.size?);
+        (end < total).then_some(end)
+    }
+
     /// The items of this page, and the offset of the next page if there is one.
     pub fn cut<'a, T>(&self, items: &'a [T]) -> (&'a [T], Option<usize>) {
         let Some(size) = self.size else { return (items, None) };
@@ -101,6 +117,17 @@ mod tests {
         assert_eq!(page("size=0&offset=x").cut(&items), (&items[..], None));
         assert_eq!(page("size=5").cut(&items), (&items[..], None));
         assert_eq!(page("size=1000&offset=9223372036854775807").cut(&items), (&items[5..], None));
+    }
+
+    #[test]
+    fn places_on_a_page() {
+        let page = Page { size: Some(2), offset: 3 };
+        assert_eq!((0..7).filter(|number| page.shows(*number)).collect::<Vec<_>>(), [3, 4]);
+        assert_eq!((page.next(6), page.next(5), page.next(0)), (Some(5), None, None));
+        let all = Page { size: None, offset: 0 };
+        assert!(all.shows(0) && all.shows(1 << 40));
+        assert_eq!(all.next(1 << 40), None);
+        assert_eq!(Page { size: Some(1), offset: usize::MAX }.next(usize::MAX), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::history::entries;
 use crate::publisher::{Core, Publisher};
 use crate::stage::Staged;
-use crate::{Author, ChangeFeed, Committed, HistoryEntry, Page, Revision, Store, StoreError, Write};
+use crate::{Author, ChangeFeed, Committed, HistoryEntry, Page, Revision, Store, StoreError, Window, Write};
 use database::Database;
 
 /// Most transactions that wait for the writer; more callers wait for room.
@@ -125,6 +125,10 @@ impl Store for SledStore {
         limit: usize,
     ) -> Result<Page, StoreError> {
         Ok(self.core.page(kind, mesh, after, limit))
+    }
+
+    async fn window(&self, kind: Kind, mesh: Option<&str>, offset: usize, limit: usize) -> Result<Window, StoreError> {
+        Ok(self.core.state.read().window(kind, mesh, offset, limit))
     }
 
     async fn commit_as(&self, author: Author, writes: Vec<Write>) -> Result<Committed, StoreError> {
