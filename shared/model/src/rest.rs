@@ -9,6 +9,7 @@
 //!
 //! One difference is deliberate: Kuma drops members it does not know, [`from_json`] can refuse them.
 
+mod kubernetes;
 mod read;
 mod request;
 mod write;
@@ -16,6 +17,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use kubernetes::{SYSTEM_NAMESPACE, to_kubernetes_json};
 pub(crate) use read::UNKNOWN_FIELD;
 pub use read::{Document, RestError, from_json};
 pub use request::validate_request;
