@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tandem_model::{Kind, ResourceKey};
+use tandem_model::{AdminOperation, Kind, ResourceKey};
 use tandem_proto::mesh::v1alpha1::{
     AdminOutputFormat, ClustersRequest, ClustersResponse, StatsRequest, StatsResponse, XdsConfigRequest,
     XdsConfigResponse, clusters_response, stats_response, xds_config_response,
@@ -17,54 +17,13 @@ use crate::insight::StreamKind;
 /// Longest time that an Envoy may take to answer.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an Envoy is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AdminOperation {
-    /// Its configuration as JSON (`config_dump`).
-    ConfigDump {
-        /// With endpoints.
-        include_eds: bool,
-    },
-    /// Its statistics (`stats`).
-    Stats {
-        /// As JSON instead of text.
-        json: bool,
-        /// Only what was touched.
-        used_only: bool,
-    },
-    /// Its clusters with endpoints and their state (`clusters`).
-    Clusters {
-        /// As JSON instead of text.
-        json: bool,
-    },
-}
-
-impl AdminOperation {
-    /// Path and query at Envoy's administration address, without leading slash.
-    pub fn path(self) -> String {
-        match self {
-            Self::ConfigDump { include_eds: true } => "config_dump?include_eds=true".into(),
-            Self::ConfigDump { include_eds: false } => "config_dump".into(),
-            Self::Stats { json, used_only } => {
-                let parts = [json.then_some("format=json"), used_only.then_some("usedonly=")];
-                with_query("stats", parts)
-            }
-            Self::Clusters { json } => with_query("clusters", [json.then_some("format=json"), None]),
-        }
+/// The stream that carries questions of this kind.
+pub(crate) fn stream_of(operation: AdminOperation) -> StreamKind {
+    match operation {
+        AdminOperation::ConfigDump { .. } => StreamKind::ConfigDump,
+        AdminOperation::Stats { .. } => StreamKind::Stats,
+        AdminOperation::Clusters { .. } => StreamKind::Clusters,
     }
-
-    pub(crate) fn stream(self) -> StreamKind {
-        match self {
-            Self::ConfigDump { .. } => StreamKind::ConfigDump,
-            Self::Stats { .. } => StreamKind::Stats,
-            Self::Clusters { .. } => StreamKind::Clusters,
-        }
-    }
-}
-
-fn with_query(path: &str, parts: [Option<&str>; 2]) -> String {
-    let query: Vec<_> = parts.into_iter().flatten().collect();
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) }
 }
 
 /// A question to the Envoy of one proxy of a zone.
@@ -247,16 +206,6 @@ impl AdminProtocol for Clusters {
 mod tests {
     use super::*;
 
-    #[test]
-    fn paths_are_those_of_envoy() {
-        let stats = |json, used_only| AdminOperation::Stats { json, used_only }.path();
-        assert_eq!(stats(true, true), "stats?format=json&usedonly=");
-        assert_eq!(stats(false, true), "stats?usedonly=");
-        assert_eq!(stats(false, false), "stats");
-        assert_eq!(AdminOperation::ConfigDump { include_eds: true }.path(), "config_dump?include_eds=true");
-        assert_eq!(AdminOperation::Clusters { json: true }.path(), "clusters?format=json");
-    }
-
     fn round_trip<P: AdminProtocol>(operation: AdminOperation) {
         let request = AdminRequest { proxy: ResourceKey::new(Kind::Dataplane, "m", "d"), operation };
         let (id, asked) = P::asked(P::ask("7".into(), &request));
@@ -264,7 +213,7 @@ mod tests {
         for result in [Ok(Bytes::from_static(b"body")), Err("no".to_owned())] {
             assert_eq!(P::answered(P::answer("7".into(), result.clone())), ("7".into(), result));
         }
-        assert_eq!(operation.stream(), P::STREAM);
+        assert_eq!(stream_of(operation), P::STREAM);
     }
 
     #[test]

@@ -366,8 +366,8 @@ async fn a_second_control_plane_under_the_same_name_is_refused_and_harms_nothing
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoys_of_a_zone_can_be_asked() {
-    use tandem_kds::admin::AdminOperation;
     use tandem_kds::global::AskError;
+    use tandem_model::AdminOperation;
 
     let (global_store, zone_store) = (store(), store());
     let global = RunningGlobal::start(&global_store).await;

@@ -171,21 +171,21 @@ struct Memo {
 #[derive(Debug)]
 pub struct MeshPolicies {
     mesh: String,
-    /// By kind; in order of precedence; without shadow policies.
+    /// By kind; in order of precedence.
     policies: HashMap<Kind, Vec<Arc<Policy>>>,
     destinations: Arc<Destinations>,
     memo: Mutex<Memo>,
 }
 
 impl MeshPolicies {
-    /// The policies of a mesh, and the destinations that they may refer to.
+    /// The policies of a mesh that have an effect, and the destinations that they may refer to.
     pub fn new(
         mesh: impl Into<String>,
         policies: impl IntoIterator<Item = Arc<Policy>>,
         destinations: Arc<Destinations>,
     ) -> Self {
         let mut by_kind: HashMap<Kind, Vec<Arc<Policy>>> = HashMap::new();
-        for policy in policies.into_iter().filter(|policy| !policy.is_shadow()) {
+        for policy in policies {
             by_kind.entry(policy.kind()).or_default().push(policy);
         }
         for policies in by_kind.values_mut() {

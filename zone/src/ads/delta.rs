@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::request::DeltaRequest;
 use super::response;
-use super::variant::{Push, Received, Variant, resource_type};
+use super::variant::{Push, Received, Variant, answer, resource_type};
 
 const WILDCARD: &str = "*";
 
@@ -116,12 +116,7 @@ impl Variant for Delta {
         if request.response_nonce != subscription.nonce.to_string() {
             return Ok(Received::Ignored);
         }
-        let answered = std::mem::take(&mut subscription.awaiting);
-        Ok(match request.error_detail {
-            _ if !answered => Received::Subscribed,
-            Some(error) => Received::Rejected(resource_type, error.message),
-            None => Received::Acknowledged(resource_type),
-        })
+        Ok(answer(resource_type, &mut subscription.awaiting, request.error_detail))
     }
 
     fn next(&mut self, resources: &ResourceSet, control_plane: &str) -> Option<Push> {

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::request::SotwRequest;
 use super::response;
-use super::variant::{Push, Received, Variant, resource_type};
+use super::variant::{Push, Received, Variant, answer, resource_type};
 
 /// State of one stream.
 #[derive(Debug, Default)]
@@ -70,13 +70,8 @@ impl Variant for StateOfTheWorld {
         if request.response_nonce != subscription.nonce.to_string() {
             return Ok(Received::Ignored);
         }
-        let answered = std::mem::take(&mut subscription.awaiting);
         subscription.names = names;
-        Ok(match request.error_detail {
-            _ if !answered => Received::Subscribed,
-            Some(error) => Received::Rejected(resource_type, error.message),
-            None => Received::Acknowledged(resource_type),
-        })
+        Ok(answer(resource_type, &mut subscription.awaiting, request.error_detail))
     }
 
     fn next(&mut self, resources: &ResourceSet, control_plane: &str) -> Option<Push> {

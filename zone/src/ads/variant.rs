@@ -4,6 +4,8 @@ use bytes::Bytes;
 use tandem_xds::{ResourceSet, ResourceType};
 use tonic::Status;
 
+use super::request::Refusal;
+
 /// What a request meant.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
@@ -47,6 +49,16 @@ pub trait Variant: Default + Send + 'static {
 
     /// The next response that brings the client closer to `resources`, or `None` when nothing is to be sent now.
     fn next(&mut self, resources: &ResourceSet, control_plane: &str) -> Option<Push>;
+}
+
+/// What a request that carries the nonce of the last response of its type means. The first one answers the response: the client took it,
+/// or gives a `refusal`. Later ones only change the subscription. `awaiting` tells whether the response waits for an answer.
+pub fn answer(resource_type: ResourceType, awaiting: &mut bool, refusal: Option<Refusal>) -> Received {
+    match refusal {
+        _ if !std::mem::take(awaiting) => Received::Subscribed,
+        Some(refusal) => Received::Rejected(resource_type, refusal.message),
+        None => Received::Acknowledged(resource_type),
+    }
 }
 
 /// The type named by a request.

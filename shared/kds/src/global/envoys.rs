@@ -8,13 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
-use tandem_model::{Kind, Resource, ResourceKey, label};
+use tandem_model::{AdminOperation, Kind, Resource, ResourceKey, label};
 use tandem_proto::system::v1alpha1::ZoneInsight;
 use tandem_store::{SharedStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-use crate::admin::{AdminOperation, AdminProtocol, AdminRequest, TIMEOUT};
+use crate::admin::{AdminProtocol, AdminRequest, TIMEOUT, stream_of};
 use crate::insight::StreamKind;
 
 /// Questions of one stream that may wait to be sent.
@@ -80,7 +80,7 @@ impl Envoys {
         let name = self.name_in_zone(proxy, &zone).await?;
         let request = AdminRequest { proxy: ResourceKey::new(proxy.kind(), proxy.key.mesh.clone(), name), operation };
         let stream =
-            self.streams.lock().by_zone.get(&(zone.clone(), operation.stream())).map(|(_, sender)| sender.clone());
+            self.streams.lock().by_zone.get(&(zone.clone(), stream_of(operation))).map(|(_, sender)| sender.clone());
         let stream = stream.ok_or_else(|| AskError::NotConnected(zone.clone()))?;
         let asked = async {
             let (answer, answered) = oneshot::channel();

@@ -62,18 +62,6 @@ fn proxies_are_selected_by_type_and_labels() {
 }
 
 #[test]
-fn shadow_policies_have_no_effect() {
-    use tandem_model::resource::{Resource, ResourceKey};
-    use tandem_policy::policy::Policy;
-    let resource =
-        Resource::from_json(ResourceKey::new(MeshTrafficPermission, "default", "a"), allow(json!({"kind": "Mesh"})))
-            .with_labels([("kuma.io/effect", "shadow")]);
-    let policy = Arc::new(Policy::decode(Arc::new(resource)).expect("a policy"));
-    let policies = MeshPolicies::new("default", [policy], Arc::default());
-    assert!(for_ports(&policies, "dp", &[80]).inbound(0).permission.is_none());
-}
-
-#[test]
 fn policies_about_a_missing_route_warn() {
     let policy = json!({
         "targetRef": {"kind": "MeshHTTPRoute", "name": "missing"},

@@ -190,8 +190,8 @@ pub(crate) const CATCH_ALL_ROUTE: &str = "9Zuf5Tg79OuZcQITwBbQykxAk2u4fRKrwYn3//
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sha2::{Digest as _, Sha256};
     use base64::Engine as _;
+    use sha2::{Digest as _, Sha256};
 
     fn tags<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
         pairs.map(|(tag, value)| (tag.to_owned(), value.to_owned())).into()

@@ -37,14 +37,14 @@ pub struct DestinationView {
     pub(crate) revision: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Form {
     Service(ServiceForm),
     /// Identifiers of the MeshServices it stands for.
     MultiZone(Vec<Kri>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct ServiceForm {
     /// Owned by this zone.
     local: bool,
@@ -52,6 +52,7 @@ struct ServiceForm {
     /// Per port.
     targets: Vec<Option<IntOrString>>,
     identities: Vec<mesh_service::Identity>,
+    /// Always true in this zone, where endpoints tell more.
     available: bool,
     tls_ready: bool,
 }
@@ -79,7 +80,7 @@ impl DestinationView {
     fn service(kri: Kri, resource: &Arc<Resource>, revision: u64) -> Result<Self, DecodeError> {
         let spec: MeshService = resource.json()?;
         let status: mesh_service::Status = status(resource);
-        let origin = resource.label(label::ORIGIN);
+        let local = resource.label(label::ORIGIN).is_none_or(|origin| origin == label::ORIGIN_ZONE);
         let mut identities = spec.identities.unwrap_or_default();
         identities.sort();
         Ok(Self {
@@ -89,11 +90,11 @@ impl DestinationView {
             vips: status.vips.into_iter().map(|vip| vip.ip).filter(|ip| !ip.is_empty()).collect(),
             hostnames: status.addresses.into_iter().map(|address| address.hostname).collect(),
             form: Form::Service(ServiceForm {
-                local: origin.is_none_or(|origin| origin == label::ORIGIN_ZONE),
+                local,
                 selector: spec.selector,
                 targets: spec.ports.into_iter().map(|port| port.target_port).collect(),
                 identities,
-                available: spec.state == State::Available,
+                available: local || spec.state == State::Available,
                 tls_ready: status.tls.status == Some(TlsStatus::Ready),
             }),
             revision,
@@ -121,6 +122,19 @@ impl DestinationView {
             form: Form::MultiZone(matched.collect()),
             revision,
         })
+    }
+
+    /// True when nobody can tell two versions of a destination apart, although the resources differ: numbers of proxies and
+    /// conditions concern nobody.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let Self { kri, resource, ports, vips, hostnames, form, revision: _ } = self;
+        *kri == other.kri
+            && resource.labels == other.resource.labels
+            && resource.created == other.resource.created
+            && *ports == other.ports
+            && *vips == other.vips
+            && *hostnames == other.hostnames
+            && *form == other.form
     }
 
     /// True when ingresses of this zone let other zones reach it: a MeshService of this zone, or a MeshMultiZoneService.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
-use tandem_model::{Kri, Resource, ResourceKey};
+use tandem_model::{Kind, Kri, Resource, ResourceKey};
 use tandem_policy::MeshPolicies;
+use tandem_policy::destinations::Destinations;
 use tandem_policy::policy::Policy;
 
 use super::dataplane::DataplaneView;
@@ -140,6 +141,23 @@ impl Snapshot {
         self.egresses.get(name)
     }
 
+    /// The same state for showing the configurations of proxies of a mesh: with `authority` in place of the root certificates, which may
+    /// be missing, and with the policies on trial in effect if `with_shadow`.
+    #[must_use]
+    pub fn preview(&self, mesh: &str, authority: &[u8], with_shadow: bool) -> Self {
+        let mut preview = self.clone();
+        if let Some(state) = preview.meshes.get_mut(mesh) {
+            let state = Arc::make_mut(state);
+            if state.config.as_ref().is_some_and(|config| config.mtls.is_some()) {
+                state.authority = Authority::Root(authority.into());
+            }
+            if with_shadow {
+                state.compiled = Arc::new(state.compile(mesh, true));
+            }
+        }
+        preview
+    }
+
     pub(crate) fn viewpoint<'a>(&'a self, mesh: &'a MeshView) -> Viewpoint<'a> {
         Viewpoint { zone: &self.settings.zone, mesh, topology: &self.topology }
     }
@@ -163,6 +181,16 @@ impl MeshState {
             insights: RedBlackTreeMapSync::default(),
             tls_ready: Arc::default(),
         }
+    }
+
+    /// Gathers the policies of the mesh; those on trial take effect only if `with_shadow`.
+    pub(crate) fn compile(&self, mesh: &str, with_shadow: bool) -> MeshPolicies {
+        let routes = self.policies.values().filter(|policy| policy.kind() == Kind::MeshHTTPRoute);
+        let routes = routes.map(|policy| policy.resource.clone());
+        let config = self.config.as_ref().map(|config| config.resource.clone());
+        let destinations = Destinations::new(self.destinations.values().cloned().chain(routes).chain(config));
+        let policies = self.policies.values().filter(|policy| with_shadow || !policy.is_shadow());
+        MeshPolicies::new(mesh, policies.cloned(), Arc::new(destinations))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,5 +1,6 @@
 mod destinations;
 mod outside;
+mod preview;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

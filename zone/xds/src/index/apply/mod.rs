@@ -8,8 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tandem_model::{Kind, Resource, ResourceKey};
-use tandem_policy::MeshPolicies;
-use tandem_policy::destinations::Destinations;
 use tandem_proto::mesh::v1alpha1 as pb;
 
 use super::MeshIndex;
@@ -156,12 +154,7 @@ impl MeshIndex {
     /// Gathers the policies of a mesh again. What they amount to is computed when a proxy asks.
     fn compile(&mut self, mesh: &str) {
         let Some(state) = self.state.meshes.get(mesh) else { return };
-        let routes = state.policies.values().filter(|policy| policy.kind() == Kind::MeshHTTPRoute);
-        let routes = routes.map(|policy| policy.resource.clone());
-        let config = state.config.as_ref().map(|config| config.resource.clone());
-        let destinations = Destinations::new(state.destinations.values().cloned().chain(routes).chain(config));
-        let compiled = MeshPolicies::new(mesh, state.policies.values().cloned(), Arc::new(destinations));
-        self.mesh_mut(mesh).compiled = Arc::new(compiled);
+        self.mesh_mut(mesh).compiled = Arc::new(state.compile(mesh, false));
     }
 
     /// Computes again which services of a mesh are ready for TLS, and touches those whose readiness changed.

@@ -52,6 +52,11 @@ pub(super) fn destination(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>
     if old.is_none() && decoded.is_none() {
         return false;
     }
+    let known = old.as_deref().and_then(Kri::of).and_then(|kri| index.state.meshes.get(&*key.mesh)?.views.get(&kri));
+    let view = decoded.as_deref().and_then(Option::as_ref);
+    if known.zip(view).is_some_and(|(known, view)| known.is_same(view)) {
+        return false;
+    }
     let state = index.mesh_mut(&key.mesh);
     if let Some(kri) = old.as_deref().and_then(Kri::of) {
         state.views.remove_mut(&kri);
