@@ -14,3 +14,5 @@ pub mod identity;
 pub mod mesh_state;
 pub mod proxy;
 pub mod run;
+pub mod services;
+pub mod workloads;

@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::middleware::map_response;
 use envoy_types::pb::envoy::service::health::v3::health_discovery_service_server::HealthDiscoveryServiceServer;
-use tandem_control_plane::{Parts, Tasks, kds_settings, serve_api, serve_diagnostics, tls_config};
-use tandem_insights::InsightsSettings;
+use tandem_api::Proxies;
+use tandem_control_plane::{Parts, Tasks, keep_insights, kds_settings, serve_api, serve_diagnostics, tls_config};
 use tandem_kds::zone::{BackoffSettings, ClientTls, ZoneSettings as KdsZoneSettings};
 use tandem_kds::{KdsMetrics, status::SyncStatus};
 use tandem_runtime::cli::Start;
@@ -27,11 +27,15 @@ use crate::hds::{HdsSettings, HealthService};
 use crate::hostnames::Hostnames;
 use crate::identity::Identities;
 use crate::mesh_state;
-use crate::proxy::abandoned;
+use crate::proxy::{abandoned, expired};
 use crate::proxy::authentication::Authentication;
+use crate::proxy::expired::Ages;
 use crate::proxy::insight::{InsightSettings, Insights};
+use crate::proxy::preview::Previews;
 use crate::proxy::registry::Registry;
 use crate::proxy::session::{ProxyContext, ProxySettings};
+use crate::services::{self, ServicesSettings};
+use crate::workloads::{self, WorkloadSettings};
 
 /// Configuration key of the port for proxies.
 const PORT_KEY: &str = "dpServer.port";
@@ -39,8 +43,11 @@ const PORT_KEY: &str = "dpServer.port";
 /// Least time between two new lists of available services.
 const AVAILABLE_SERVICES_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Least time between two insights of a mesh.
-const INSIGHT_INTERVAL: Duration = Duration::from_secs(1);
+/// Least time between two looks at the services of the zone.
+const SERVICES_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Least time between two rounds of writes of Workloads.
+const WORKLOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the zone control plane until it is told to end.
 ///
@@ -50,25 +57,27 @@ pub async fn run(start: Start) -> Result<()> {
     let parts = Parts::open(&start).await?;
     let mut tasks = Tasks::new(start.shutdown.clone());
     serve_diagnostics(&start, &mut tasks).await?;
-    serve_api(&start, &parts, &mut tasks).await?;
-    serve_proxies(&start, &parts, &mut tasks).await?;
+    let context = proxy_context(&start, &parts);
+    let envoys = Arc::new(EnvoyClient::new(parts.store.clone(), start.loaded.config.multizone.zone.name.as_str()));
+    let previews = Previews(context.snapshot.clone());
+    let proxies = Proxies { envoys: envoys.clone(), configurations: Some(Arc::new(previews)) };
+    serve_api(&start, &parts, proxies, &mut tasks).await?;
+    collect_proxies(&start, &context, &mut tasks);
+    serve_proxies(&start, &parts, context, &mut tasks).await?;
     publish_services(&start, &parts, &mut tasks);
+    keep_services(&start, &parts, &mut tasks);
+    keep_workloads(&start, &parts, &mut tasks);
     if start.loaded.config.is_federated_zone() {
-        join_global(&start, &parts, &mut tasks)?;
+        join_global(&start, &parts, envoys, &mut tasks)?;
     } else {
-        let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
-        tasks.spawn("insights", async move {
-            tandem_insights::run(store, InsightsSettings { min_interval: INSIGHT_INTERVAL }, shutdown).await;
-            Ok(())
-        });
+        keep_insights(&start, &parts, &mut tasks);
     }
     tasks.finish().await
 }
 
 /// Serves the proxies of the zone: bootstrap, discovery, health.
-async fn serve_proxies(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Result<()> {
+async fn serve_proxies(start: &Start, parts: &Parts, context: Arc<ProxyContext>, tasks: &mut Tasks) -> Result<()> {
     let config = &start.loaded.config;
-    let context = proxy_context(start, parts);
     let mut ready = start.readiness.component();
 
     let (state, shutdown) = (context.clone(), start.shutdown.clone());
@@ -88,14 +97,6 @@ async fn serve_proxies(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Resul
         insights.run(&store, &shutdown).await;
         Ok(())
     });
-
-    let abandoned = abandoned::close(
-        parts.store.clone(),
-        context.registry.clone(),
-        config.metrics.dataplane.idle_timeout,
-        start.shutdown.clone(),
-    );
-    tokio::spawn(abandoned);
 
     let tls = &config.dp_server.tls;
     let pem = std::fs::read(&tls.cert_file).with_context(|| format!("cannot read {}", tls.cert_file.display()))?;
@@ -208,6 +209,55 @@ fn hds_settings(config: &Config) -> HdsSettings {
     }
 }
 
+/// Notices proxies that do not come back.
+fn collect_proxies(start: &Start, context: &ProxyContext, tasks: &mut Tasks) {
+    let config = &start.loaded.config;
+    tokio::spawn(abandoned::close(
+        context.store.clone(),
+        context.registry.clone(),
+        config.metrics.dataplane.idle_timeout,
+        start.shutdown.clone(),
+    ));
+    let ages = Ages {
+        dataplane: config.runtime.universal.dataplane_cleanup_age,
+        zone_proxy: config.runtime.universal.zone_resource_cleanup_age,
+    };
+    let expired = expired::run(context.store.clone(), context.registry.clone(), ages, start.shutdown.clone());
+    tasks.spawn("expired proxies", async move {
+        expired.await;
+        Ok(())
+    });
+}
+
+/// Keeps the services of the zone complete: those made from Dataplanes, their health, addresses and host names.
+fn keep_services(start: &Start, parts: &Parts, tasks: &mut Tasks) {
+    let config = &start.loaded.config;
+    let settings = ServicesSettings {
+        zone: config.multizone.zone.name.clone(),
+        mesh_service_cidr: config.ipam.mesh_service.cidr,
+        mesh_external_service_cidr: config.ipam.mesh_external_service.cidr,
+        mesh_multi_zone_service_cidr: config.ipam.mesh_multi_zone_service.cidr,
+        deletion_grace_period: config.mesh_service.deletion_grace_period,
+        min_interval: SERVICES_INTERVAL,
+    };
+    let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
+    tasks.spawn("services", async move {
+        services::run(store, settings, shutdown).await;
+        Ok(())
+    });
+}
+
+/// Keeps the Workloads current that Dataplanes name.
+fn keep_workloads(start: &Start, parts: &Parts, tasks: &mut Tasks) {
+    let zone = start.loaded.config.multizone.zone.name.clone();
+    let settings = WorkloadSettings { zone, min_interval: WORKLOAD_INTERVAL };
+    let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
+    tasks.spawn("workloads", async move {
+        workloads::run(store, settings, shutdown).await;
+        Ok(())
+    });
+}
+
 /// Keeps the list of services current that other zones see.
 fn publish_services(start: &Start, parts: &Parts, tasks: &mut Tasks) {
     let config = &start.loaded.config;
@@ -224,7 +274,7 @@ fn publish_services(start: &Start, parts: &Parts, tasks: &mut Tasks) {
 }
 
 /// Keeps the zone connected to global.
-fn join_global(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Result<()> {
+fn join_global(start: &Start, parts: &Parts, executor: Arc<EnvoyClient>, tasks: &mut Tasks) -> Result<()> {
     let config = &start.loaded.config;
     let zone = &config.multizone.zone;
     let settings = KdsZoneSettings {
@@ -245,7 +295,6 @@ fn join_global(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Result<()> {
             max: config.general.resilient_component_max_backoff,
         },
     };
-    let executor = Arc::new(EnvoyClient::new(parts.store.clone()));
     let metrics = start.metrics.register(KdsMetrics::register);
     let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
     tasks.spawn("synchronization with global", async move {

@@ -1,7 +1,7 @@
 //! Who may do what; the rules are those of the configuration (`access.static`).
 
 use tandem_auth::access::User;
-use tandem_model::Kind;
+use tandem_model::{AdminOperation, Kind};
 
 use crate::context::ApiContext;
 use crate::problem::Problem;
@@ -17,6 +17,16 @@ pub fn resource(context: &ApiContext, user: &User, kind: Kind) -> Result<(), Pro
 /// Reading the configuration of the control plane.
 pub fn metadata(context: &ApiContext, user: &User) -> Result<(), Problem> {
     context.access.control_plane_metadata(user).map_err(|denied| Problem::access_denied(denied.to_string()))
+}
+
+/// Asking an Envoy.
+pub fn envoy(context: &ApiContext, user: &User, operation: AdminOperation) -> Result<(), Problem> {
+    let allowed = match operation {
+        AdminOperation::ConfigDump { .. } => context.access.config_dump(user),
+        AdminOperation::Stats { .. } => context.access.stats(user),
+        AdminOperation::Clusters { .. } => context.access.clusters(user),
+    };
+    allowed.map_err(|denied| Problem::access_denied(denied.to_string()))
 }
 
 /// Issuing a dataplane token.

@@ -9,6 +9,7 @@ use tandem_runtime::instance::InstanceId;
 use tandem_store::SharedStore;
 
 use crate::measure::ApiMetrics;
+use crate::proxies::Proxies;
 
 /// All that the API works with.
 pub struct ApiContext {
@@ -20,6 +21,8 @@ pub struct ApiContext {
     pub tokens: Arc<Tokens>,
     /// Who may do what.
     pub access: AccessRules,
+    /// Answers about proxies.
+    pub proxies: Proxies,
     /// What is told of this control plane.
     pub identity: Identity,
     /// Settings of the server.

@@ -11,6 +11,7 @@
 
 mod access;
 mod body;
+mod conditional;
 mod context;
 mod cors;
 mod handlers;

@@ -257,11 +257,15 @@ fn kind_routes(routes: Routes, kind: Kind, path: &str, context: &SharedContext) 
     };
     let item = || {
         let methods =
-            on(MethodFilter::GET, move |state, user, uri, place| resources::get(kind, state, user, uri, place))
-                .on(MethodFilter::PUT, move |state, user, place, headers, body| {
-                    resources::put(kind, state, user, place, headers, body)
-                })
-                .on(MethodFilter::DELETE, move |state, user, place| resources::delete(kind, state, user, place));
+            on(MethodFilter::GET, move |state, user, uri, place, headers| {
+                resources::get(kind, state, user, uri, place, headers)
+            })
+            .on(MethodFilter::PUT, move |state, user, uri, place, headers, body| {
+                resources::put(kind, state, user, uri, place, headers, body)
+            })
+            .on(MethodFilter::DELETE, move |state, user, uri, place, headers| {
+                resources::delete(kind, state, user, uri, place, headers)
+            });
         let writable = !context.admission.is_read_only(kind);
         Endpoint::new(methods, "PUT, DELETE, GET")
             .describe(Method::GET, describe::get(kind))

@@ -7,6 +7,6 @@ mod settings;
 mod tasks;
 
 pub use parts::Parts;
-pub use serve::{serve_api, serve_diagnostics, tls_config};
+pub use serve::{keep_insights, serve_api, serve_diagnostics, tls_config};
 pub use settings::{kds_settings, mode};
 pub use tasks::Tasks;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use rustls::ServerConfig;
-use tandem_api::{ApiContext, ApiMetrics, Authentication, Identity, Listeners};
+use tandem_api::{ApiContext, ApiMetrics, Authentication, Identity, Listeners, Proxies};
 use tandem_auth::access::AccessRules;
 use tandem_auth::tls::{ClientAuth, client_roots, server_config};
+use tandem_insights::InsightsSettings;
 use tandem_runtime::cli::Start;
 use tandem_runtime::config::{Config, Tls};
 use tandem_runtime::diagnostics;
@@ -40,7 +41,7 @@ fn api_tls(config: &Config) -> Result<Arc<ServerConfig>> {
 ///
 /// # Errors
 /// When a port is taken or a certificate cannot be read.
-pub async fn serve_api(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Result<()> {
+pub async fn serve_api(start: &Start, parts: &Parts, proxies: Proxies, tasks: &mut Tasks) -> Result<()> {
     let config = &start.loaded.config;
     let listeners = Listeners::bind(&config.api_server, api_tls(config)?).await?;
     let context = Arc::new(ApiContext {
@@ -48,6 +49,7 @@ pub async fn serve_api(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Resul
         admission: parts.admission.clone(),
         tokens: parts.tokens.clone(),
         access: AccessRules::new(config.access.r#static.clone()),
+        proxies,
         identity: Identity {
             instance: start.instance.clone(),
             config: start.loaded.effective_json().to_string().into(),
@@ -61,6 +63,16 @@ pub async fn serve_api(start: &Start, parts: &Parts, tasks: &mut Tasks) -> Resul
         Ok(())
     });
     Ok(())
+}
+
+/// Keeps the insights of meshes current.
+pub fn keep_insights(start: &Start, parts: &Parts, tasks: &mut Tasks) {
+    let settings = InsightsSettings { min_interval: start.loaded.config.metrics.mesh.min_resync_interval };
+    let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
+    tasks.spawn("insights", async move {
+        tandem_insights::run(store, settings, shutdown).await;
+        Ok(())
+    });
 }
 
 /// Serves health, readiness and metrics.

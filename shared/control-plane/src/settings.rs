@@ -51,6 +51,8 @@ pub(crate) fn api(config: &Config) -> ApiSettings {
         cors_allowed_domains: config.api_server.cors_allowed_domains.clone(),
         localhost_is_admin: config.api_server.authn.localhost_is_admin,
         authentication: authentication(config),
+        dns_domain: config.dns_server.domain.clone(),
+        service_vip_port: config.dns_server.service_vip_port,
         ..ApiSettings::default()
     }
 }

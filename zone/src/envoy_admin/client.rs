@@ -14,9 +14,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use tandem_api::EnvoyAdminError;
 use tandem_auth::envoy_admin;
-use tandem_kds::admin::{AdminExecutor, AdminOperation, AdminRequest};
-use tandem_model::{Kind, Resource};
+use tandem_kds::admin::{AdminExecutor, AdminRequest};
+use tandem_model::{AdminOperation, Kind, Resource};
 use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_store::SharedStore;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,13 +37,27 @@ const MAX_BODY: usize = 10 * 1024 * 1024;
 /// Client of the admin interfaces of the zone's proxies.
 pub struct EnvoyClient {
     store: SharedStore,
+    zone: String,
     authority: EnvoyAdmin,
 }
 
 impl EnvoyClient {
-    /// A client for the proxies in `store`.
-    pub fn new(store: SharedStore) -> Self {
-        Self { authority: EnvoyAdmin::new(store.clone()), store }
+    /// A client for the proxies of `zone` in `store`.
+    pub fn new(store: SharedStore, zone: impl Into<String>) -> Self {
+        Self { authority: EnvoyAdmin::new(store.clone()), zone: zone.into(), store }
+    }
+
+    /// What the Envoy of a proxy of this zone answers.
+    async fn ask(&self, proxy: &Resource, operation: AdminOperation) -> Result<Bytes, String> {
+        let path = operation.path();
+        let body = tokio::time::timeout(TOTAL_TIMEOUT, self.get(proxy, &path))
+            .await
+            .unwrap_or_else(|_| Err("the proxy did not answer in time".to_owned()))
+            .map_err(|error| format!("unable to send GET to {path}: {error}"))?;
+        match operation {
+            AdminOperation::ConfigDump { .. } => redacted(&body),
+            _ => Ok(body),
+        }
     }
 
     async fn get(&self, proxy: &Resource, path: &str) -> Result<Bytes, String> {
@@ -84,15 +99,26 @@ impl AdminExecutor for EnvoyClient {
     async fn execute(&self, request: AdminRequest) -> Result<Bytes, String> {
         let proxy = self.store.get(&request.proxy).await.map_err(|error| error.to_string())?;
         let proxy = proxy.ok_or_else(|| format!("resource not found: {}", request.proxy))?;
-        let path = request.operation.path();
-        let body = tokio::time::timeout(TOTAL_TIMEOUT, self.get(&proxy, &path))
-            .await
-            .unwrap_or_else(|_| Err("the proxy did not answer in time".to_owned()))
-            .map_err(|error| format!("unable to send GET to {path}: {error}"))?;
-        match request.operation {
-            AdminOperation::ConfigDump { .. } => redacted(&body),
-            _ => Ok(body),
+        match zone_of(&proxy) {
+            zone if zone.is_empty() || zone == self.zone => self.ask(&proxy, request.operation).await,
+            zone => Err(format!("{} is a proxy of zone {zone:?}, not of {:?}", request.proxy, self.zone)),
         }
+    }
+}
+
+#[async_trait]
+impl tandem_api::EnvoyAdmin for EnvoyClient {
+    async fn ask(&self, proxy: &Resource, operation: AdminOperation) -> Result<Bytes, EnvoyAdminError> {
+        EnvoyClient::ask(self, proxy, operation).await.map_err(EnvoyAdminError::Failed)
+    }
+}
+
+/// The zone that a zone proxy names; empty in the zone itself, and for Dataplanes, which do not travel to other zones.
+fn zone_of(proxy: &Resource) -> String {
+    match proxy.kind() {
+        Kind::ZoneIngress => proxy.proto::<pb::ZoneIngress>().map(|ingress| ingress.zone).unwrap_or_default(),
+        Kind::ZoneEgress => proxy.proto::<pb::ZoneEgress>().map(|egress| egress.zone).unwrap_or_default(),
+        _ => String::new(),
     }
 }
 

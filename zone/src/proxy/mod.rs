@@ -3,7 +3,9 @@
 pub mod abandoned;
 pub mod authentication;
 pub mod departure;
+pub mod expired;
 pub mod insight;
+pub mod preview;
 pub mod registry;
 pub mod resource;
 pub mod session;

@@ -1,15 +1,19 @@
 //! The answers of the API, one module for each family of endpoints.
 
+pub mod envoy_admin;
 pub mod global_insight;
+pub mod hostnames;
 pub mod index;
 pub mod inspect;
 pub mod kri;
 pub mod lists;
 pub mod overviews;
+pub mod proxy_config;
 pub mod resources;
 pub mod service_insights;
 pub mod tokens;
 pub mod types;
+pub mod writes;
 
 use serde::Deserialize;
 use tandem_model::{Kind, ResourceKey};

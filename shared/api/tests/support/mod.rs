@@ -4,14 +4,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 use tandem_admission::{Admission, AdmissionSettings};
-use tandem_api::{ApiContext, ApiMetrics, ApiSettings, Identity, Listeners};
+use tandem_api::{
+    ApiContext, ApiMetrics, ApiSettings, EnvoyAdmin, EnvoyAdminError, Identity, Listeners, Proxies, ProxyConfigurations,
+};
 use tandem_auth::access::AccessRules;
 use tandem_auth::token::{Settings, Tokens};
 use tandem_model::rest::{Unknown, from_json};
-use tandem_model::{Mode, Resource};
+use tandem_model::{AdminOperation, Mode, Resource};
 use tandem_runtime::instance::InstanceId;
 use tandem_runtime::metrics::Metrics;
 use tandem_store::{MemoryStore, SharedStore, Write};
@@ -44,12 +48,32 @@ pub struct Setup {
     pub admission: AdmissionSettings,
     pub settings: ApiSettings,
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub envoys: Arc<dyn EnvoyAdmin>,
+    pub configurations: Option<Arc<dyn ProxyConfigurations>>,
+    pub access: AccessRules,
+}
+
+/// Envoys that nobody started.
+struct NoEnvoys;
+
+#[async_trait]
+impl EnvoyAdmin for NoEnvoys {
+    async fn ask(&self, proxy: &Resource, _: AdminOperation) -> Result<Bytes, EnvoyAdminError> {
+        Err(EnvoyAdminError::Failed(format!("{} does not run", proxy.key)))
+    }
 }
 
 impl Setup {
     pub fn new(mode: Mode) -> Self {
         let zone = if mode.is_global() { "" } else { "zone-1" };
-        Self { admission: AdmissionSettings::new(mode, zone), settings: ApiSettings::default(), tls: None }
+        Self {
+            admission: AdmissionSettings::new(mode, zone),
+            settings: ApiSettings::default(),
+            tls: None,
+            envoys: Arc::new(NoEnvoys),
+            configurations: None,
+            access: AccessRules::default(),
+        }
     }
 
     pub async fn start(self) -> Api {
@@ -67,7 +91,8 @@ impl Setup {
             store: store.clone(),
             admission: Arc::new(Admission::new(store.clone(), self.admission)),
             tokens: tokens.clone(),
-            access: AccessRules::default(),
+            access: self.access,
+            proxies: Proxies { envoys: self.envoys, configurations: self.configurations },
             identity: Identity { instance: InstanceId::generate(), config: r#"{"mode":"zone"}"#.into() },
             settings: self.settings,
             metrics: ApiMetrics::register(&metrics),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde_json::Value;
 
 use super::Role;
@@ -172,8 +173,14 @@ impl Check<'_> {
         }
         let cidrs = self.settings.at("ipam.knownInternalCIDRs");
         for cidr in cidrs.as_array().into_iter().flatten().filter_map(Value::as_str) {
-            if !is_cidr(cidr) {
+            if cidr.parse::<IpNet>().is_err() {
                 self.refuse("ipam.knownInternalCIDRs", format!("invalid CIDR address: {cidr}"));
+            }
+        }
+        for path in ["ipam.meshService.cidr", "ipam.meshExternalService.cidr", "ipam.meshMultiZoneService.cidr"] {
+            let cidr = self.settings.text(path);
+            if cidr.parse::<IpNet>().is_err() {
+                self.refuse(path, format!("invalid CIDR address: {cidr}"));
             }
         }
     }
@@ -231,14 +238,6 @@ fn is_dns_label(label: &str) -> bool {
     let edge = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_alphanumeric() || *c == b'_');
     let bytes = label.as_bytes();
     bytes.len() <= 63 && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(|c| inner(*c))
-}
-
-fn is_cidr(text: &str) -> bool {
-    text.split_once('/').is_some_and(|(address, bits)| match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) => bits.parse::<u8>().is_ok_and(|bits| bits <= 32),
-        Ok(IpAddr::V6(_)) => bits.parse::<u8>().is_ok_and(|bits| bits <= 128),
-        Err(_) => false,
-    })
 }
 
 /// What to say about a key that was given but has no effect in this build.

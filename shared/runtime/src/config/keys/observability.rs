@@ -24,7 +24,7 @@ keys! {
     unused "metrics.mesh.minResyncTimeout" "KUMA_METRICS_MESH_MIN_RESYNC_TIMEOUT" Duration "0s";
     unused "metrics.mesh.maxResyncTimeout" "KUMA_METRICS_MESH_MAX_RESYNC_TIMEOUT" Duration "0s";
     unused "metrics.mesh.bufferSize" "KUMA_METRICS_MESH_BUFFER_SIZE" Int "1000";
-    unused "metrics.mesh.minResyncInterval" "KUMA_METRICS_MESH_MIN_RESYNC_INTERVAL" Duration "1s";
+    used   "metrics.mesh.minResyncInterval" "KUMA_METRICS_MESH_MIN_RESYNC_INTERVAL" Duration "1s";
     unused "metrics.mesh.fullResyncInterval" "KUMA_METRICS_MESH_FULL_RESYNC_INTERVAL" Duration "20s";
     unused "metrics.mesh.eventProcessors" "KUMA_METRICS_MESH_EVENT_PROCESSORS" Int "1";
     unused "metrics.controlPlane.reportResourcesCount" "KUMA_METRICS_CONTROL_PLANE_REPORT_RESOURCES_COUNT" Bool "true";

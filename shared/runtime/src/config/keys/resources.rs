@@ -3,8 +3,8 @@
 use super::{Key, keys};
 
 keys! {
-    unused "runtime.universal.dataplaneCleanupAge" "KUMA_RUNTIME_UNIVERSAL_DATAPLANE_CLEANUP_AGE" Duration "72h0m0s";
-    unused "runtime.universal.zoneResourceCleanupAge" "KUMA_RUNTIME_UNIVERSAL_ZONE_RESOURCE_CLEANUP_AGE"
+    used   "runtime.universal.dataplaneCleanupAge" "KUMA_RUNTIME_UNIVERSAL_DATAPLANE_CLEANUP_AGE" Duration "72h0m0s";
+    used   "runtime.universal.zoneResourceCleanupAge" "KUMA_RUNTIME_UNIVERSAL_ZONE_RESOURCE_CLEANUP_AGE"
         Duration "72h0m0s";
     unused "runtime.universal.vipRefreshInterval" "KUMA_RUNTIME_UNIVERSAL_VIP_REFRESH_INTERVAL" Duration "500ms";
     unused "runtime.universal.spire.socketPath" "KUMA_RUNTIME_UNIVERSAL_SPIRE_SOCKET_PATH"
@@ -15,10 +15,10 @@ keys! {
     used   "defaults.skipTenantResources" "KUMA_DEFAULTS_SKIP_TENANT_RESOURCES" Bool "false";
     used   "defaults.createMeshRoutingResources" "KUMA_DEFAULTS_CREATE_MESH_ROUTING_RESOURCES" Bool "false";
     used   "defaults.SkipHostnameGenerators" "KUMA_DEFAULTS_SKIP_HOSTNAME_GENERATORS" Bool "false";
-    unused "dnsServer.domain" "KUMA_DNS_SERVER_DOMAIN" Text "mesh";
+    used   "dnsServer.domain" "KUMA_DNS_SERVER_DOMAIN" Text "mesh";
     unused "dnsServer.CIDR" "KUMA_DNS_SERVER_CIDR" Text "240.0.0.0/4";
     unused "dnsServer.serviceVipEnabled" "KUMA_DNS_SERVER_SERVICE_VIP_ENABLED" Bool "true";
-    unused "dnsServer.serviceVipPort" "KUMA_DNS_SERVER_SERVICE_VIP_PORT" Port "80";
+    used   "dnsServer.serviceVipPort" "KUMA_DNS_SERVER_SERVICE_VIP_PORT" Port "80";
     unused "experimental.kubeOutboundsAsVIPs" "KUMA_EXPERIMENTAL_KUBE_OUTBOUNDS_AS_VIPS" Bool "true";
     unused "experimental.useTagFirstVirtualOutboundModel" "KUMA_EXPERIMENTAL_USE_TAG_FIRST_VIRTUAL_OUTBOUND_MODEL"
         Bool "false";
@@ -47,12 +47,12 @@ keys! {
     unused "coreResources.status.meshIdentityInterval" "KUMA_CORE_RESOURCES_STATUS_MESH_IDENTITY_INTERVAL"
         Duration "5s";
     unused "coreResources.status.workloadInterval" "KUMA_CORE_RESOURCES_STATUS_WORKLOAD_INTERVAL" Duration "5s";
-    unused "ipam.meshService.cidr" "KUMA_IPAM_MESH_SERVICE_CIDR" Text "241.0.0.0/8";
-    unused "ipam.meshExternalService.cidr" "KUMA_IPAM_MESH_EXTERNAL_SERVICE_CIDR" Text "242.0.0.0/8";
-    unused "ipam.meshMultiZoneService.cidr" "KUMA_IPAM_MESH_MULTI_ZONE_SERVICE_CIDR" Text "243.0.0.0/8";
+    used   "ipam.meshService.cidr" "KUMA_IPAM_MESH_SERVICE_CIDR" Text "241.0.0.0/8";
+    used   "ipam.meshExternalService.cidr" "KUMA_IPAM_MESH_EXTERNAL_SERVICE_CIDR" Text "242.0.0.0/8";
+    used   "ipam.meshMultiZoneService.cidr" "KUMA_IPAM_MESH_MULTI_ZONE_SERVICE_CIDR" Text "243.0.0.0/8";
     unused "ipam.allocationInterval" "KUMA_IPAM_ALLOCATION_INTERVAL" Duration "5s";
     used   "ipam.knownInternalCIDRs" "KUMA_IPAM_KNOWN_INTERNAL_CIDRS"
         Texts "10.0.0.0/8,192.168.0.0/16,172.16.0.0/12,fc00::/7,fd00::/8,127.0.0.1/32,::1/128";
     unused "meshService.generationInterval" "KUMA_MESH_SERVICE_GENERATION_INTERVAL" Duration "2s";
-    unused "meshService.deletionGracePeriod" "KUMA_MESH_SERVICE_DELETION_GRACE_PERIOD" Duration "1h0m0s";
+    used   "meshService.deletionGracePeriod" "KUMA_MESH_SERVICE_DELETION_GRACE_PERIOD" Duration "1h0m0s";
 }

@@ -8,6 +8,7 @@ mod proxies;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 pub use access::{Access, Allowed, StaticAccess};
@@ -56,6 +57,12 @@ pub struct Config {
     pub metrics: Metrics,
     /// Address ranges.
     pub ipam: Ipam,
+    /// MeshServices made from Dataplanes.
+    pub mesh_service: MeshServices,
+    /// Host names of services.
+    pub dns_server: DnsServer,
+    /// What depends on where the control plane runs.
+    pub runtime: Runtime,
     /// Settings that may change.
     pub experimental: Experimental,
 }
@@ -164,6 +171,8 @@ pub struct Metrics {
     pub dataplane: ProxyInsights,
     /// Insights of zones.
     pub zone: ZoneInsights,
+    /// Insights of meshes.
+    pub mesh: MeshInsights,
 }
 
 /// Insights of proxies.
@@ -187,6 +196,45 @@ pub struct ZoneInsights {
     pub compact_finished_subscriptions: bool,
 }
 
+/// Insights of meshes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MeshInsights {
+    /// Least time between two writes of the insights of a mesh.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub min_resync_interval: Duration,
+}
+
+/// Host names of services.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DnsServer {
+    /// Ending of the host names of services.
+    pub domain: String,
+    /// Port under which services are reached by host name.
+    pub service_vip_port: u16,
+}
+
+/// What depends on where the control plane runs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Runtime {
+    /// Outside Kubernetes.
+    pub universal: UniversalRuntime,
+}
+
+/// What holds outside Kubernetes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UniversalRuntime {
+    /// A Dataplane whose proxy is disconnected for longer is deleted.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub dataplane_cleanup_age: Duration,
+    /// A ZoneIngress or ZoneEgress whose proxy is disconnected for longer is deleted.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub zone_resource_cleanup_age: Duration,
+}
+
 /// Address ranges.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -194,6 +242,29 @@ pub struct Ipam {
     /// Ranges that Envoy treats as internal.
     #[serde(rename = "knownInternalCIDRs")]
     pub known_internal_cidrs: Vec<String>,
+    /// Virtual addresses of MeshServices.
+    pub mesh_service: AddressRange,
+    /// Virtual addresses of MeshExternalServices.
+    pub mesh_external_service: AddressRange,
+    /// Virtual addresses of MeshMultiZoneServices.
+    pub mesh_multi_zone_service: AddressRange,
+}
+
+/// Virtual addresses of one kind of service.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressRange {
+    /// All of them.
+    pub cidr: IpNet,
+}
+
+/// MeshServices made from Dataplanes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MeshServices {
+    /// How long one stays when no Dataplane provides it any more.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub deletion_grace_period: Duration,
 }
 
 /// Settings that may change.

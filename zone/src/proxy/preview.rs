@@ -1,0 +1,80 @@
+//! What a proxy would be sent now, for people: as JSON, without keys, and with policies on trial if they are asked for.
+//!
+//! Source of the behaviour: Kuma `pkg/core/xds/inspect/config.go`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use prost::Message as _;
+use serde_json::{Map, Value};
+use tandem_api::{ProxyConfigurationError, ProxyConfigurations};
+use tandem_model::ResourceKey;
+use tandem_proto::mesh::v1alpha1::DataplaneInsight;
+use tandem_xds::{AdminTls, Cache, GenerateError, Identity, ProxyInput, ProxyMetadata, ResourceSet};
+
+use crate::mesh_state::CurrentSnapshot;
+
+/// What stands in the place of certificates and keys.
+const AUTHORITY: &[u8] = b"CA";
+const CERTIFICATE: &[u8] = b"CERT";
+const KEY: &[u8] = b"KEY";
+
+/// Makes configurations for people.
+pub struct Previews(pub CurrentSnapshot);
+
+impl ProxyConfigurations for Previews {
+    fn make(
+        &self,
+        dataplane: &ResourceKey,
+        insight: &DataplaneInsight,
+        with_shadow: bool,
+    ) -> Result<Map<String, Value>, ProxyConfigurationError> {
+        let snapshot = self.0.load().preview(&dataplane.mesh, AUTHORITY, with_shadow);
+        let identity =
+            Arc::new(Identity { certificate_chain: CERTIFICATE.to_vec(), private_key: KEY.to_vec() });
+        let identities: BTreeMap<String, Arc<Identity>> = tandem_xds::identity_requests(&snapshot, dataplane)
+            .into_iter()
+            .map(|request| (request.mesh, identity.clone()))
+            .collect();
+        let admin_tls =
+            AdminTls { ca: AUTHORITY.to_vec(), certificate: CERTIFICATE.to_vec(), private_key: KEY.to_vec() };
+        let input = ProxyInput {
+            key: dataplane,
+            metadata: &metadata(insight),
+            identities: &identities,
+            admin_tls: Some(&admin_tls),
+            previous: None,
+        };
+        // Nothing of a preview may reach a proxy, so it shares no cache with them.
+        let generated = tandem_xds::generate(&snapshot, &input, &Cache::default()).map_err(|error| match error {
+            GenerateError::ProxyNotFound(_) => ProxyConfigurationError::NotFound,
+            other => ProxyConfigurationError::Failed(other.to_string()),
+        })?;
+        to_json(&generated.resources)
+    }
+}
+
+/// What the proxy said of itself when it connected.
+fn metadata(insight: &DataplaneInsight) -> ProxyMetadata {
+    // Both are `google.protobuf.Struct` on the wire.
+    let metadata = insight.metadata.as_ref().map(|metadata| metadata.encode_to_vec());
+    let metadata = metadata.and_then(|bytes| prost::Message::decode(bytes.as_slice()).ok());
+    ProxyMetadata::from_node(&Node { metadata, ..Node::default() })
+}
+
+fn to_json(resources: &ResourceSet) -> Result<Map<String, Value>, ProxyConfigurationError> {
+    let mut types: Map<String, Value> = Map::new();
+    for (resource_type, resource) in resources.iter() {
+        let mut value = tandem_envoy_json::any_to_json(&resource.body)
+            .map_err(|error| ProxyConfigurationError::Failed(format!("{}: {error}", resource.name)))?;
+        if let Some(members) = value.as_object_mut() {
+            members.shift_remove("@type");
+        }
+        let by_name = types.entry(resource_type.type_url()).or_insert_with(|| Value::Object(Map::new()));
+        if let Some(by_name) = by_name.as_object_mut() {
+            by_name.insert(resource.name.to_string(), value);
+        }
+    }
+    Ok(types)
+}
