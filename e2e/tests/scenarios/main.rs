@@ -13,6 +13,7 @@ mod insights;
 mod isolation;
 mod outage;
 mod permission;
+mod services;
 mod start;
 mod synchronization;
 mod traffic;

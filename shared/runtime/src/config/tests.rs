@@ -119,7 +119,11 @@ fn rules_beyond_types_name_the_key() {
             ["dpServer.authn.dpProxy.type", "dpToken, none"],
         ),
         (Role::Zone, "ipam: {knownInternalCIDRs: [x]}", ["ipam.knownInternalCIDRs", "invalid CIDR address: x"]),
-        (Role::Zone, "ipam: {meshService: {cidr: 241.0.0.0}}", ["ipam.meshService.cidr", "invalid CIDR address: 241.0.0.0"]),
+        (
+            Role::Zone,
+            "ipam: {meshService: {cidr: 241.0.0.0}}",
+            ["ipam.meshService.cidr", "invalid CIDR address: 241.0.0.0"],
+        ),
         (Role::Zone, "apiServer: {basePath: x}", ["apiServer.basePath", "not a valid url"]),
         (Role::Zone, "log: {level: loud}", ["log.level", "loud"]),
         (Role::Zone, "access: {type: x}", ["access.type", "static"]),

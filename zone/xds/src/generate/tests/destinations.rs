@@ -144,3 +144,40 @@ fn with_redirection_destinations_are_at_their_virtual_addresses() {
     zone.put(client.resource());
     assert!(outbounds(&generate(&zone)).is_empty(), "it asks for no backends");
 }
+
+#[test]
+fn only_what_a_destination_means_to_proxies_concerns_them() {
+    let mut zone = Zone::new("east", mesh("default").mtls().with_authority());
+    let local = |spec: Value, status: Value| {
+        let mut service = mesh_service("web", json!(8080), &[]);
+        merge(&mut service, spec, status);
+        service
+    };
+    zone.put(local(json!({}), json!({})));
+    let numbers =
+        json!({"dataplaneProxies": {"total": 3}, "hostnameGenerators": [{"hostnameGeneratorRef": {"coreName": "x"}}]});
+    assert!(zone.put(local(json!({}), numbers)).is_empty());
+    assert!(zone.put(local(json!({"state": "Unavailable"}), json!({}))).is_empty(), "its endpoints tell");
+    assert!(!zone.put(local(json!({}), json!({"vips": [{"ip": "241.0.0.2"}]}))).is_empty());
+    assert!(!zone.put(local(json!({}), json!({"addresses": [{"hostname": "another"}]}))).is_empty());
+    assert!(!zone.put(local(json!({}), json!({"tls": {"status": "Ready"}}))).is_empty());
+    assert!(!zone.put(local(json!({"identities": []}), json!({}))).is_empty());
+
+    let remote = |spec: Value| {
+        let labels = [("kuma.io/origin", "global"), ("kuma.io/zone", "west"), ("kuma.io/display-name", "web")];
+        let mut service = mesh_service("web-hash", json!(8080), &labels);
+        merge(&mut service, spec, json!({}));
+        service
+    };
+    zone.put(remote(json!({})));
+    assert!(!zone.put(remote(json!({"state": "Unavailable"}))).is_empty());
+    assert!(zone.put(remote(json!({"state": "Unavailable"}))).is_empty());
+}
+
+/// Sets members of specification and status.
+fn merge(resource: &mut Resource, spec: Value, status: Value) {
+    let tandem_model::Spec::Json(encoded) = &mut resource.spec else { panic!("{} is not JSON", resource.key) };
+    for (target, members) in [(encoded, spec), (resource.status.as_mut().unwrap(), status)] {
+        target.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    }
+}

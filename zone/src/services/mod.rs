@@ -1,0 +1,144 @@
+//! What this zone adds to services: MeshServices made from Dataplanes, their health, virtual addresses, host names, and the
+//! MeshServices that a MeshMultiZoneService consists of.
+//!
+//! One task knows all that these follow from, told by the change feed, and looks again only at what a change concerns. All
+//! it finds out about a service is one write, and there is a write only when something differs; so a new service is
+//! complete when anybody first hears of it. What is computed is in [`planner`], without a store, clock or task.
+
+mod draft;
+mod facts;
+mod generation;
+mod health;
+mod multi_zone;
+mod planner;
+mod selecting;
+mod vips;
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use tandem_model::ResourceKey;
+use tandem_store::{ChangeBatch, SharedStore, StoreError, Write};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use planner::Planner;
+
+/// Pause that gathers what happens together into one plan.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Pause before what could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Settings of [`run`].
+#[derive(Debug, Clone)]
+pub struct ServicesSettings {
+    /// Name of this zone.
+    pub zone: String,
+    /// Addresses of MeshServices (`ipam.meshService.cidr`).
+    pub mesh_service_cidr: IpNet,
+    /// Addresses of MeshExternalServices (`ipam.meshExternalService.cidr`).
+    pub mesh_external_service_cidr: IpNet,
+    /// Addresses of MeshMultiZoneServices (`ipam.meshMultiZoneService.cidr`).
+    pub mesh_multi_zone_service_cidr: IpNet,
+    /// How long a generated MeshService stays when no Dataplane provides it (`meshService.deletionGracePeriod`).
+    pub deletion_grace_period: Duration,
+    /// Least time between two looks.
+    pub min_interval: Duration,
+}
+
+/// Keeps the services of the zone complete as the store changes, until cancelled or the store is closed.
+pub async fn run(store: SharedStore, settings: ServicesSettings, cancel: CancellationToken) {
+    let mut feed = store.changes(0);
+    let mut planner = Planner::new(&settings);
+    let mut due: Option<Instant> = None;
+    let mut free = Instant::now();
+    loop {
+        if planner.is_due() {
+            due.get_or_insert_with(|| free.max(Instant::now() + GATHER));
+        }
+        let wake = due.into_iter().chain(planner.next_grace_end().map(instant)).min();
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            batch = feed.next() => match batch {
+                Some(batch) => take(&mut planner, &batch),
+                None => return,
+            },
+            () = sleep_until(wake.unwrap_or(free)), if wake.is_some() => {
+                due = None;
+                let failed = commit(&store, planner.plan(Timestamp::now())).await;
+                free = Instant::now() + if failed.is_empty() { settings.min_interval } else { RETRY };
+                for key in failed {
+                    planner.retry(&key);
+                }
+            }
+        }
+    }
+}
+
+fn take(planner: &mut Planner, batch: &ChangeBatch) {
+    match batch {
+        ChangeBatch::Reset { resources, .. } => {
+            planner.clear();
+            for resource in resources {
+                planner.apply(&resource.key, Some(resource));
+            }
+        }
+        ChangeBatch::Changes { changes, .. } => {
+            for change in changes {
+                planner.apply(&change.key, change.new.as_ref());
+            }
+        }
+    }
+}
+
+/// When a time of the clock comes.
+fn instant(time: Timestamp) -> Instant {
+    let left = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
+    // The clock and the timer are not the same; a moment later is surely after.
+    Instant::now() + left.saturating_add(Duration::from_millis(1)).min(Duration::from_secs(86_400 * 365))
+}
+
+/// Writes, together if possible; returns what has to be tried again.
+async fn commit(store: &SharedStore, writes: Vec<Write>) -> Vec<ResourceKey> {
+    if writes.is_empty() {
+        return Vec::new();
+    }
+    match store.commit(writes.clone()).await {
+        Ok(_) => return Vec::new(),
+        Err(
+            StoreError::Conflict(_)
+            | StoreError::NotFound(_)
+            | StoreError::AlreadyExists(_)
+            | StoreError::OwnerNotFound { .. },
+        ) => {}
+        Err(error) => {
+            tracing::warn!(%error, "services cannot be written, trying again");
+            return writes.iter().map(key).cloned().collect();
+        }
+    }
+    // Somebody else wrote one of them meanwhile, of which the feed is about to tell; the others need not wait.
+    let written = writes.into_iter().map(async |write| {
+        let key = key(&write).clone();
+        let outcome = store.commit(vec![write]).await;
+        (key, outcome)
+    });
+    let failed = join_all(written).await.into_iter().filter_map(|(key, outcome)| {
+        let error = outcome.err()?;
+        tracing::debug!(service = %key, %error, "cannot be written, trying again");
+        Some(key)
+    });
+    failed.collect()
+}
+
+fn key(write: &Write) -> &ResourceKey {
+    match write {
+        Write::Create(resource) | Write::Put(resource) | Write::Update { resource, .. } => &resource.key,
+        Write::Delete { key, .. } => key,
+    }
+}
+
+#[cfg(test)]
+mod tests;
