@@ -4,26 +4,17 @@ use std::sync::Arc;
 
 use tandem_model::label;
 use tandem_model::rest::{Document, validate_request};
-use tandem_model::{Kind, Resource, ResourceKey, Spec, Violations};
-use tandem_store::{SharedStore, StoreError, Write};
+use tandem_model::{Kind, Resource, ResourceKey, Spec, Violations, name};
+use tandem_store::{Committed, Reader, SharedStore, StoreError, Write};
 
 use crate::error::{AdmissionError, Reason, Stage};
+use crate::options::WriteOptions;
+use crate::outcome::{DeleteOutcome, Effect, PutOutcome, effects};
 use crate::settings::AdmissionSettings;
 use crate::{cross_check, delete, mesh, ownership, read_only, register, warnings};
 
 /// How often a write is tried anew when somebody else changed the same resource in between.
 pub(crate) const ATTEMPTS: usize = 10;
-
-/// A write that was accepted.
-#[derive(Debug, Clone)]
-pub struct PutOutcome {
-    /// Whether the resource is new.
-    pub created: bool,
-    /// The resource as stored.
-    pub resource: Arc<Resource>,
-    /// What the writer should know; the write took effect regardless.
-    pub warnings: Vec<String>,
-}
 
 /// Checks writes, completes them and stores them. Cheap to share; holds nothing but the store and its settings.
 pub struct Admission {
@@ -65,7 +56,12 @@ impl Admission {
     ///
     /// # Errors
     /// See [`Reason`]; nothing was stored then.
-    pub async fn put(&self, target: &ResourceKey, mut document: Document) -> Result<PutOutcome, AdmissionError> {
+    pub async fn put(
+        &self,
+        target: &ResourceKey,
+        mut document: Document,
+        options: &WriteOptions,
+    ) -> Result<PutOutcome, AdmissionError> {
         self.check_writable(target.kind)?;
         let warnings = check_spec(&mut document.resource)?;
         let context = self.settings.label_context();
@@ -77,52 +73,64 @@ impl Admission {
             attempts -= 1;
             let stored = self.get(&resource.key, Stage::Check).await?;
             let stage = if stored.is_some() { Stage::Update } else { Stage::Create };
-            match self.put_over(&resource, stored.as_deref(), stage).await {
-                Err(error) if attempts > 0 && is_race(&error.reason) => {}
-                Err(error) => return Err(error),
-                Ok(resource) => return Ok(PutOutcome { created: stored.is_none(), resource, warnings }),
+            options.condition.check(stored.as_deref()).map_err(|reason| reason.at(stage))?;
+            let writes = self.writes(&self.store, resource.clone(), stored.as_deref(), stage).await?;
+            match self.finish(writes, options).await {
+                Err(error) if attempts > 0 && is_race(&error) => {}
+                Err(error) => return Err(error.at(stage)),
+                Ok(committed) => {
+                    let (effect, brings) = effects(&resource.key, &committed.changes);
+                    let effect = effect.unwrap_or(Effect::Unchanged);
+                    let resource = first_stored(committed).map_err(|reason| reason.at(stage))?;
+                    return Ok(PutOutcome { effect, resource, warnings, brings });
+                }
             }
         }
     }
 
-    async fn put_over(
+    /// The transaction that stores `resource` over `stored`, as far as `reader` knows the rest; its first write is that
+    /// of the resource.
+    pub(crate) async fn writes(
         &self,
-        resource: &Resource,
+        reader: &dyn Reader,
+        mut resource: Resource,
         stored: Option<&Resource>,
         stage: Stage,
-    ) -> Result<Arc<Resource>, AdmissionError> {
+    ) -> Result<Vec<Write>, AdmissionError> {
         let context = self.settings.label_context();
         if stored.is_none() {
             label::validate_workload(resource.kind(), &resource.labels, self.settings.mode)
                 .map_err(|text| Reason::BadRequest(text).at(Stage::Check))?;
         }
         let compute = |resource: &Resource| label::compute(resource, &context).map_err(|e| Reason::from(e).at(stage));
-        let mut resource = resource.clone();
         resource.labels = compute(&resource)?;
         if let Some(stored) = stored {
             invalid(label::validate_unchanged(&compute(stored)?, &resource.labels), Stage::Labels)?;
         }
-        let writes = self.plan(resource, stored).await.map_err(|reason| reason.at(stage))?;
-        self.commit(writes).await.map_err(|reason| reason.at(stage))
+        self.plan(reader, resource, stored).await.map_err(|reason| reason.at(stage))
     }
 
-    /// The transaction that stores `resource` over `stored`; its first write is that of the resource.
-    async fn plan(&self, mut resource: Resource, stored: Option<&Resource>) -> Result<Vec<Write>, Reason> {
-        let store = self.store.as_ref();
+    async fn plan(
+        &self,
+        reader: &dyn Reader,
+        mut resource: Resource,
+        stored: Option<&Resource>,
+    ) -> Result<Vec<Write>, Reason> {
         let mut brings = Vec::new();
+        name::validate_display_name_length(resource.kind(), resource.display_name()).into_result()?;
         match resource.kind() {
             Kind::Mesh => {
-                let prepared = mesh::prepare(store, &self.settings, resource, stored).await?;
+                let prepared = mesh::prepare(reader, &self.settings, resource, stored).await?;
                 (resource, brings) = (prepared.mesh, prepared.brings);
             }
             Kind::Dataplane => {
-                resource = register::prepare_dataplane(store, &self.settings, resource, stored.is_none()).await?;
+                resource = register::prepare_dataplane(reader, &self.settings, resource, stored.is_none()).await?;
             }
             kind => {
                 if kind.is_mesh_scoped() {
-                    mesh::load(store, &resource.key.mesh).await?;
+                    mesh::load(reader, &resource.key.mesh).await?;
                 }
-                cross_check::check(store, &resource).await?;
+                cross_check::check(reader, &resource).await?;
             }
         }
         let mut writes = vec![over(resource, stored)];
@@ -134,28 +142,46 @@ impl Admission {
     ///
     /// # Errors
     /// [`Reason::Invalid`] when something still needs it, [`Reason::Store`] when it does not exist.
-    pub async fn delete(&self, key: &ResourceKey) -> Result<(), AdmissionError> {
+    pub async fn delete(&self, key: &ResourceKey, options: &WriteOptions) -> Result<DeleteOutcome, AdmissionError> {
         self.check_writable(key.kind)?;
-        if self.get(key, Stage::Delete).await?.is_none() {
-            return Err(Reason::not_found(key).at(Stage::Delete));
+        let mut attempts = ATTEMPTS;
+        loop {
+            attempts -= 1;
+            let stored = self.get(key, Stage::Delete).await?;
+            options.condition.check(stored.as_deref()).map_err(|reason| reason.at(Stage::Delete))?;
+            let stored = stored.ok_or_else(|| Reason::not_found(key).at(Stage::Delete))?;
+            delete::check(&self.store, &self.settings, key).await.map_err(|reason| reason.at(Stage::Delete))?;
+            let expected = options.condition.is_some().then_some(stored.version);
+            match self.finish(vec![Write::Delete { key: key.clone(), expected }], options).await {
+                Err(error) if attempts > 0 && options.condition.is_some() && is_race(&error) => {}
+                Err(error) => return Err(error.at(Stage::Delete)),
+                Ok(committed) => {
+                    let (_, others) = effects(key, &committed.changes);
+                    return Ok(DeleteOutcome { cascade: others.into_iter().map(|(_, key)| key).collect() });
+                }
+            }
         }
-        let store = self.store.as_ref();
-        delete::check(store, &self.settings, key).await.map_err(|reason| reason.at(Stage::Delete))?;
-        let write = Write::Delete { key: key.clone(), expected: None };
-        store.commit(vec![write]).await.map_err(|error| Reason::Store(error).at(Stage::Delete))?;
-        Ok(())
     }
 
     async fn get(&self, key: &ResourceKey, stage: Stage) -> Result<Option<Arc<Resource>>, AdmissionError> {
         self.store.get(key).await.map_err(|error| Reason::Store(error).at(stage))
     }
 
-    /// Commits writes of which the first stores a resource, and returns that resource.
-    pub(crate) async fn commit(&self, writes: Vec<Write>) -> Result<Arc<Resource>, Reason> {
-        let committed = self.store.commit(writes).await?;
-        let first = committed.resources.into_iter().next().flatten();
-        first.ok_or_else(|| Reason::Internal("the store did not return the resource it stored".to_owned()))
+    /// Commits, or finds out what that would do.
+    pub(crate) async fn finish(&self, writes: Vec<Write>, options: &WriteOptions) -> Result<Committed, Reason> {
+        let done = if options.dry_run {
+            self.store.preview(writes)
+        } else {
+            self.store.commit_as(options.author.clone(), writes).await
+        };
+        done.map_err(Reason::from)
     }
+}
+
+/// The resource that the first write of a transaction stored.
+pub(crate) fn first_stored(committed: Committed) -> Result<Arc<Resource>, Reason> {
+    let first = committed.resources.into_iter().next().flatten();
+    first.ok_or_else(|| Reason::Internal("the store did not return the resource it stored".to_owned()))
 }
 
 /// Checks the specification by the rules of its kind, completes it, and returns what the writer should know.
@@ -164,6 +190,9 @@ pub(crate) fn check_spec(resource: &mut Resource) -> Result<Vec<String>, Admissi
     match &mut resource.spec {
         Spec::Json(spec) if kind.is_target_ref_policy() => {
             let checked = tandem_policy::check(kind, spec);
+            if checked.unreadable {
+                return Err(Reason::Unreadable { kind, violations: checked.violations }.at(Stage::Check));
+            }
             invalid(checked.violations, Stage::Check)?;
             Ok(checked.warnings)
         }

@@ -12,7 +12,7 @@ use tandem_proto::json;
 use tandem_proto::mesh::v1alpha1::{CertificateAuthorityBackend, Mesh};
 use tandem_proto::plugins::ca::{BuiltinCertificateAuthorityConfig, ProvidedCertificateAuthorityConfig};
 use tandem_proto::system::v1alpha1::data_source;
-use tandem_store::Store;
+use tandem_store::Reader;
 
 use crate::error::Reason;
 use crate::{blocking, provided_ca, secrets};
@@ -47,7 +47,7 @@ pub(crate) fn used_secrets(mesh: &str, backend: &CertificateAuthorityBackend) ->
 }
 
 /// Checks the backends of a mesh as far as they go beyond the shape of the resource.
-pub(crate) async fn check(store: &dyn Store, mesh_name: &str, mesh: &Mesh) -> Result<Violations, Reason> {
+pub(crate) async fn check(store: &dyn Reader, mesh_name: &str, mesh: &Mesh) -> Result<Violations, Reason> {
     let mut violations = Violations::none();
     let root = Path::new("mtls").field("backends");
     let skip = mesh.mtls.as_ref().is_some_and(|mtls| mtls.skip_validation);
@@ -101,7 +101,7 @@ fn settings(backend: &CertificateAuthorityBackend) -> Result<(RsaBits, Option<Du
 }
 
 /// The secrets of builtin backends that do not exist yet. Existing ones are never replaced.
-pub(crate) async fn missing(store: &dyn Store, mesh_name: &str, mesh: &Mesh) -> Result<Vec<Resource>, Reason> {
+pub(crate) async fn missing(store: &dyn Reader, mesh_name: &str, mesh: &Mesh) -> Result<Vec<Resource>, Reason> {
     let mut missing = Vec::new();
     for backend in backends(mesh).iter().filter(|backend| backend.r#type == BUILTIN) {
         let key = |name| ResourceKey::new(Kind::Secret, mesh_name, name);

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use tandem_model::label::SERVICE_TAG;
 use tandem_model::{Kind, Path, Resource, Violations};
 use tandem_proto::mesh::v1alpha1::{ExternalService, RateLimit};
-use tandem_store::Store;
+use tandem_store::Reader;
 
 use crate::error::Reason;
 
 /// Checks a RateLimit against the ExternalServices of its mesh, or the reverse; other kinds always pass.
-pub(crate) async fn check(store: &dyn Store, resource: &Resource) -> Result<(), Reason> {
+pub(crate) async fn check(store: &dyn Reader, resource: &Resource) -> Result<(), Reason> {
     let mesh = Some(resource.key.mesh.as_str());
     let violations = match resource.kind() {
         Kind::RateLimit => {

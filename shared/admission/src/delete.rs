@@ -5,14 +5,14 @@
 use tandem_model::{Kind, Path, ResourceKey, Violations};
 use tandem_proto::mesh::v1alpha1::Mesh;
 use tandem_proto::system::v1alpha1::ZoneInsight;
-use tandem_store::Store;
+use tandem_store::Reader;
 
 use crate::ca;
 use crate::error::Reason;
 use crate::settings::AdmissionSettings;
 
 /// Checks that nothing needs the resource under `key`.
-pub(crate) async fn check(store: &dyn Store, settings: &AdmissionSettings, key: &ResourceKey) -> Result<(), Reason> {
+pub(crate) async fn check(store: &dyn Reader, settings: &AdmissionSettings, key: &ResourceKey) -> Result<(), Reason> {
     if settings.unsafe_delete {
         return Ok(());
     }
@@ -31,13 +31,13 @@ pub(crate) async fn check(store: &dyn Store, settings: &AdmissionSettings, key: 
 }
 
 /// Whether a zone has a connection to global that was opened and not closed.
-pub(crate) async fn is_zone_online(store: &dyn Store, zone: &str) -> Result<bool, Reason> {
+pub(crate) async fn is_zone_online(store: &dyn Reader, zone: &str) -> Result<bool, Reason> {
     let Some(insight) = store.get(&ResourceKey::global(Kind::ZoneInsight, zone)).await? else { return Ok(false) };
     let insight: ZoneInsight = insight.proto()?;
     Ok(insight.subscriptions.iter().any(|s| s.connect_time.is_some() && s.disconnect_time.is_none()))
 }
 
-async fn users_of_secret(store: &dyn Store, key: &ResourceKey) -> Result<Violations, Reason> {
+async fn users_of_secret(store: &dyn Reader, key: &ResourceKey) -> Result<Violations, Reason> {
     let mut violations = Violations::none();
     let Some(mesh) = store.get(&ResourceKey::global(Kind::Mesh, key.mesh.as_str())).await? else {
         return Ok(violations);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tandem_model::{ResourceKey, Violations};
+use tandem_model::{Kind, ResourceKey, Violations};
 use tandem_store::StoreError;
 
 /// The step of a write that failed; clients see a title made from it.
@@ -21,12 +21,19 @@ pub enum Stage {
 }
 
 /// What is wrong.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Reason {
     /// This control plane may not write the kind; the text is the one clients know.
     ReadOnly(String),
     /// Rules are broken.
     Invalid(Violations),
+    /// The body has the right shape, but a value in it cannot be read; the violation names it.
+    Unreadable {
+        /// Kind of the resource.
+        kind: Kind,
+        /// The value and what is wrong with it.
+        violations: Violations,
+    },
     /// A request that no rule about a field describes.
     BadRequest(String),
     /// The mesh the resource belongs to does not exist.
@@ -35,12 +42,17 @@ pub enum Reason {
     NotAMember(String),
     /// The store refused: the resource is missing, exists already, or was changed at the same time.
     Store(StoreError),
+    /// The writer's condition about what is stored does not hold.
+    Precondition {
+        /// Version of what is stored; `None` when nothing is.
+        current: Option<u64>,
+    },
     /// A fault of this control plane, e.g. a key that could not be generated.
     Internal(String),
 }
 
 /// A refused write. Nothing was stored.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct AdmissionError {
     /// When it was refused.
     pub stage: Stage,
@@ -96,8 +108,14 @@ impl fmt::Display for AdmissionError {
             Reason::ReadOnly(text) | Reason::BadRequest(text) | Reason::NotAMember(text) | Reason::Internal(text) => {
                 f.write_str(text.trim_end())
             }
-            Reason::Invalid(violations) => violations.fmt(f),
+            Reason::Invalid(violations) | Reason::Unreadable { violations, .. } => violations.fmt(f),
             Reason::MeshNotFound(mesh) => write!(f, "mesh of name {mesh} is not found"),
+            Reason::Precondition { current: Some(version) } => {
+                write!(f, "the condition of the request does not hold: version {version} is stored")
+            }
+            Reason::Precondition { current: None } => {
+                f.write_str("the condition of the request does not hold: the resource does not exist")
+            }
             Reason::Store(error) => error.fmt(f),
         }
     }
@@ -107,7 +125,7 @@ impl std::error::Error for AdmissionError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.reason {
             Reason::Store(error) => Some(error),
-            Reason::Invalid(violations) => Some(violations),
+            Reason::Invalid(violations) | Reason::Unreadable { violations, .. } => Some(violations),
             _ => None,
         }
     }

@@ -5,18 +5,23 @@
 //! here; what it delivers was admitted where it was written.
 //!
 //! Invariants: a refused write leaves no trace; a write and everything it brings with it (certificate authority, signing
-//! key, default policies of a mesh) are one transaction of the store; nothing here keeps state of its own.
+//! key, default policies of a mesh) are one transaction of the store, and so are all documents of a batch; a condition of
+//! the writer is checked in that transaction; nothing here keeps state of its own.
 
 mod admission;
+mod batch;
 mod blocking;
 mod ca;
 mod cross_check;
 mod dataplane;
 mod default_policies;
 mod delete;
+mod draft;
 mod error;
 mod mesh;
 mod metrics_defaults;
+mod options;
+mod outcome;
 mod ownership;
 mod provided_ca;
 mod read_only;
@@ -26,9 +31,12 @@ mod settings;
 mod startup;
 mod warnings;
 
-pub use admission::{Admission, PutOutcome};
+pub use admission::Admission;
+pub use batch::BatchOutcome;
 pub use default_policies::default_policies;
 pub use error::{AdmissionError, Reason, Stage};
+pub use options::{Condition, Versions, WriteOptions};
+pub use outcome::{DeleteOutcome, Effect, PutOutcome};
 pub use ownership::owner;
 pub use settings::AdmissionSettings;
 pub use startup::hostname_generators;

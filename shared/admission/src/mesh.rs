@@ -8,7 +8,7 @@ use tandem_auth::keys::{self, Realm};
 use tandem_model::mesh::MeshExt;
 use tandem_model::{Path, Resource, ResourceKey, Spec, Violations, name};
 use tandem_proto::mesh::v1alpha1::Mesh;
-use tandem_store::Store;
+use tandem_store::Reader;
 
 use crate::default_policies::default_policies;
 use crate::error::Reason;
@@ -25,7 +25,7 @@ pub(crate) struct Prepared {
 
 /// Checks a Mesh about to replace `stored` (or to be created) and prepares what it needs.
 pub(crate) async fn prepare(
-    store: &dyn Store,
+    store: &dyn Reader,
     settings: &AdmissionSettings,
     mut resource: Resource,
     stored: Option<&Resource>,
@@ -51,7 +51,7 @@ pub(crate) async fn prepare(
     Ok(Prepared { mesh: resource, brings })
 }
 
-async fn check(store: &dyn Store, mesh_name: &str, mesh: &Mesh, stored: Option<&Resource>) -> Result<(), Reason> {
+async fn check(store: &dyn Reader, mesh_name: &str, mesh: &Mesh, stored: Option<&Resource>) -> Result<(), Reason> {
     let mut violations = match stored {
         None => name::validate_new_mesh(mesh_name),
         Some(stored) => authority_change(&stored.proto()?, mesh),
@@ -72,7 +72,7 @@ fn authority_change(stored: &Mesh, new: &Mesh) -> Violations {
 }
 
 /// The mesh of a resource, decoded.
-pub(crate) async fn load(store: &dyn Store, name: &str) -> Result<Mesh, Reason> {
+pub(crate) async fn load(store: &dyn Reader, name: &str) -> Result<Mesh, Reason> {
     let key = ResourceKey::global(tandem_model::Kind::Mesh, name);
     match store.get(&key).await? {
         Some(mesh) => Ok(mesh.proto()?),

@@ -9,7 +9,7 @@ use tandem_proto::mesh::v1alpha1::CertificateAuthorityBackend;
 use tandem_proto::plugins::ca::ProvidedCertificateAuthorityConfig;
 use tandem_proto::system::v1alpha1::DataSource;
 use tandem_proto::system::v1alpha1::data_source::Type;
-use tandem_store::{Store, StoreError};
+use tandem_store::{Reader, StoreError};
 use x509_parser::certificate::X509Certificate;
 
 use crate::error::Reason;
@@ -17,7 +17,7 @@ use crate::secrets;
 
 /// Checks the settings of a backend, loads what they point to, and checks that too.
 pub(crate) async fn check(
-    store: &dyn Store,
+    store: &dyn Reader,
     at: &Path,
     mesh: &str,
     backend: &CertificateAuthorityBackend,
@@ -58,7 +58,7 @@ fn check_source(at: &Path, source: Option<&DataSource>) -> Violations {
 }
 
 /// The bytes a source stands for, or why they cannot be had.
-async fn load(store: &dyn Store, mesh: &str, source: &DataSource) -> Result<Result<Vec<u8>, String>, Reason> {
+async fn load(store: &dyn Reader, mesh: &str, source: &DataSource) -> Result<Result<Vec<u8>, String>, Reason> {
     Ok(match source.r#type.as_ref() {
         None => Err("could not load data: no source".to_owned()),
         Some(Type::Inline(bytes)) => Ok(bytes.clone()),

@@ -8,9 +8,9 @@ use tandem_model::label;
 use tandem_model::mesh::check_membership;
 use tandem_model::{Kind, Resource, Spec};
 use tandem_proto::mesh::v1alpha1::Dataplane;
-use tandem_store::Store;
+use tandem_store::{Author, Reader};
 
-use crate::admission::{ATTEMPTS, Admission, check_spec, is_race, over};
+use crate::admission::{ATTEMPTS, Admission, check_spec, first_stored, is_race, over};
 use crate::dataplane::reset_probed_inbounds;
 use crate::error::{AdmissionError, Reason, Stage};
 use crate::mesh;
@@ -45,18 +45,19 @@ impl Admission {
         let stage = if stored.is_some() { Stage::Update } else { Stage::Create };
         let at = |reason: Reason| reason.at(stage);
         if resource.kind() == Kind::Dataplane {
-            let store = self.store.as_ref();
-            resource = prepare_dataplane(store, &self.settings, resource, stored.is_none()).await.map_err(at)?;
+            resource = prepare_dataplane(&self.store, &self.settings, resource, stored.is_none()).await.map_err(at)?;
             resource.labels =
                 label::compute(&resource, &self.settings.label_context()).map_err(|e| at(Reason::from(e)))?;
         }
-        self.commit(vec![over(resource, stored.as_deref())]).await.map_err(at)
+        let author = Author::Proxy(resource.key.name.clone());
+        let committed = self.store.commit_as(author, vec![over(resource, stored.as_deref())]).await;
+        committed.map_err(Reason::from).and_then(first_stored).map_err(at)
     }
 }
 
 /// Completes a Dataplane with what the zone adds, and checks that its mesh exists and lets it in.
 pub(crate) async fn prepare_dataplane(
-    store: &dyn Store,
+    store: &dyn Reader,
     settings: &AdmissionSettings,
     mut resource: Resource,
     new: bool,

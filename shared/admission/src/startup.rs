@@ -47,14 +47,14 @@ impl Admission {
                 if !settings.skip_mesh_creation {
                     self.ensure_mesh().await?;
                 }
-                self.create_all(keys::missing(self.store.as_ref(), &Realm::Zone).await?).await?;
+                self.create_all(keys::missing(&self.store, &Realm::Zone).await?).await?;
             }
             if !settings.skip_hostname_generators {
                 self.create_all(hostname_generators(settings.mode.is_global())).await?;
             }
         }
         if settings.user_tokens {
-            self.create_all(keys::missing(self.store.as_ref(), &Realm::User).await?).await?;
+            self.create_all(keys::missing(&self.store, &Realm::User).await?).await?;
             if settings.bootstrap_admin_token {
                 self.ensure_admin_token().await?;
             }
@@ -94,7 +94,7 @@ impl Admission {
         for zone in self.store.list(Kind::Zone, None).await? {
             if zone.key.name != self.settings.zone {
                 tracing::info!(zone = %zone.key.name, name = %self.settings.zone, "deleting a Zone with another name");
-                delete::check(self.store.as_ref(), &self.settings, &zone.key).await?;
+                delete::check(&self.store, &self.settings, &zone.key).await?;
                 let write = Write::Delete { key: zone.key.clone(), expected: None };
                 self.store.commit(vec![write]).await?;
             }
@@ -109,7 +109,7 @@ impl Admission {
             return Ok(());
         }
         let mesh = Resource::from_proto(key, &Mesh::default());
-        let prepared = mesh::prepare(self.store.as_ref(), &self.settings, mesh, None).await?;
+        let prepared = mesh::prepare(&self.store, &self.settings, mesh, None).await?;
         let mut writes = vec![over(prepared.mesh, None)];
         writes.extend(prepared.brings.into_iter().map(Write::Create));
         match self.store.commit(writes).await {

@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::{ALONE, FEDERATED, Plane};
-use tandem_admission::{AdmissionSettings, Reason, Stage};
+use tandem_admission::{AdmissionSettings, Effect, Reason, Stage};
 use tandem_model::{Kind, Mode, ResourceKey};
 use tandem_proto::mesh::v1alpha1::Mesh;
 
@@ -38,7 +38,7 @@ async fn a_new_mesh_brings_policies_and_key_in_one_transaction() {
     let plane = Plane::new(Mode::Global);
     let before = plane.store.revision();
     let outcome = plane.put(mesh(json!({}))).await.expect("admitted");
-    assert!(outcome.created && outcome.warnings.is_empty());
+    assert!(outcome.effect == Effect::Created && outcome.warnings.is_empty());
     assert_eq!(plane.store.revision(), before + 1);
     assert_eq!(policies(&plane).await, DEFAULTS);
     assert_eq!(plane.names(Kind::Secret).await, ["dataplane-token-signing-key-m-1"]);
@@ -47,7 +47,7 @@ async fn a_new_mesh_brings_policies_and_key_in_one_transaction() {
     assert!(timeout.labels.is_empty());
 
     let again = plane.put(mesh(json!({ "routing": { "localityAwareLoadBalancing": true } }))).await.expect("admitted");
-    assert!(!again.created);
+    assert_eq!(again.effect, Effect::Updated);
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn writers_at_the_same_time_do_not_lose_each_other() {
         let plane = plane.clone();
         tokio::spawn(async move {
             let body = mesh(json!({ "routing": { "zoneEgress": false, "localityAwareLoadBalancing": n % 2 == 0 } }));
-            plane.put(body).await.expect("retried until it fits").created
+            plane.put(body).await.expect("retried until it fits").effect == Effect::Created
         })
     });
     let mut created = 0;

@@ -14,6 +14,7 @@ mod body;
 mod conditional;
 mod context;
 mod cors;
+mod format;
 mod handlers;
 mod identity;
 mod inspect;

@@ -60,17 +60,16 @@ fn own_routes(routes: Routes) -> Routes {
     let about = |summary: &str, component: &str| {
         Operation::new(CONTROL_PLANE, summary).answers(200, Shape::component(component))
     };
-    let document =
-        |media_type| Operation::new(CONTROL_PLANE, "Shows this document").answers(200, Shape::Text(media_type));
+    let document = |shape| Operation::new(CONTROL_PLANE, "Shows this document").answers(200, shape);
     let config = Operation::new(CONTROL_PLANE, "Shows the effective configuration");
     let yaml = Endpoint::any_format(on(MethodFilter::GET, index::openapi_yaml), "GET");
-    let by_identifier = Operation::new("Resources", "Shows an item by its identifier").common(&["format"]);
+    let by_identifier = Operation::new("Resources", "Shows an item by its identifier").common(&["formatOfItem", "namespace"]);
     routes
         .route("/", get(index::index).does(about("Shows product and version", "Index")))
         .route("/config", get(index::config).does(config.answers(200, Shape::object()).refuses(&[403])))
         .route("/who-am-i", get(index::who_am_i).does(about("Shows who sends the request", "WhoAmI")))
-        .route("/openapi.yaml", yaml.does(document("application/yaml")))
-        .route("/openapi.json", get(index::openapi_json).does(document("application/json")))
+        .route("/openapi.yaml", yaml.does(document(Shape::Text("application/yaml"))))
+        .route("/openapi.json", get(index::openapi_json).does(document(Shape::object())))
         .route("/_resources", get(types::resources).does(about("Lists the types", "ResourceTypes")))
         .route("/policies", get(types::policies).does(about("Lists the types of policies", "PolicyTypes")))
         .route(

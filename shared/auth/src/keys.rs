@@ -8,7 +8,7 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256};
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::system::v1alpha1::Secret;
-use tandem_store::{Store, StoreError};
+use tandem_store::{Reader, StoreError};
 
 use crate::pkcs1;
 
@@ -86,7 +86,7 @@ fn key_name(prefix: &str, serial: u32) -> String {
 ///
 /// # Errors
 /// When the store cannot be read, or the system has no randomness.
-pub async fn missing(store: &dyn Store, realm: &Realm) -> Result<Option<Resource>, KeyError> {
+pub async fn missing(store: &dyn Reader, realm: &Realm) -> Result<Option<Resource>, KeyError> {
     let first = realm.key(FIRST_SERIAL);
     let mesh = (first.kind == Kind::Secret).then_some(first.mesh.as_str());
     let secrets = store.list(first.kind, mesh).await?;
@@ -208,7 +208,7 @@ impl VerifyingKey {
 
 #[cfg(test)]
 mod tests {
-    use tandem_store::{MemoryStore, Write};
+    use tandem_store::{MemoryStore, Store, Write};
 
     use super::*;
 

@@ -118,7 +118,7 @@ impl Applier {
         if writes.is_empty() {
             return Ok(());
         }
-        self.store.commit(writes).await.map(|_| ())
+        self.store.commit_as(self.inlet.author(), writes).await.map(|_| ())
     }
 
     fn read(&self, kind: Kind, resources: &[Bytes], removed: &[String]) -> Announced {

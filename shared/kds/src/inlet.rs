@@ -6,6 +6,7 @@
 use prost::Message;
 use tandem_model::{DecodeError, Kind, Resource, ResourceKey, Spec, label};
 use tandem_proto::mesh::v1alpha1::{Dataplane, ZoneEgress, ZoneIngress};
+use tandem_store::Author;
 use tracing::warn;
 
 /// The receiving side of a stream.
@@ -47,6 +48,14 @@ impl Inlet {
                 !provided_here || resource.label(label::ORIGIN).is_some_and(|origin| origin != label::ORIGIN_ZONE)
             }
         }
+    }
+
+    /// The peer, as histories name it.
+    pub(crate) fn author(&self) -> Author {
+        Author::Peer(match self {
+            Self::Global { zone } => zone.clone(),
+            Self::Zone => "global".to_owned(),
+        })
     }
 
     /// Resource that owns what is received.

@@ -4,13 +4,18 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tandem_admission::{Admission, AdmissionError, AdmissionSettings, PutOutcome};
+use tandem_admission::{Admission, AdmissionError, AdmissionSettings, PutOutcome, WriteOptions};
 use tandem_model::rest::{Unknown, from_json};
 use tandem_model::{Kind, Mode, Resource, ResourceKey};
-use tandem_store::{MemoryStore, SharedStore};
+use tandem_store::{Author, MemoryStore, SharedStore};
 
 pub const ALONE: Mode = Mode::Zone { federated: false };
 pub const FEDERATED: Mode = Mode::Zone { federated: true };
+
+/// Unconditional writes of a user.
+pub fn options() -> WriteOptions {
+    WriteOptions::by(Author::User("anna".to_owned()))
+}
 
 pub struct Plane {
     pub store: SharedStore,
@@ -31,7 +36,7 @@ impl Plane {
     pub async fn put(&self, body: Value) -> Result<PutOutcome, AdmissionError> {
         let document = from_json(body, None, Unknown::Refuse).expect("a well-formed body");
         let key = document.resource.key.clone();
-        self.admission.put(&key, document).await
+        self.admission.put(&key, document, &options()).await
     }
 
     pub async fn register(&self, body: Value) -> Result<Arc<Resource>, AdmissionError> {
@@ -49,6 +54,6 @@ impl Plane {
     }
 
     pub async fn delete(&self, kind: Kind, mesh: &str, name: &str) -> Result<(), AdmissionError> {
-        self.admission.delete(&ResourceKey::new(kind, mesh, name)).await
+        self.admission.delete(&ResourceKey::new(kind, mesh, name), &options()).await.map(drop)
     }
 }

@@ -11,6 +11,7 @@ use tandem_model::{Kind, Resource};
 use super::lists::ListRequest;
 use super::{Place, require_mesh, writes};
 use crate::context::{ApiContext, SharedContext};
+use crate::format::Format;
 use crate::problem::Problem;
 use crate::query::paging::LIST_TITLE;
 use crate::router::OriginalUri;
@@ -45,11 +46,11 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let resource = load(&context, &user, kind, &place).await?;
-    representation::check_format(uri.0.query(), GET_TITLE)?;
+    let format = Format::read(uri.0.query(), GET_TITLE)?;
     if conditional::is_known(&headers, resource.version) {
         return Ok(conditional::not_modified(resource.version));
     }
-    Ok(conditional::tagged(json::ok(&representation::of(&resource, GET_TITLE)?), resource.version))
+    Ok(conditional::tagged(json::ok(&format.show(&resource, GET_TITLE)?), resource.version))
 }
 
 /// The item a path names, after mesh and access were checked.

@@ -1,5 +1,6 @@
 use serde_json::json;
 use tandem_model::{Path, label};
+use tandem_proto::system::v1alpha1::Zone;
 use tandem_store::MemoryStore;
 
 use super::*;
@@ -55,6 +56,24 @@ async fn a_full_state_replaces_what_the_peer_manages() {
     let again = zone.apply(Kind::MeshTimeout, &bodies, &[], true).await.expect("the store works");
     assert_eq!((again.created, again.updated, again.deleted), (0, 0, 0));
     assert_eq!(zone.store.revision(), revision, "nothing changed");
+}
+
+#[tokio::test]
+async fn histories_name_the_peer() {
+    for (inlet, author) in [(Inlet::Zone, "kds:global"), (east(), "kds:east")] {
+        let applier = applier(inlet);
+        seed(&applier, Resource::from_proto(ResourceKey::global(Kind::Zone, "east"), &Zone::default())).await;
+        for value in [1, 2] {
+            let body = from_global(&timeout("t", value, &[]));
+            applier.apply(Kind::MeshTimeout, &[body], &[], true).await.expect("the store works");
+        }
+        applier.apply(Kind::MeshTimeout, &[], &[], true).await.expect("the store works");
+        let key = ResourceKey::new(Kind::MeshTimeout, "default", "t");
+        let history = applier.store.history(&key).await.expect("readable");
+        let authors: Vec<_> = history.iter().map(|entry| entry.author.as_str()).collect();
+        assert_eq!(authors, [author; 3]);
+        assert!(history.last().is_some_and(|last| last.after.is_none()));
+    }
 }
 
 #[tokio::test]
