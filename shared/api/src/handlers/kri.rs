@@ -11,9 +11,10 @@ use tandem_model::{ResourceKey, name};
 
 use super::resources::GET_TITLE;
 use crate::context::SharedContext;
+use crate::format::Format;
 use crate::problem::Problem;
 use crate::router::OriginalUri;
-use crate::{access, json, representation};
+use crate::{access, json};
 
 /// `GET /_kri/{kri}`.
 pub async fn get(
@@ -34,6 +35,6 @@ pub async fn get(
     let key = ResourceKey::new(kri.kind, kri.mesh, stored_name);
     let stored = context.store.get(&key).await.map_err(|error| Problem::store(GET_TITLE, &error))?;
     let resource = stored.ok_or_else(|| Problem::not_found(GET_TITLE))?;
-    representation::check_format(uri.0.query(), GET_TITLE)?;
-    Ok(json::ok(&representation::of(&resource, GET_TITLE)?))
+    let format = Format::read(uri.0.query(), GET_TITLE)?;
+    Ok(json::ok(&format.show(&resource, GET_TITLE)?))
 }

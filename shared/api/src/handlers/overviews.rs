@@ -13,6 +13,7 @@ use super::Place;
 use super::lists::ListRequest;
 use super::resources::{GET_TITLE, load};
 use crate::context::SharedContext;
+use crate::format::Format;
 use crate::json;
 use crate::problem::Problem;
 use crate::query::paging::LIST_TITLE;
@@ -120,7 +121,7 @@ pub async fn get(
     Extension(uri): Extension<OriginalUri>,
     Path(place): Path<Place>,
 ) -> Result<Response, Problem> {
-    representation::check_format(uri.0.query(), GET_TITLE)?;
+    Format::only_universal(uri.0.query(), GET_TITLE)?;
     let resource = load(&context, &user, overview.kind, &place).await?;
     let key = ResourceKey { kind: overview.insight, ..resource.key.clone() };
     let insight = context.store.get(&key).await.map_err(|error| Problem::store(GET_TITLE, &error))?;

@@ -1,7 +1,9 @@
 //! What the operations that many types have in common do.
 
+use serde_json::json;
 use tandem_model::Kind;
 
+use super::definitions::COMPONENT;
 use super::operation::{Operation, Shape};
 use super::schemas::{item_name, list_name};
 use crate::handlers::overviews::Overview;
@@ -47,9 +49,19 @@ pub fn list(kind: Kind) -> Operation {
 /// `GET` of an item.
 pub fn get(kind: Kind) -> Operation {
     Operation::new(group(kind), format!("Shows a {}", singular(kind)))
-        .common(&["format"])
-        .answers(200, Shape::component(item_name(kind)))
+        .common(&["formatOfItem", "namespace"])
+        .answers(200, item_or_kubernetes_object(kind))
         .refuses(refusals(kind))
+}
+
+/// An item in either of its forms.
+fn item_or_kubernetes_object(kind: Kind) -> Shape {
+    let object = json!({
+        "type": "object",
+        "description": "The object of Kubernetes, with `format=kubernetes`.",
+        "required": ["kind", "apiVersion", "metadata"],
+    });
+    Shape::Json(json!({ "anyOf": [{ "$ref": format!("{COMPONENT}{}", item_name(kind)) }, object] }))
 }
 
 /// `PUT` of an item; nobody may do so where the kind is not `writable`.

@@ -62,6 +62,15 @@ pub fn common() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("format", query("format", "Form of the answer.", json!({ "type": "string", "enum": ["universal"] }))),
+        (
+            "formatOfItem",
+            query(
+                "format",
+                "Form of the answer: as written, or as an object of Kubernetes.",
+                json!({ "type": "string", "enum": ["universal", "kubernetes", "k8s"], "default": "universal" }),
+            ),
+        ),
+        ("namespace", query("namespace", "Namespace of objects of Kubernetes.", json!({ "type": "string" }))),
     ]
 }
 
