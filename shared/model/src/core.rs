@@ -13,6 +13,9 @@ pub mod mesh_service;
 pub mod mesh_trust;
 pub mod workload;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -20,9 +23,8 @@ use tandem_proto::json::Unknown;
 
 use crate::json_schema::{self, TypeSchema};
 use crate::kind::Kind;
-use crate::name;
 use crate::resource::{Resource, Spec};
-use crate::schema;
+use crate::schema::{self, Checker, SpecError};
 use crate::violation::Violations;
 
 pub use hostname_generator::HostnameGenerator;
@@ -37,24 +39,33 @@ pub use workload::Workload;
 /// they are.
 ///
 /// # Errors
-/// Violations of the schema; see [`schema::decode`].
-pub fn normalise(kind: Kind, spec: Value, unknown: Unknown) -> Result<Value, Violations> {
+/// See [`SpecError`]. With [`Unknown::Ignore`] only the first thing that keeps the specification from being decoded.
+pub fn normalise(kind: Kind, spec: Value, unknown: Unknown) -> Result<Value, SpecError> {
     match kind {
-        Kind::MeshService => typed::<MeshService>(&spec, unknown),
-        Kind::MeshMultiZoneService => typed::<MeshMultiZoneService>(&spec, unknown),
-        Kind::MeshExternalService => typed::<MeshExternalService>(&spec, unknown),
-        Kind::HostnameGenerator => typed::<HostnameGenerator>(&spec, unknown),
-        Kind::MeshIdentity => typed::<MeshIdentity>(&spec, unknown),
-        Kind::MeshTrust => typed::<MeshTrust>(&spec, unknown),
-        Kind::Workload => typed::<Workload>(&spec, unknown),
+        Kind::MeshService => typed::<MeshService>(kind, &spec, unknown),
+        Kind::MeshMultiZoneService => typed::<MeshMultiZoneService>(kind, &spec, unknown),
+        Kind::MeshExternalService => typed::<MeshExternalService>(kind, &spec, unknown),
+        Kind::HostnameGenerator => typed::<HostnameGenerator>(kind, &spec, unknown),
+        Kind::MeshIdentity => typed::<MeshIdentity>(kind, &spec, unknown),
+        Kind::MeshTrust => typed::<MeshTrust>(kind, &spec, unknown),
+        Kind::Workload => typed::<Workload>(kind, &spec, unknown),
         _ => Ok(spec),
     }
 }
 
-fn typed<T: DeserializeOwned + Serialize>(spec: &Value, unknown: Unknown) -> Result<Value, Violations> {
-    let decoded: T = schema::decode("spec", spec, unknown)?;
+fn typed<T: DeserializeOwned + Serialize>(kind: Kind, spec: &Value, unknown: Unknown) -> Result<Value, SpecError> {
+    let decoded: T = match CHECKERS.get(&kind).filter(|_| unknown == Unknown::Refuse) {
+        Some(checker) => schema::read(checker, "spec", spec)?,
+        None => schema::decode("spec", spec).map_err(SpecError::Shape)?,
+    };
     Ok(serde_json::to_value(decoded).expect("the types of this module have string keys and finite numbers"))
 }
+
+/// Checkers of the specifications of this module.
+static CHECKERS: LazyLock<HashMap<Kind, Checker>> = LazyLock::new(|| {
+    let schemas = Kind::all().filter_map(|kind| Some((kind, spec_schema(kind)?)));
+    schemas.map(|(kind, schema)| (kind, Checker::new(&schema))).collect()
+});
 
 /// Schema of the specification of a kind of this module; `None` for others.
 pub fn spec_schema(kind: Kind) -> Option<TypeSchema> {
@@ -85,24 +96,21 @@ pub fn status_schema(kind: Kind) -> Option<TypeSchema> {
 
 /// Validates a resource of a kind of this module; others are valid.
 pub(crate) fn validate(resource: &Resource) -> Violations {
-    let mut violations = name::validate_display_name_length(resource.kind(), resource.display_name());
-    let Spec::Json(spec) = &resource.spec else { return violations };
-    violations.extend(match resource.kind() {
-        Kind::MeshService => checked(spec, |_: &MeshService| Violations::none()),
+    let Spec::Json(spec) = &resource.spec else { return Violations::none() };
+    match resource.kind() {
         Kind::MeshMultiZoneService => checked(spec, MeshMultiZoneService::validate),
         Kind::MeshExternalService => checked(spec, MeshExternalService::validate),
         Kind::HostnameGenerator => checked(spec, HostnameGenerator::validate),
         Kind::MeshIdentity => checked(spec, MeshIdentity::validate),
         Kind::MeshTrust => checked(spec, MeshTrust::validate),
+        Kind::MeshService => checked(spec, |_: &MeshService| Violations::none()),
         Kind::Workload => checked(spec, |_: &Workload| Violations::none()),
         _ => Violations::none(),
-    });
-    violations
+    }
 }
 
 fn checked<T: DeserializeOwned>(spec: &Value, validate: impl Fn(&T) -> Violations) -> Violations {
-    // Whoever read the body has decided about unknown members.
-    match schema::decode("spec", spec, Unknown::Ignore) {
+    match schema::decode("spec", spec) {
         Ok(decoded) => validate(&decoded),
         Err(violations) => violations,
     }

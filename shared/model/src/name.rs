@@ -78,7 +78,7 @@ pub fn validate_new_mesh(name: &str) -> Violations {
 }
 
 /// Checks the display name of kinds whose name becomes part of a host name. Field: `name`.
-pub(crate) fn validate_display_name_length(kind: Kind, display_name: &str) -> Violations {
+pub fn validate_display_name_length(kind: Kind, display_name: &str) -> Violations {
     let limit = match kind {
         Kind::MeshService | Kind::MeshExternalService => 63,
         Kind::Workload => MAX_NAME_LENGTH,

@@ -2,8 +2,10 @@
 //!
 //! Kuma checks a body against an OpenAPI schema before anything else, and turns a text such as
 //! `spec.match.port in body should be greater than or equal to 1` into a violation of field `spec.match.port`. Here the
-//! types are the schema: what serde refuses becomes the same violation. One difference is deliberate: members that the
-//! type does not have can be refused.
+//! schema follows from the type, and [`Checker`] finds the same violations. One difference is deliberate: members that
+//! the type does not have are refused.
+
+mod check;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,44 +15,44 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _, Unexpected, Visitor};
 use serde::{Deserializer, Serialize};
 use serde_json::Value;
-use tandem_proto::json::Unknown;
 
 use crate::json_schema;
-use crate::violation::{Path, Violations};
+use crate::violation::{Path, Violation, Violations};
 
-/// Decodes `value`, found at the member `root` of a resource.
-///
-/// # Errors
-/// When a member has a type or value that is not allowed or a required one is missing: the first such violation. When
-/// members are unknown and `unknown` says to refuse them: all of them.
-pub fn decode<T: DeserializeOwned>(root: &str, value: &Value, unknown: Unknown) -> Result<T, Violations> {
-    let root = Path::new(root);
-    let mut ignored = Violations::none();
-    let mut track = serde_path_to_error::Track::new();
-    let result = {
-        let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-        let mut report = |path: serde_ignored::Path<'_>| {
-            ignored.add(&path_of_ignored(&root, &path), crate::rest::UNKNOWN_FIELD);
-        };
-        T::deserialize(serde_ignored::Deserializer::new(tracked, &mut report))
-    };
-    match result {
-        Err(error) => Err(violation(path_of_error(&root, &track.path()), &error.to_string())),
-        Ok(_) if unknown == Unknown::Refuse && !ignored.is_empty() => Err(ignored),
-        Ok(decoded) => Ok(decoded),
-    }
+pub use check::Checker;
+
+/// Why JSON is no specification of its type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// The shape is not that of the schema; everything that is wrong.
+    #[error("{0}")]
+    Shape(Violations),
+    /// The shape is right, but a value cannot be read, such as a length of time without unit.
+    #[error("{}: {}", .0.field, .0.reason)]
+    Value(Violation),
 }
 
-fn path_of_ignored(root: &Path, path: &serde_ignored::Path<'_>) -> Path {
-    use serde_ignored::Path as Ignored;
-    match path {
-        Ignored::Root => root.clone(),
-        Ignored::Seq { parent, index } => path_of_ignored(root, parent).index(*index),
-        Ignored::Map { parent, key } => path_of_ignored(root, parent).field(key),
-        Ignored::Some { parent } | Ignored::NewtypeStruct { parent } | Ignored::NewtypeVariant { parent } => {
-            path_of_ignored(root, parent)
-        }
-    }
+/// Decodes what a user wrote, found at the member `root` of a resource, after checking it with the `checker` of its type.
+///
+/// # Errors
+/// See [`SpecError`].
+pub fn read<T: DeserializeOwned>(checker: &Checker, root: &str, value: &Value) -> Result<T, SpecError> {
+    checker.check(root, value).into_result().map_err(SpecError::Shape)?;
+    decode_value(root, value).map_err(SpecError::Value)
+}
+
+/// Decodes `value`, found at the member `root` of a resource. Members that the type does not have are ignored.
+///
+/// # Errors
+/// The first member that has a type or value that is not allowed, or is required and missing.
+pub fn decode<T: DeserializeOwned>(root: &str, value: &Value) -> Result<T, Violations> {
+    decode_value(root, value).map_err(Violations::from)
+}
+
+fn decode_value<T: DeserializeOwned>(root: &str, value: &Value) -> Result<T, Violation> {
+    let mut track = serde_path_to_error::Track::new();
+    T::deserialize(serde_path_to_error::Deserializer::new(value, &mut track))
+        .map_err(|error| violation(path_of_error(&Path::new(root), &track.path()), &error.to_string()))
 }
 
 fn path_of_error(root: &Path, path: &serde_path_to_error::Path) -> Path {
@@ -63,25 +65,23 @@ fn path_of_error(root: &Path, path: &serde_path_to_error::Path) -> Path {
 }
 
 /// Turns the text of a serde error into the violation that clients know for the same mistake.
-fn violation(path: Path, text: &str) -> Violations {
+fn violation(path: Path, text: &str) -> Violation {
+    let told = |path: Path, reason: String| Violation { field: path.as_str().to_owned(), reason };
     if let Some(name) = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-        return Violations::one(&path.field(name), "in body is required");
+        return told(path.field(name), "in body is required".to_owned());
     }
     if let Some((_, expected)) = text.strip_prefix("unknown variant `").and_then(|rest| rest.split_once("expected ")) {
         let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-        return Violations::one(&path, format!("in body should be one of [{}]", names.join(" ")));
+        return told(path, format!("in body should be one of [{}]", names.join(" ")));
     }
     if let Some((found, expected)) = text.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
     {
-        return Violations::one(
-            &path,
-            format!("in body must be of type {}: {:?}", type_expected(expected), type_found(found)),
-        );
+        return told(path, format!("in body must be of type {}: {:?}", type_expected(expected), type_found(found)));
     }
     if text.starts_with("invalid value: integer") {
-        return Violations::one(&path, "in body is not in the range of allowed numbers");
+        return told(path, "in body is not in the range of allowed numbers".to_owned());
     }
-    Violations::one(&path, text)
+    told(path, text.to_owned())
 }
 
 /// OpenAPI name of what serde expected.
@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn refusal(item: Value) -> String {
-        decode::<Spec>("spec", &json!({ "items": [item] }), Unknown::Refuse).expect_err("a violation").to_string()
+        decode::<Spec>("spec", &json!({ "items": [item] })).expect_err("a violation").to_string()
     }
 
     #[test]
@@ -251,10 +251,6 @@ mod tests {
                 "spec.items[0].name: in body must be of type string: \"number\"",
             ),
             (json!({"port": 1, "timeOut": "3"}), "spec.items[0].timeOut: time: missing unit in duration \"3\""),
-            (
-                json!({"port": 1, "extra": {}, "more": 1}),
-                "spec.items[0].extra: unknown field; spec.items[0].more: unknown field",
-            ),
             (json!(5), "spec.items[0]: in body must be of type object: \"number\""),
         ] {
             assert_eq!(refusal(item), expected);
@@ -262,9 +258,9 @@ mod tests {
     }
 
     #[test]
-    fn unknown_members_can_be_ignored() {
+    fn unknown_members_are_ignored() {
         let value = json!({ "items": [{"port": 1, "new": true, "timeOut": "90s", "target": "web"}], "x": [] });
-        let spec: Spec = decode("spec", &value, Unknown::Ignore).expect("unknown members are ignored");
+        let spec: Spec = decode("spec", &value).expect("unknown members are ignored");
         assert_eq!(spec.items[0].time_out, Some(Duration(90_000_000_000)));
         assert_eq!(spec.items[0].target, Some(IntOrString::String("web".into())));
     }

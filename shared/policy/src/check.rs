@@ -15,6 +15,9 @@ pub struct Checked {
     pub violations: Violations,
     /// What is allowed but should be written differently; shown to whoever writes the policy.
     pub warnings: Vec<String>,
+    /// Whether the shape is right but the value of a member cannot be read, such as a length of time without unit. The
+    /// violation tells which.
+    pub unreadable: bool,
 }
 
 /// Checks the specification of a policy with role [`Role::System`], the only one outside Kubernetes. See [`check_as`].
@@ -28,7 +31,7 @@ pub fn check(kind: Kind, spec: &mut Value) -> Checked {
 /// Unknown members are violations. When the shape is wrong, only that is reported and the specification is left as it
 /// was. Kinds that are no policies selected by `targetRef` are not looked at.
 pub fn check_as(kind: Kind, role: Role, spec: &mut Value) -> Checked {
-    policy_type(kind).map(|policy| (policy.check)(spec, role)).unwrap_or_default()
+    policy_type(kind).map(|policy| policy.check(spec, role)).unwrap_or_default()
 }
 
 /// Checks the specification of a policy that another control plane sent. Members that this version does not know are fine:
@@ -36,7 +39,7 @@ pub fn check_as(kind: Kind, role: Role, spec: &mut Value) -> Checked {
 pub fn check_received(kind: Kind, spec: &Value) -> Violations {
     let Some(policy) = policy_type(kind) else { return Violations::none() };
     match (policy.canonical)(spec) {
-        Ok(mut known) => (policy.check)(&mut known, Role::System).violations,
+        Ok(mut known) => policy.check(&mut known, Role::System).violations,
         Err(SchemaError(violations)) => violations,
     }
 }

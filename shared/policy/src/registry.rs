@@ -1,15 +1,19 @@
 //! All policies selected by `targetRef`, one line each.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
 use tandem_model::json_schema::{self, TypeSchema};
 use tandem_model::kind::Kind;
+use tandem_model::schema::{self, Checker, SpecError};
+use tandem_model::violation::Violations;
 
 use crate::check::Checked;
 use crate::role::Role;
-use crate::schema::{SchemaError, Unknown, decode, lists_for_objects};
+use crate::schema::{SchemaError, decode};
 use crate::validation::Validate;
 
 /// What the engine and the checks know about one kind of policy.
@@ -19,7 +23,7 @@ pub(crate) struct PolicyType {
     /// Whether `from` entries count as inbound rules, as entries of `rules` do.
     pub from_as_rules: bool,
     /// Schema defaults, shape and meaning of a specification as a user writes it.
-    pub check: fn(&mut Value, Role) -> Checked,
+    check: fn(&Checker, &mut Value, Role) -> Checked,
     /// The specification as its schema encodes it: defaults present, durations in one form, unknown members left out.
     pub canonical: fn(&Value) -> Result<Value, SchemaError>,
     /// JSON Schema of a specification as a user writes it.
@@ -49,6 +53,17 @@ static POLICIES: &[PolicyType] = &[
     policy::<crate::traffic_permission::Spec>(Kind::MeshTrafficPermission, false),
 ];
 
+/// Checkers of the specifications.
+static CHECKERS: LazyLock<HashMap<Kind, Checker>> =
+    LazyLock::new(|| POLICIES.iter().map(|policy| (policy.kind, Checker::new(&(policy.schema)()))).collect());
+
+impl PolicyType {
+    /// Checks a specification as a user writes it, and brings it into the form to be stored; see [`Checked`].
+    pub(crate) fn check(&self, spec: &mut Value, role: Role) -> Checked {
+        CHECKERS.get(&self.kind).map(|checker| (self.check)(checker, spec, role)).unwrap_or_default()
+    }
+}
+
 /// The row of a kind; `None` for kinds that are no policies selected by `targetRef`.
 pub(crate) fn policy_type(kind: Kind) -> Option<&'static PolicyType> {
     POLICIES.iter().find(|policy| policy.kind == kind)
@@ -68,26 +83,23 @@ fn or_empty(spec: &Value) -> Cow<'_, Value> {
     if spec.is_null() { Cow::Owned(Value::Object(Map::new())) } else { Cow::Borrowed(spec) }
 }
 
-fn check<S: Validate>(spec: &mut Value, role: Role) -> Checked {
+fn check<S: Validate>(checker: &Checker, spec: &mut Value, role: Role) -> Checked {
     let given = or_empty(spec);
-    let refused = |violations| Checked { violations, warnings: Vec::new() };
-    match decode::<S>(&given, Unknown::Refuse) {
-        Err(SchemaError(violations)) => refused(violations),
-        Ok(decoded) => {
-            let encoded = encode(&decoded);
-            let mut violations = lists_for_objects(&given, &encoded);
-            if !violations.is_empty() {
-                return refused(violations);
-            }
-            *spec = encoded;
-            decoded.validate(role, &mut violations);
-            Checked { violations, warnings: decoded.warnings() }
+    let decoded: S = match schema::read(checker, "spec", &given) {
+        Ok(decoded) => decoded,
+        Err(SpecError::Shape(violations)) => return Checked { violations, ..Checked::default() },
+        Err(SpecError::Value(violation)) => {
+            return Checked { violations: violation.into(), unreadable: true, warnings: Vec::new() };
         }
-    }
+    };
+    *spec = encode(&decoded);
+    let mut violations = Violations::none();
+    decoded.validate(role, &mut violations);
+    Checked { violations, warnings: decoded.warnings(), unreadable: false }
 }
 
 fn canonical<S: Validate>(spec: &Value) -> Result<Value, SchemaError> {
-    Ok(encode(&decode::<S>(&or_empty(spec), Unknown::Ignore)?))
+    Ok(encode(&decode::<S>(&or_empty(spec))?))
 }
 
 #[cfg(test)]

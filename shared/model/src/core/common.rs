@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::resource::Labels;
@@ -100,6 +100,7 @@ pub struct DataSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
     /// Bytes, in base64.
+    #[schemars(schema_with = "base64")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline: Option<String>,
     /// Text.
@@ -111,9 +112,13 @@ pub struct DataSource {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Extension {
     /// Name of the plugin.
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type")]
     pub kind: String,
     /// Its settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<serde_json::Value>,
+}
+
+fn base64(_: &mut SchemaGenerator) -> Schema {
+    Schema::try_from(tandem_proto::json::base64_schema()).expect("an object is a schema")
 }

@@ -77,6 +77,7 @@ impl From<MatchProtocol> for Protocol {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Endpoint {
     /// IP address or host name.
+    #[schemars(length(min = 1))]
     pub address: String,
     /// Port.
     pub port: PortNumber,
@@ -213,10 +214,8 @@ impl MeshExternalService {
             return violations;
         }
         for (index, endpoint) in self.endpoints.iter().flatten().enumerate() {
-            let path = spec.field("endpoints").index(index).field("address");
-            if endpoint.address.is_empty() {
-                violations.add(&path, "in body should be at least 1 chars long");
-            } else if !is_ip(&endpoint.address) && !is_dns_name(&endpoint.address) {
+            if !is_ip(&endpoint.address) && !is_dns_name(&endpoint.address) {
+                let path = spec.field("endpoints").index(index).field("address");
                 violations.add(&path, "address has to be a valid IP or hostname");
             }
         }

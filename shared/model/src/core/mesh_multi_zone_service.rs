@@ -14,6 +14,7 @@ pub struct MeshMultiZoneService {
     /// The MeshServices.
     pub selector: Selector,
     /// Ports it is reached on; a MeshService takes part with its port of the same number.
+    #[schemars(length(min = 1))]
     pub ports: Vec<Port>,
 }
 

@@ -15,8 +15,10 @@ pub struct MeshTrust {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     /// Trust domain the authorities issue for.
+    #[schemars(length(max = 253))]
     pub trust_domain: String,
     /// The authorities.
+    #[schemars(length(min = 1))]
     pub ca_bundles: Vec<CaBundle>,
 }
 

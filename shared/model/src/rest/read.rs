@@ -7,6 +7,7 @@ use super::{COMPUTED, LABELS, MESH, NAME, SPEC, STATUS, TYPE};
 use crate::core;
 use crate::kind::{Encoding, Kind};
 use crate::resource::{DEFAULT_MESH, Labels, Resource, ResourceKey, Spec};
+use crate::schema::SpecError;
 use crate::violation::{Path, Violation, Violations};
 
 /// What a client sent.
@@ -30,7 +31,7 @@ pub enum RestError {
         type_name: String,
         /// Path of the member at fault; empty when the whole document is.
         field: String,
-        /// What is wrong, with the path in front.
+        /// What is wrong.
         reason: String,
     },
     /// The type is not one of a known kind.
@@ -53,9 +54,7 @@ impl RestError {
         match self {
             Self::Malformed { field, .. } if field.is_empty() => Vec::new(),
             Self::Malformed { field, reason, .. } => {
-                let reason = reason.strip_prefix(field.as_str()).and_then(|rest| rest.strip_prefix(": "));
-                let reason = reason.map_or_else(|| self.to_string(), str::to_owned);
-                vec![Violation { field: field.clone(), reason }]
+                vec![Violation { field: field.clone(), reason: reason.clone() }]
             }
             Self::UnknownType(_) => vec![Violation { field: TYPE.to_owned(), reason: self.to_string() }],
             Self::Invalid(violations) => violations.iter().cloned().collect(),
@@ -109,8 +108,7 @@ fn flat(mut object: Map<String, Value>, kind: Kind, message: &str, unknown: Unkn
         if error.reason == UNKNOWN_FIELD {
             return RestError::Invalid(Violations::one(&Path::new(&error.path), UNKNOWN_FIELD));
         }
-        let reason = error.to_string();
-        RestError::Malformed { type_name: kind.name().to_owned(), field: error.path, reason }
+        RestError::Malformed { type_name: kind.name().to_owned(), field: error.path, reason: error.reason }
     })?;
     Ok(document(type_name, kind, mesh, name, labels, Spec::Proto(bytes.into()), None))
 }
@@ -178,7 +176,12 @@ fn nested(
         }
     }
     violations.into_result().map_err(RestError::Invalid)?;
-    let spec = core::normalise(kind, spec, unknown).map_err(RestError::Invalid)?;
+    let spec = core::normalise(kind, spec, unknown).map_err(|error| match error {
+        SpecError::Shape(violations) => RestError::Invalid(violations),
+        SpecError::Value(Violation { field, reason }) => {
+            RestError::Malformed { type_name: kind.name().to_owned(), field, reason }
+        }
+    })?;
     Ok(document(type_name, kind, mesh, name, labels, Spec::Json(spec), status))
 }
 

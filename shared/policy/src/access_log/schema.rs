@@ -2,9 +2,9 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshaccesslog/api/v1alpha1/meshaccesslog.go`.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::schema::{FromItem, RuleItem, ToItem};
 use crate::target_ref::TargetRef;
@@ -18,13 +18,23 @@ pub struct Spec {
     pub target_ref: Option<TargetRef>,
     /// Logs of outgoing traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = default_is_required)]
     pub to: Option<Vec<ToItem<Conf>>>,
     /// Logs of incoming traffic, older form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = default_is_required)]
     pub from: Option<Vec<FromItem<Conf>>>,
     /// Logs of incoming traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = default_is_required)]
     pub rules: Option<Vec<RuleItem<Conf>>>,
+}
+
+/// Other than those of most policies, the items may not leave `default` out.
+fn default_is_required(list: &mut Schema) {
+    if let Some(Value::Object(item)) = list.get_mut("items") {
+        item.insert("required".to_owned(), json!(["default"]));
+    }
 }
 
 /// Where logs go.
@@ -73,6 +83,7 @@ pub struct TcpBackend {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// Host and port.
+    #[schemars(length(min = 1))]
     pub address: String,
 }
 
@@ -87,6 +98,7 @@ pub struct OtelBackend {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
     /// Host and, unless it is 4317, port.
+    #[schemars(length(min = 1))]
     pub endpoint: String,
 }
 
@@ -98,6 +110,7 @@ pub struct FileBackend {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// Path of the file.
+    #[schemars(length(min = 1))]
     pub path: String,
 }
 

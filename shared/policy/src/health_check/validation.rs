@@ -8,8 +8,8 @@ use super::schema::{Conf, Spec};
 use crate::role::Role;
 use crate::target_ref::TargetKind::{self, *};
 use crate::validation::{
-    TargetRules, Validate, external_service_only_from_mesh, greater_than_zero, header_changes, is_file_path, list,
-    percentage, spec, status_code, target_deprecation, target_ref, top_kind,
+    TargetRules, Validate, external_service_only_from_mesh, greater_than_zero, is_file_path, list, percentage, spec,
+    status_code, target_deprecation, target_ref, top_kind,
 };
 
 const TOP: &[TargetKind] = &[Mesh, MeshSubset, MeshGateway, MeshService, MeshServiceSubset, Dataplane];
@@ -70,7 +70,6 @@ fn conf(conf: &Conf, path: &Path, violations: &mut Violations) {
         for (index, status) in list(&http.expected_statuses).iter().enumerate() {
             status_code(&path.field("expectedStatuses").index(index), *status, violations);
         }
-        header_changes(http.request_headers_to_add.as_ref(), &path.field("requestHeadersToAdd"), violations);
     }
     if conf.http.is_none() && conf.tcp.is_none() && conf.grpc.is_none() {
         violations.add(path, "must have at least one defined: http, tcp, grpc");

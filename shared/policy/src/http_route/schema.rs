@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::schema::{BackendRef, HeaderKeyValue, HeaderMatch, IntOrString};
 use crate::target_ref::TargetRef;
 
+/// Pattern of a host name, as RFC 1123 has it.
+const HOST_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
 /// Specification of MeshHTTPRoute.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -38,6 +41,7 @@ pub struct To {
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
     /// Conditions on the request, one of which must hold.
+    #[schemars(length(min = 1))]
     pub matches: Vec<Match>,
     /// Where matching requests go.
     pub default: RuleConf,
@@ -66,6 +70,7 @@ pub struct Match {
 #[serde(rename_all = "camelCase")]
 pub struct PathMatch {
     /// Path, or pattern.
+    #[schemars(length(min = 1))]
     pub value: String,
     /// How the path is compared.
     #[serde(rename = "type")]
@@ -123,6 +128,7 @@ pub struct QueryParamsMatch {
     #[serde(rename = "type")]
     pub kind: QueryParamsMatchType,
     /// Name of the parameter.
+    #[schemars(length(min = 1))]
     pub name: String,
     /// Value, or pattern.
     pub value: String,
@@ -195,12 +201,15 @@ pub enum FilterType {
 pub struct HeaderModifier {
     /// Headers that are replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
     pub set: Option<Vec<HeaderKeyValue>>,
     /// Headers that are added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
     pub add: Option<Vec<HeaderKeyValue>>,
     /// Headers that are removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
     pub remove: Option<Vec<String>>,
 }
 
@@ -213,15 +222,18 @@ pub struct RequestRedirect {
     pub scheme: Option<Scheme>,
     /// Host of the new URL; absent for that of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = HOST_NAME))]
     pub hostname: Option<String>,
     /// Path of the new URL; absent for that of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathRewrite>,
     /// Port of the new URL; absent for that of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u32>,
     /// Status code of the response.
     #[serde(default = "default_status_code")]
+    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
     pub status_code: u32,
 }
 
@@ -270,6 +282,7 @@ pub enum PathRewriteType {
 pub struct UrlRewrite {
     /// The new host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = HOST_NAME))]
     pub hostname: Option<String>,
     /// The new path.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,8 +12,7 @@ use crate::role::Role;
 use crate::schema::{HeaderMatch, HeaderMatchType};
 use crate::target_ref::TargetKind::{self, *};
 use crate::validation::{
-    BACKENDS, TargetRules, Validate, backend_ref, dns_1123_subdomain, header_name, list, max_items, min_items,
-    min_length, spec, target_deprecation, target_ref, top_kind,
+    BACKENDS, TargetRules, Validate, backend_ref, list, spec, target_deprecation, target_ref, top_kind,
 };
 
 const TOP_OF_SYSTEM: &[TargetKind] = &[Mesh, MeshGateway, MeshSubset, MeshService, MeshServiceSubset, Dataplane];
@@ -52,7 +51,6 @@ impl Validate for Spec {
 }
 
 fn rule(rule: &Rule, top: TargetKind, path: &Path, violations: &mut Violations) {
-    min_items(&path.field("matches"), rule.matches.len(), 1, violations);
     for (index, item) in rule.matches.iter().enumerate() {
         condition(item, &path.field("matches").index(index), violations);
     }
@@ -80,7 +78,6 @@ fn condition(condition: &Match, path: &Path, violations: &mut Violations) {
     let mut names = BTreeSet::new();
     for (index, parameter) in list(&condition.query_params).iter().enumerate() {
         let path = path.field("queryParams").index(index).field("name");
-        min_length(&path, &parameter.name, 1, violations);
         if !names.insert(&parameter.name) {
             violations.add(&path, format!("multiple entries for name {}", parameter.name));
         }
@@ -92,7 +89,6 @@ fn condition(condition: &Match, path: &Path, violations: &mut Violations) {
 
 fn path_match(condition: &PathMatch, path: &Path, violations: &mut Violations) {
     let value = condition.value.as_str();
-    min_length(path, value, 1, violations);
     let is_prefix = condition.kind == PathMatchType::PathPrefix;
     if condition.kind == PathMatchType::RegularExpression || (is_prefix && value == "/") {
         return;
@@ -109,7 +105,6 @@ fn path_match(condition: &PathMatch, path: &Path, violations: &mut Violations) {
 }
 
 fn header_match(header: &HeaderMatch, path: &Path, violations: &mut Violations) {
-    header_name(&path.field("name"), &header.name, violations);
     let without_value = matches!(header.kind, HeaderMatchType::Present | HeaderMatchType::Absent);
     if without_value && !header.value.is_empty() {
         violations.add(&path.field("value"), "must not be defined");
@@ -141,12 +136,6 @@ fn filter(filter: &Filter, matches: &[Match], top: TargetKind, path: &Path, viol
             let Some(redirect) = &filter.request_redirect else { return violations.add(&path, DEFINED) };
             rewrite(redirect.path.as_ref(), &path, violations);
             hostname(redirect.hostname.as_deref(), &path.field("hostname"), violations);
-            if redirect.port.is_some_and(|port| !(1..=65535).contains(&port)) {
-                violations.add(&path.field("port"), "in body should be between 1 and 65535");
-            }
-            if !matches!(redirect.status_code, 301 | 302 | 303 | 307 | 308) {
-                violations.add(&path.field("statusCode"), "in body should be one of [301 302 303 307 308]");
-            }
         }
         FilterType::UrlRewrite => {
             let path = path.field("urlRewrite");
@@ -173,12 +162,17 @@ fn filter(filter: &Filter, matches: &[Match], top: TargetKind, path: &Path, viol
 }
 
 fn hostname(hostname: Option<&str>, path: &Path, violations: &mut Violations) {
-    let Some(hostname) = hostname else { return };
-    if hostname.parse::<IpAddr>().is_ok() {
+    if hostname.is_some_and(is_address) {
         violations.add(path, "cannot be an IP address");
-    } else {
-        dns_1123_subdomain(path, hostname, violations);
     }
+}
+
+/// True for an IP address; leading zeros count for nothing.
+fn is_address(text: &str) -> bool {
+    let octets: Vec<&str> = text.split('.').collect();
+    let is_octet =
+        |octet: &&str| !octet.is_empty() && octet.bytes().all(|c| c.is_ascii_digit()) && octet.parse::<u8>().is_ok();
+    text.parse::<IpAddr>().is_ok() || (octets.len() == 4 && octets.iter().all(is_octet))
 }
 
 fn header_modifier(modifier: Option<&HeaderModifier>, path: &Path, violations: &mut Violations) {
@@ -194,16 +188,9 @@ fn header_modifier(modifier: Option<&HeaderModifier>, path: &Path, violations: &
     let removed = list(&modifier.remove).iter().enumerate().map(|(index, name)| ("remove", index, name.as_str()));
     for (field, index, name) in named.chain(removed) {
         let path = path.field(field).index(index).field("name");
-        if field != "remove" {
-            header_name(&path, name, violations);
-        }
         if !names.insert(name) {
             violations.add(&path, "duplicate header name");
         }
-    }
-    let counts = [("set", list(&modifier.set).len()), ("add", list(&modifier.add).len())];
-    for (field, count) in counts.into_iter().chain([("remove", list(&modifier.remove).len())]) {
-        max_items(&path.field(field), count, 16, violations);
     }
 }
 

@@ -184,6 +184,7 @@ pub struct RoundRobin {}
 pub struct LeastRequest {
     /// Among how many endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2))]
     pub choice_count: Option<u32>,
     /// How much requests count against weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,9 +200,11 @@ pub struct RingHash {
     pub hash_function: Option<HashFunction>,
     /// Size of the ring, at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8_000_000))]
     pub min_ring_size: Option<u32>,
     /// Size of the ring, at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 8_000_000))]
     pub max_ring_size: Option<u32>,
     /// What is hashed, older form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -228,6 +231,7 @@ pub struct Random {}
 pub struct Maglev {
     /// Size of the table, a prime number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 5_000_011))]
     pub table_size: Option<u32>,
     /// What is hashed, older form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -283,6 +287,7 @@ pub enum HashPolicyType {
 #[serde(rename_all = "camelCase")]
 pub struct Header {
     /// Name of the header.
+    #[schemars(length(min = 1))]
     pub name: String,
 }
 
@@ -291,6 +296,7 @@ pub struct Header {
 #[serde(rename_all = "camelCase")]
 pub struct Cookie {
     /// Name of the cookie.
+    #[schemars(length(min = 1))]
     pub name: String,
     /// Lifetime of the cookie, which is created if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -314,6 +320,7 @@ pub struct Connection {
 #[serde(rename_all = "camelCase")]
 pub struct QueryParameter {
     /// Name of the parameter.
+    #[schemars(length(min = 1))]
     pub name: String,
 }
 
@@ -322,5 +329,6 @@ pub struct QueryParameter {
 #[serde(rename_all = "camelCase")]
 pub struct FilterState {
     /// Key of the state.
+    #[schemars(length(min = 1))]
     pub key: String,
 }

@@ -11,7 +11,7 @@ use crate::role::Role;
 use crate::schema::{Decimal, ToItem};
 use crate::target_ref::TargetKind::{self, *};
 use crate::validation::{
-    TargetRules, Validate, external_service_only_from_mesh, int_greater_than_zero, list, min_length, percentage, spec,
+    TargetRules, Validate, external_service_only_from_mesh, int_greater_than_zero, list, percentage, spec,
     target_deprecation, target_ref, top_kind,
 };
 
@@ -131,9 +131,6 @@ fn load_balancer(balancer: &LoadBalancer, path: &Path, violations: &mut Violatio
     }
     if let Some(least) = &balancer.least_request {
         let path = path.field("leastRequest");
-        if least.choice_count.is_some_and(|count| count < 2) {
-            violations.add(&path.field("choiceCount"), "in body should be greater than or equal to 2");
-        }
         let bias = least.active_request_bias.as_ref().filter(|_| balancer.kind == LoadBalancerType::LeastRequest);
         match bias.map(|bias| bias.decimal()) {
             Some(None) => violations.add(&path.field("activeRequestBias"), "string must be a valid number"),
@@ -142,20 +139,6 @@ fn load_balancer(balancer: &LoadBalancer, path: &Path, violations: &mut Violatio
             }
             _ => {}
         }
-    }
-    let mut size = |value: Option<u32>, largest: u32, path: Path| match value {
-        Some(0) => violations.add(&path, "in body should be greater than or equal to 1"),
-        Some(size) if size > largest => {
-            violations.add(&path, format!("in body should be less than or equal to {largest}"));
-        }
-        _ => {}
-    };
-    if let Some(ring) = &balancer.ring_hash {
-        size(ring.min_ring_size, 8_000_000, path.field("ringHash").field("minRingSize"));
-        size(ring.max_ring_size, 8_000_000, path.field("ringHash").field("maxRingSize"));
-    }
-    if let Some(maglev) = &balancer.maglev {
-        size(maglev.table_size, 5_000_011, path.field("maglev").field("tableSize"));
     }
 }
 
@@ -222,22 +205,9 @@ fn hash_policies(policies: &[HashPolicy], path: &Path, violations: &mut Violatio
         if !is_set {
             violations.add(&path.field(name), DEFINED);
         }
-        if let Some(cookie) = &policy.cookie {
-            let path = path.field("cookie");
-            min_length(&path.field("name"), &cookie.name, 1, violations);
-            if cookie.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
-                violations.add(&path.field("path"), "must be an absolute path");
-            }
-        }
-        let names = [
-            ("header", "name", policy.header.as_ref().map(|header| &header.name)),
-            ("queryParameter", "name", policy.query_parameter.as_ref().map(|parameter| &parameter.name)),
-            ("filterState", "key", policy.filter_state.as_ref().map(|state| &state.key)),
-        ];
-        for (object, field, name) in names {
-            if let Some(name) = name {
-                min_length(&path.field(object).field(field), name, 1, violations);
-            }
+        let cookie = policy.cookie.as_ref().filter(|_| policy.kind == HashPolicyType::Cookie);
+        if cookie.and_then(|cookie| cookie.path.as_ref()).is_some_and(|path| !path.starts_with('/')) {
+            violations.add(&path.field("cookie").field("path"), "must be an absolute path");
         }
     }
 }

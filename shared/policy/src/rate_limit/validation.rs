@@ -9,8 +9,8 @@ use crate::role::Role;
 use crate::schema::GoDuration;
 use crate::target_ref::TargetKind::{self, *};
 use crate::validation::{
-    GATEWAYS_NEED_TO, TargetRules, Validate, from_deprecation, header_changes, includes_gateways,
-    int_greater_than_zero, list, spec, target_deprecation, target_ref,
+    GATEWAYS_NEED_TO, TargetRules, Validate, from_deprecation, includes_gateways, int_greater_than_zero, list, spec,
+    target_deprecation, target_ref,
 };
 
 const TOP_OF_SYSTEM: &[TargetKind] =
@@ -109,7 +109,6 @@ fn http(limit: &LocalHttp, path: &Path, violations: &mut Violations) {
     if let Some(answer) = &limit.on_rate_limit {
         let path = path.field("onRateLimit");
         int_greater_than_zero(&path.field("status"), answer.status, violations);
-        header_changes(answer.headers.as_ref(), &path.field("headers"), violations);
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{GoDuration, HeaderMatch, ToItem};
+use crate::schema::{GoDuration, HEADER_NAME, HeaderMatch, ToItem};
 use crate::target_ref::TargetRef;
 
 /// Specification of MeshRetry.
@@ -139,6 +139,7 @@ pub struct RateLimitedBackOff {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResetHeader {
     /// Name of the header.
+    #[schemars(length(min = 1, max = 256), regex(pattern = HEADER_NAME))]
     pub name: String,
     /// What its value means.
     pub format: ResetFormat,

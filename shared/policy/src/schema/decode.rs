@@ -5,20 +5,17 @@ use serde_json::Value;
 use tandem_model::schema;
 use tandem_model::violation::Violations;
 
-pub use tandem_proto::json::Unknown;
-
 /// The value does not have the shape the schema asks for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SchemaError(pub Violations);
 
-/// Decodes a specification.
+/// Decodes a specification. Members that the schema does not know are ignored.
 ///
 /// # Errors
-/// When a member has the wrong type or is missing, or when members are unknown and `unknown` says to refuse them. Paths
-/// begin with `spec`.
-pub fn decode<T: DeserializeOwned>(spec: &Value, unknown: Unknown) -> Result<T, SchemaError> {
-    schema::decode("spec", spec, unknown).map_err(SchemaError)
+/// When a member has the wrong type or is missing. Paths begin with `spec`.
+pub fn decode<T: DeserializeOwned>(spec: &Value) -> Result<T, SchemaError> {
+    schema::decode("spec", spec).map_err(SchemaError)
 }
 
 #[cfg(test)]
@@ -42,16 +39,12 @@ mod tests {
     }
 
     fn refused(spec: Value) -> String {
-        decode::<Spec>(&spec, Unknown::Refuse).expect_err("a violation").to_string()
+        decode::<Spec>(&spec).expect_err("a violation").to_string()
     }
 
     #[test]
     fn violations_name_the_member() {
         let to = |target: Value, default: Value| json!({"to": [{"targetRef": target, "default": default}]});
-        assert_eq!(
-            refused(to(json!({"kind": "Mesh"}), json!({"foo": 1, "size": 1}))),
-            "spec.to[0].default.foo: unknown field"
-        );
         assert_eq!(refused(to(json!({}), json!({}))), "spec.to[0].targetRef.kind: in body is required");
         assert_eq!(
             refused(to(json!({"kind": "Moon"}), json!({}))),
@@ -66,9 +59,9 @@ mod tests {
     }
 
     #[test]
-    fn unknown_members_can_be_ignored() {
+    fn unknown_members_are_ignored() {
         let spec = json!({"to": [{"targetRef": {"kind": "Mesh"}, "new": true, "default": {"size": 2}}]});
-        let spec: Spec = decode(&spec, Unknown::Ignore).expect("decodes");
+        let spec: Spec = decode(&spec).expect("decodes");
         let to = spec.to.expect("an item");
         assert_eq!((to[0].default.size, &to[0].default.name), (Some(2), &None));
     }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::is_empty;
 use crate::target_ref::{ProxyType, TargetKind, TargetRef};
 
+/// Pattern of the name of a header.
+pub const HEADER_NAME: &str = r"^[a-z0-9!#$%&'*+\-.^_\x60|~]+$";
+
 /// How a header value is compared.
 #[allow(missing_docs)] // the variants are the names users write
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +32,7 @@ pub struct HeaderMatch {
     #[serde(default, rename = "type")]
     pub kind: HeaderMatchType,
     /// Name of the header, in lower case.
+    #[schemars(length(min = 1, max = 256), regex(pattern = HEADER_NAME))]
     pub name: String,
     /// Value, or pattern; empty for comparisons that need none.
     #[serde(default, skip_serializing_if = "is_empty")]
@@ -39,6 +43,7 @@ pub struct HeaderMatch {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct HeaderKeyValue {
     /// Name, in lower case.
+    #[schemars(length(min = 1, max = 256), regex(pattern = HEADER_NAME))]
     pub name: String,
     /// Value; several are separated by commas.
     pub value: String,
@@ -48,9 +53,11 @@ pub struct HeaderKeyValue {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HeaderChanges {
     /// Headers that are replaced.
+    #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<Vec<HeaderKeyValue>>,
     /// Headers that are added.
+    #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub add: Option<Vec<HeaderKeyValue>>,
 }

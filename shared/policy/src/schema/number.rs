@@ -121,7 +121,9 @@ impl JsonSchema for IntOrString {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["integer", "string"], "minimum": i32::MIN, "maximum": i32::MAX })
+        json_schema!({
+            "anyOf": [{ "type": "integer", "minimum": i32::MIN, "maximum": i32::MAX }, { "type": "string" }]
+        })
     }
 }
 

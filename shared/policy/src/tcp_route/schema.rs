@@ -17,6 +17,7 @@ pub struct Spec {
     pub target_ref: Option<TargetRef>,
     /// Routes by destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub to: Option<Vec<To>>,
 }
 
@@ -27,7 +28,7 @@ pub struct To {
     /// The destination.
     pub target_ref: TargetRef,
     /// The route; at most one.
-    #[serde(default)]
+    #[schemars(length(max = 1))]
     pub rules: Vec<Rule>,
 }
 

@@ -8,8 +8,7 @@ use super::schema::Spec;
 use crate::role::Role;
 use crate::target_ref::TargetKind::{self, *};
 use crate::validation::{
-    BACKENDS, TargetRules, Validate, backend_ref, list, max_items, min_items, spec, target_deprecation, target_ref,
-    top_kind,
+    BACKENDS, TargetRules, Validate, backend_ref, list, spec, target_deprecation, target_ref, top_kind,
 };
 
 const TOP_OF_SYSTEM: &[TargetKind] = &[Mesh, MeshSubset, MeshGateway, MeshService, MeshServiceSubset, Dataplane];
@@ -26,15 +25,11 @@ impl Validate for Spec {
             };
             target_ref(target, &path.field("targetRef"), &allowed, violations);
         }
-        if let Some(to) = &self.to {
-            min_items(&path.field("to"), to.len(), 1, violations);
-        }
         let top = top_kind(self.target_ref.as_ref());
         let allowed = TargetRules::kinds(if top == MeshGateway { &[Mesh] } else { TO });
         for (index, item) in list(&self.to).iter().enumerate() {
             let path = path.field("to").index(index);
             target_ref(&item.target_ref, &path.field("targetRef"), &allowed, violations);
-            max_items(&path.field("rules"), item.rules.len(), 1, violations);
             for (index, rule) in item.rules.iter().enumerate() {
                 let path = path.field("rules").index(index).field("default").field("backendRefs");
                 let backends = list(&rule.default.backend_refs);
@@ -66,10 +61,7 @@ mod tests {
         refused(
             MeshTCPRoute,
             json!({"to": [{"targetRef": service, "rules": [{"default": {}}, {"default": {"backendRefs": [service]}}]}]}),
-            &[
-                "spec.to[0].rules: in body should have at most 1 items",
-                "spec.to[0].rules[0].default.backendRefs: must be defined",
-            ],
+            &["spec.to[0].rules: in body should have at most 1 items"],
         );
     }
 }

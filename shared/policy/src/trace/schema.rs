@@ -26,6 +26,7 @@ pub struct Spec {
 pub struct Conf {
     /// The destination; at most one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1))]
     pub backends: Option<Vec<Backend>>,
     /// Which requests are traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +70,7 @@ pub enum BackendType {
 #[serde(rename_all = "camelCase")]
 pub struct OpenTelemetry {
     /// Host and, unless it is 4317, port.
+    #[schemars(length(min = 1))]
     pub endpoint: String,
 }
 

@@ -8,7 +8,7 @@ use super::schema::{Backend, BackendType, Conf, Spec};
 use crate::role::Role;
 use crate::schema::{Decimal, IntOrString};
 use crate::target_ref::TargetKind::{self, *};
-use crate::validation::{TargetRules, Url, Validate, is_url, list, min_length, spec, target_deprecation, target_ref};
+use crate::validation::{TargetRules, Url, Validate, is_url, list, spec, target_deprecation, target_ref};
 
 const TOP_OF_SYSTEM: &[TargetKind] = &[Mesh, MeshSubset, MeshGateway, MeshService, MeshServiceSubset, Dataplane];
 const TOP_OF_OTHERS: &[TargetKind] = &[Mesh, MeshSubset, MeshService, MeshServiceSubset, Dataplane];
@@ -30,11 +30,11 @@ impl Validate for Spec {
 
 fn conf(conf: &Conf, path: &Path, violations: &mut Violations) {
     let backends = path.field("backends");
-    match conf.backends.as_deref() {
-        None => violations.add(&backends, "must be defined"),
-        Some([]) => {}
-        Some([only]) => backend(only, &backends.index(0), violations),
-        Some(_) => violations.add(&backends, "must have zero or one backend defined"),
+    if conf.backends.is_none() {
+        violations.add(&backends, "must be defined");
+    }
+    for (index, item) in list(&conf.backends).iter().enumerate() {
+        backend(item, &backends.index(index), violations);
     }
     for (index, tag) in list(&conf.tags).iter().enumerate() {
         let path = path.field("tags").index(index);
@@ -82,8 +82,9 @@ fn backend(backend: &Backend, path: &Path, violations: &mut Violations) {
         }
         BackendType::OpenTelemetry => {
             let path = path.field("openTelemetry");
-            let Some(collector) = &backend.open_telemetry else { return violations.add(&path, DEFINED) };
-            min_length(&path.field("endpoint"), &collector.endpoint, 1, violations);
+            if backend.open_telemetry.is_none() {
+                violations.add(&path, DEFINED);
+            }
         }
     }
 }

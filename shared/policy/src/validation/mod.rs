@@ -2,7 +2,6 @@
 
 mod conf;
 mod net;
-mod shape;
 mod target;
 
 use serde::Serialize;
@@ -10,14 +9,13 @@ use serde::de::DeserializeOwned;
 use tandem_model::violation::{Path, Violations};
 
 use crate::role::Role;
-use crate::schema::{BackendRef, HeaderChanges, SpiffeMatch};
+use crate::schema::{BackendRef, SpiffeMatch};
 use crate::target_ref::{ProxyType, TargetKind, TargetRef};
 
 pub(crate) use conf::{
     greater_than_zero, int_greater_than_zero, int_percentage, is_spiffe_id, not_negative, percentage, status_code,
 };
 pub(crate) use net::{Url, is_dns_name, is_file_path, is_url};
-pub(crate) use shape::{dns_1123_subdomain, header_name, max_items, min_items, min_length};
 pub(crate) use target::{TargetRules, target_ref};
 
 /// A specification that can tell what is wrong with it.
@@ -129,16 +127,4 @@ pub(crate) fn service_clients<'a>(clients: impl Iterator<Item = &'a TargetRef>) 
         "MeshService value for 'from[].targetRef.kind' is deprecated, use MeshSubset with 'kuma.io/service' instead"
             .to_owned()
     })
-}
-
-/// Adds what is wrong with changes to headers.
-pub(crate) fn header_changes(changes: Option<&HeaderChanges>, path: &Path, violations: &mut Violations) {
-    let Some(changes) = changes else { return };
-    for (name, headers) in [("set", list(&changes.set)), ("add", list(&changes.add))] {
-        let path = path.field(name);
-        max_items(&path, headers.len(), 16, violations);
-        for (index, header) in headers.iter().enumerate() {
-            header_name(&path.index(index).field("name"), &header.name, violations);
-        }
-    }
 }
