@@ -144,10 +144,30 @@ impl Reader {
                 let empty = value.is_empty();
                 (value, empty)
             }
-            Kind::Enum(values) => varint(i64::from(enumerated(values, value, path)?).cast_unsigned()),
+            Kind::Enum(values) => varint(i64::from(self.enumerated(values, value, path)?).cast_unsigned()),
             Kind::Message(message) => (self.message(message, value, path)?, false),
             other => return Err(path.error(format!("the type {other:?} has no JSON form here"))),
         })
+    }
+
+    /// The number of an enum value. One that the enum does not have is like a member that the message does not have.
+    fn enumerated(&self, values: &EnumDescriptor, value: &Value, path: &Path) -> Result<i32, JsonError> {
+        let unknown = |quoted: String| path.error(format!("unknown value {quoted:?} for enum {}", values.full_name()));
+        match value {
+            Value::String(name) => {
+                let value = values.get_value_by_name(name).map(|value| value.number());
+                value.ok_or_else(|| unknown(format!("{name:?}")))
+            }
+            Value::Number(_) => {
+                let number = integer(value, path)?;
+                let is_known = self.unknown == Unknown::Ignore || values.get_value(number).is_some();
+                if is_known { Ok(number) } else { Err(unknown(number.to_string())) }
+            }
+            _ => {
+                let names: Vec<_> = values.values().map(|value| value.name().to_owned()).collect();
+                Err(expected(&format!("one of {}", names.join(", ")), value, path))
+            }
+        }
     }
 
     /// A message, with the forms of their own that the well-known types have.
@@ -231,20 +251,6 @@ fn bytes(value: &Value, path: &Path) -> Result<Vec<u8>, JsonError> {
         };
         path.error(format!("illegal base64 data at input byte {at}"))
     })
-}
-
-fn enumerated(values: &EnumDescriptor, value: &Value, path: &Path) -> Result<i32, JsonError> {
-    match value {
-        Value::String(name) => values.get_value_by_name(name).map(|value| value.number()).ok_or_else(|| {
-            let quoted = format!("{name:?}");
-            path.error(format!("unknown value {quoted:?} for enum {}", values.full_name()))
-        }),
-        Value::Number(_) => integer(value, path),
-        _ => {
-            let names: Vec<_> = values.values().map(|value| value.name().to_owned()).collect();
-            Err(expected(&format!("one of {}", names.join(", ")), value, path))
-        }
-    }
 }
 
 pub(super) fn to_struct(object: &Map<String, Value>, depth: usize, path: &Path) -> Result<Struct, JsonError> {

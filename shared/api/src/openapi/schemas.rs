@@ -74,7 +74,24 @@ pub fn all() -> Map<String, Value> {
     }
     components.insert("Problem".to_owned(), problem());
     components.insert("Written".to_owned(), written());
+    // Messages whose fields stand in items, unless something else refers to them, too.
+    for message in served().filter_map(message) {
+        let reference = reference(message);
+        if !components.values().any(|schema| mentions(schema, &reference)) {
+            components.remove(message);
+        }
+    }
     components.into_iter().collect()
+}
+
+/// Whether `part` is in `value`.
+fn mentions(value: &Value, part: &Value) -> bool {
+    value == part
+        || match value {
+            Value::Object(members) => members.values().any(|value| mentions(value, part)),
+            Value::Array(items) => items.iter().any(|value| mentions(value, part)),
+            _ => false,
+        }
 }
 
 /// The kinds that the API serves.
