@@ -88,7 +88,7 @@ impl Schemas {
             Kind::Float => json!({ "type": "number", "format": "float" }),
             Kind::Double => json!({ "type": "number", "format": "double" }),
             Kind::String => json!({ "type": "string" }),
-            Kind::Bytes => json!({ "type": "string", "contentEncoding": "base64", "pattern": BASE64 }),
+            Kind::Bytes => base64_schema(),
             Kind::Enum(values) => self.enumeration(values),
             Kind::Message(message) => self.message(message),
         }
@@ -130,6 +130,12 @@ impl Schemas {
 #[must_use]
 pub fn duration_schema() -> Value {
     json!({ "type": "string", "format": "go-duration", "pattern": duration::PATTERN })
+}
+
+/// Schema of bytes in base64.
+#[must_use]
+pub fn base64_schema() -> Value {
+    json!({ "type": "string", "contentEncoding": "base64", "pattern": BASE64 })
 }
 
 /// Standard base64 with padding.
