@@ -10,6 +10,7 @@ mod departure;
 mod durability;
 mod health;
 mod insights;
+mod inspection;
 mod isolation;
 mod outage;
 mod permission;

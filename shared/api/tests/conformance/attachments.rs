@@ -114,7 +114,7 @@ fn settled(mut answer: Value, in_items: bool) -> Value {
 }
 
 async fn start(resources: impl IntoIterator<Item = Value>) -> Api {
-    let api = case::start().await;
+    let api = case::setup().start().await;
     for mesh in ["default", "mesh-1"] {
         api.mesh(mesh).await;
     }

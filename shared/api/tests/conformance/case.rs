@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use http::Method;
 use regex::Regex;
-use serde::Deserialize;
 use serde_json::Value;
 
-use crate::support::{ALONE, Answer, Api, Setup};
+use crate::support::{ALONE, Answer, Setup};
 
 /// One request of a case.
 struct Action {
@@ -43,10 +42,17 @@ fn settled(text: &str, address: &str) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.into_owned()))
 }
 
-pub async fn start() -> Api {
+/// A control plane like the one under test upstream.
+pub fn setup() -> Setup {
     let mut setup = Setup::new(ALONE);
     setup.admission.zone = "default".to_owned();
-    setup.start().await
+    setup
+}
+
+/// The documents of a file without the space around them, as upstream reads them: a text at the very end of one has no
+/// newline then.
+fn documents(text: &str) -> impl Iterator<Item = &str> {
+    text.split("\n---").map(str::trim).filter(|document| !document.is_empty())
 }
 
 /// Takes the members out of a body that the answer calls unknown; `None` when it complains of anything else.
@@ -68,11 +74,11 @@ fn without_unknown_members(body: &str, answer: &Answer) -> Option<String> {
 }
 
 /// The differences of a case, by the name of the action's files.
-pub async fn run(input: &Path) -> BTreeMap<String, Option<String>> {
+pub async fn run(input: &Path, setup: Setup) -> BTreeMap<String, Option<String>> {
     let text = std::fs::read_to_string(input).expect("a readable case");
-    let api = start().await;
-    for document in serde_norway::Deserializer::from_str(&text) {
-        let resource = Value::deserialize(document).expect("YAML");
+    let api = setup.start().await;
+    for document in documents(&text) {
+        let resource: Value = serde_norway::from_str(document).expect("YAML");
         if !resource.is_null() {
             api.load(resource).await;
         }

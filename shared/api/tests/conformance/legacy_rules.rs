@@ -28,7 +28,8 @@ fn log_and_trace() -> [Value; 2] {
 }
 
 fn dataplane(name: &str, address: &str, outbounds: Value) -> Value {
-    let inbound = json!({"port": 80, "servicePort": 8080, "tags": {"kuma.io/service": "web", "kuma.io/protocol": "http"}});
+    let inbound =
+        json!({"port": 80, "servicePort": 8080, "tags": {"kuma.io/service": "web", "kuma.io/protocol": "http"}});
     let networking = json!({"address": address, "inbound": [inbound], "outbound": outbounds});
     json!({"type": "Dataplane", "mesh": "default", "name": name, "networking": networking})
 }
@@ -45,7 +46,7 @@ fn with_default_version(mut expected: Value) -> Value {
 
 async fn compare(file: &str, path: &str, resources: Vec<Value>) {
     let Some(root) = root() else { return };
-    let api = case::start().await;
+    let api = case::setup().start().await;
     api.load(json!({"type": "Mesh", "name": "default"})).await;
     for resource in resources {
         api.load(resource).await;

@@ -67,7 +67,7 @@ async fn run_folder(folder: &Path) -> Row {
     inputs.sort();
     let mut row = Row { cases: inputs.len(), ..Row::default() };
     for input in &inputs {
-        for (action, differs) in case::run(input).await {
+        for (action, differs) in case::run(input, case::setup()).await {
             if let Some(reason) = reason(NOT_APPLICABLE, &action) {
                 row.not_applicable.push(format!("{action}: {reason}"));
                 continue;
@@ -113,7 +113,7 @@ async fn tables_of_requests_and_answers() {
 #[tokio::test]
 async fn catalogues() {
     let Some(root) = root() else { return };
-    let api = case::start().await;
+    let api = case::setup().start().await;
     for path in ["_resources", "policies", "who-am-i"] {
         let golden = std::fs::read_to_string(root.join(format!("base_endpoints/{path}.golden.json"))).expect("a file");
         let expected: Value = serde_json::from_str(&golden).expect("JSON");

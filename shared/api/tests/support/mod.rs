@@ -51,6 +51,7 @@ pub struct Setup {
     pub envoys: Arc<dyn EnvoyAdmin>,
     pub configurations: Option<Arc<dyn ProxyConfigurations>>,
     pub access: AccessRules,
+    pub store: SharedStore,
 }
 
 /// Envoys that nobody started.
@@ -73,11 +74,12 @@ impl Setup {
             envoys: Arc::new(NoEnvoys),
             configurations: None,
             access: AccessRules::default(),
+            store: Arc::new(MemoryStore::new()),
         }
     }
 
     pub async fn start(self) -> Api {
-        let store: SharedStore = Arc::new(MemoryStore::new());
+        let store = self.store;
         let http = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let https = match self.tls {
             Some(tls) => Some((TcpListener::bind("127.0.0.1:0").await.expect("a free port"), tls)),
