@@ -55,7 +55,8 @@ fn policy(kind: &str, name: &str, spec: Value) -> Value {
 }
 
 fn service() -> Value {
-    let spec = json!({"selector": {"dataplaneTags": {"kuma.io/service": "backend"}}, "ports": [{"port": 80, "name": "http"}]});
+    let spec =
+        json!({"selector": {"dataplaneTags": {"kuma.io/service": "backend"}}, "ports": [{"port": 80, "name": "http"}]});
     json!({"type": "MeshService", "mesh": "m", "name": "backend", "labels": {"a": "b"}, "spec": spec})
 }
 
@@ -104,10 +105,7 @@ async fn rules_of_a_proxy() {
     let answer = api.get("/meshes/m/dataplanes/web/_rules").await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     let answer = answer.json();
-    assert_eq!(
-        answer["resource"],
-        json!({"type": "Dataplane", "mesh": "m", "name": "web", "labels": {"app": "web"}})
-    );
+    assert_eq!(answer["resource"], json!({"type": "Dataplane", "mesh": "m", "name": "web", "labels": {"app": "web"}}));
     let rules = &answer["rules"];
     assert_eq!(each(rules, "/type"), ["MeshHTTPRoute", "MeshTrace", "MeshTimeout", "MeshTrafficPermission"]);
 
@@ -123,7 +121,10 @@ async fn rules_of_a_proxy() {
 
     let timeouts = &rules[2];
     let origin = json!({"type": "MeshTimeout", "mesh": "m", "name": "timeouts", "labels": {}});
-    assert_eq!(each(&timeouts["toRules"], "/matchers"), [&json!([{"key": "kuma.io/service", "value": "backend", "not": false}]), &json!([])]);
+    assert_eq!(
+        each(&timeouts["toRules"], "/matchers"),
+        [&json!([{"key": "kuma.io/service", "value": "backend", "not": false}]), &json!([])]
+    );
     assert_eq!(each(&timeouts["toRules"], "/origin"), [&json!([origin]), &json!([origin])]);
     assert_eq!(each(&timeouts["toResourceRules"], "/resourceMeta/name"), ["backend", "m"]);
     assert_eq!(each(&timeouts["toResourceRules"], "/resourceSectionName"), ["http", ""]);
@@ -134,7 +135,10 @@ async fn rules_of_a_proxy() {
         each(&timeouts["inboundRules"], "/inbound"),
         [&json!({"name": "web", "port": 80, "tags": {"kuma.io/service": "web"}}), &json!({"port": 90, "tags": tags})]
     );
-    assert_eq!(timeouts["inboundRules"][0]["rules"], json!([{"conf": [timeout(3)], "origin": [{"resourceMeta": origin, "ruleIndex": 0}]}]));
+    assert_eq!(
+        timeouts["inboundRules"][0]["rules"],
+        json!([{"conf": [timeout(3)], "origin": [{"resourceMeta": origin, "ruleIndex": 0}]}])
+    );
     assert_eq!(timeouts["fromRules"], json!([]));
     assert_eq!(timeouts.get("proxyRule"), None);
 
@@ -157,8 +161,9 @@ async fn services_by_tags_have_no_rules_in_a_mesh_of_mesh_services() {
 
 #[tokio::test]
 async fn rules_about_resources_alone_are_rules() {
-    let external = json!({"match": {"port": 443, "protocol": "tls"}, "endpoints": [{"address": "a.com", "port": 443}]});
-    let to = json!([{"targetRef": {"kind": "MeshExternalService", "name": "a"}, "default": {"http": {"numRetries": 1}}}]);
+    let external = json!({"match": {"port": 443, "protocol": "tcp"}, "endpoints": [{"address": "a.com", "port": 443}]});
+    let to =
+        json!([{"targetRef": {"kind": "MeshExternalService", "name": "a"}, "default": {"http": {"numRetries": 1}}}]);
     let api = start([
         dataplane("web", "web"),
         policy("MeshExternalService", "a", external),
@@ -173,17 +178,29 @@ async fn rules_about_resources_alone_are_rules() {
 async fn rules_of_a_gateway() {
     let api = start([
         gateway(),
-        policy("MeshTimeout", "on-gateway", json!({
-            "targetRef": {"kind": "MeshGateway", "name": "gw"},
-            "to": [{"targetRef": {"kind": "Mesh"}, "default": {"idleTimeout": "1s"}}],
-        })),
-        policy("MeshTimeout", "elsewhere", json!({
-            "targetRef": {"kind": "MeshGateway", "name": "other"},
-            "to": [{"targetRef": {"kind": "Mesh"}, "default": {"idleTimeout": "2s"}}],
-        })),
-        policy("MeshRateLimit", "limit", json!({
-            "from": [{"targetRef": {"kind": "Mesh"}, "default": {"local": {"tcp": {"disabled": true}}}}],
-        })),
+        policy(
+            "MeshTimeout",
+            "on-gateway",
+            json!({
+                "targetRef": {"kind": "MeshGateway", "name": "gw"},
+                "to": [{"targetRef": {"kind": "Mesh"}, "default": {"idleTimeout": "1s"}}],
+            }),
+        ),
+        policy(
+            "MeshTimeout",
+            "elsewhere",
+            json!({
+                "targetRef": {"kind": "MeshGateway", "name": "other"},
+                "to": [{"targetRef": {"kind": "Mesh"}, "default": {"idleTimeout": "2s"}}],
+            }),
+        ),
+        policy(
+            "MeshRateLimit",
+            "limit",
+            json!({
+                "from": [{"targetRef": {"kind": "Mesh"}, "default": {"local": {"tcp": {"disabled": true}}}}],
+            }),
+        ),
     ])
     .await;
     let answer = api.get("/meshes/m/meshgateways/gw/_rules").await.json();
@@ -247,9 +264,13 @@ async fn proxies_of_a_policy() {
         timeout("at-gateway", json!({"kind": "MeshGateway", "name": "gw"})),
         timeout("at-route", json!({"kind": "MeshHTTPRoute", "name": "route"})),
         timeout("at-no-route", json!({"kind": "MeshHTTPRoute", "name": "none"})),
-        policy("MeshHTTPRoute", "route", json!({
-            "targetRef": {"kind": "MeshSubset", "tags": {"kuma.io/service": "backend"}}, "to": [],
-        })),
+        policy(
+            "MeshHTTPRoute",
+            "route",
+            json!({
+                "targetRef": {"kind": "MeshSubset", "tags": {"kuma.io/service": "backend"}}, "to": [],
+            }),
+        ),
     ])
     .await;
     for (name, expected) in [
@@ -260,7 +281,11 @@ async fn proxies_of_a_policy() {
         ("at-route", &["backend"]),
         ("at-no-route", &[]),
     ] {
-        assert_eq!(proxies(&api, &format!("/meshes/m/meshtimeouts/{name}/_resources/dataplanes")).await, expected, "{name}");
+        assert_eq!(
+            proxies(&api, &format!("/meshes/m/meshtimeouts/{name}/_resources/dataplanes")).await,
+            expected,
+            "{name}"
+        );
     }
     let same = api.get("/meshes/m/meshtimeouts/all/-resources/dataplanes").await;
     assert_eq!(same.json(), api.get("/meshes/m/meshtimeouts/all/_resources/dataplanes").await.json());
@@ -330,13 +355,21 @@ async fn proxies_of_a_service() {
 async fn rules_by_attachment() {
     let api = start([
         dataplane("web", "web"),
-        policy("MeshTimeout", "t", json!({
-            "to": [{"targetRef": {"kind": "MeshService", "name": "backend"}, "default": {"idleTimeout": "1s"}}],
-        })),
-        policy("MeshTrafficPermission", "p", json!({
-            "targetRef": {"kind": "Dataplane", "sectionName": "web"},
-            "from": [{"targetRef": {"kind": "Mesh"}, "default": {"action": "Deny"}}],
-        })),
+        policy(
+            "MeshTimeout",
+            "t",
+            json!({
+                "to": [{"targetRef": {"kind": "MeshService", "name": "backend"}, "default": {"idleTimeout": "1s"}}],
+            }),
+        ),
+        policy(
+            "MeshTrafficPermission",
+            "p",
+            json!({
+                "targetRef": {"kind": "Dataplane", "sectionName": "web"},
+                "from": [{"targetRef": {"kind": "Mesh"}, "default": {"action": "Deny"}}],
+            }),
+        ),
         policy("MeshProxyPatch", "x", json!({"default": {"appendModifications": []}})),
     ])
     .await;

@@ -62,7 +62,8 @@ pub async fn of_service(
     let service = load(&context, Kind::MeshService, &place).await?;
     let spec: MeshService = service.json().map_err(|error| Problem::internal(TITLE, &error))?;
     let selector = spec.selector;
-    let selects = |resource: &Resource, dataplane: &Dataplane| match (&selector.dataplane_ref, &selector.dataplane_tags) {
+    let selects = |resource: &Resource, dataplane: &Dataplane| match (&selector.dataplane_ref, &selector.dataplane_tags)
+    {
         (Some(reference), _) => reference.name.as_deref().unwrap_or_default() == resource.key.name,
         (None, Some(tags)) => dataplane.is_selected_by(tags),
         (None, None) => false,
@@ -151,7 +152,8 @@ impl<'a> Request<'a> {
     fn answer(&self, selected: &[Arc<Resource>]) -> Response {
         let (shown, next) = self.page.cut(selected);
         let items: Vec<Value> = shown.iter().map(|resource| meta(resource)).collect();
-        let mut answer = Map::from_iter([("total".to_owned(), selected.len().into()), ("items".to_owned(), json!(items))]);
+        let mut answer =
+            Map::from_iter([("total".to_owned(), selected.len().into()), ("items".to_owned(), json!(items))]);
         if let Some(offset) = next {
             answer.insert("next".to_owned(), next_link(&self.origin.0, &self.uri.0, offset).into());
         }

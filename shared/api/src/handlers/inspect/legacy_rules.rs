@@ -70,9 +70,7 @@ impl Attachment<'_> {
         };
         add("subset", self.rule.subset.conditions().iter().map(condition).collect::<Map<_, _>>().into());
         add("conf", self.rule.conf.clone());
-        let origin = |policy: &std::sync::Arc<tandem_policy::policy::Policy>| {
-            json!({"mesh": policy.resource.key.mesh, "name": policy.resource.key.name})
-        };
+        let origin = |policy: &std::sync::Arc<tandem_policy::policy::Policy>| json!({"mesh": policy.resource.key.mesh, "name": policy.resource.key.name});
         add("origins", self.rule.origins.iter().map(origin).collect());
         Value::Object(object)
     }
