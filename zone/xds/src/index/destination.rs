@@ -145,9 +145,9 @@ impl DestinationView {
         }
     }
 
-    /// The port with a name or number.
-    pub fn port(&self, name: &str) -> Option<&DestinationPort> {
-        self.ports.iter().find(|port| port.section == name || port.number.to_string() == name)
+    /// The port that identifiers name `section`.
+    pub fn port(&self, section: &str) -> Option<&DestinationPort> {
+        self.ports.iter().find(|port| port.section == section)
     }
 
     /// The name of a port in clusters and statistics: `{mesh}_{name}_{namespace}_{zone}_{kind}_{port}`.
