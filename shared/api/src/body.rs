@@ -1,5 +1,6 @@
 //! Reading request bodies: bounded, whole, and as the value they hold.
 
+pub mod documents;
 pub mod strict;
 
 use axum::body::Body;

@@ -84,7 +84,9 @@ fn versions(headers: &HeaderMap, name: &HeaderName, comparison: Comparison) -> O
             (_, None) => tag,
         };
         let digits = strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        versions.extend(digits.and_then(|digits| digits.parse::<u64>().ok()).filter(|version| self::tag(*version) == strong));
+        versions.extend(
+            digits.and_then(|digits| digits.parse::<u64>().ok()).filter(|version| self::tag(*version) == strong),
+        );
     }
     Some(Versions::OneOf(versions))
 }

@@ -71,7 +71,7 @@ pub async fn measure(State(context): State<SharedContext>, request: Request, nex
     inflight.dec();
     let labels = Labels { code: response.status().as_u16(), handler, method, service: "" };
     context.metrics.duration.get_or_create(&labels).observe(start.elapsed().as_secs_f64());
-    // The length is known for every body that is not streamed; no answer of this API is.
+    // The length is known for every body that is not streamed; streams count as empty.
     #[allow(clippy::cast_precision_loss)] // sizes stay far below 2^52
     context.metrics.size.get_or_create(&labels).observe(response.body().size_hint().lower() as f64);
     response

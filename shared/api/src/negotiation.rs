@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode, header};
 
-use crate::json;
+use crate::{json, query};
 
 /// How the body of a request is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +30,19 @@ pub fn format(headers: &HeaderMap) -> Option<Format> {
     }
 }
 
-fn accepts_json(headers: &HeaderMap) -> bool {
+/// Whether a request asks for a stream of events.
+fn wants_events(request: &Request) -> bool {
+    *request.method() == Method::GET && query::flag(request.uri().query(), "watch").unwrap_or_default()
+}
+
+fn accepts(headers: &HeaderMap, media: &str) -> bool {
     let mut any = false;
     for value in headers.get_all(header::ACCEPT) {
         any = true;
         let Ok(value) = value.to_str() else { continue };
         for entry in value.split(',') {
             let essence = entry.split(';').next().unwrap_or_default().trim();
-            if essence.is_empty() || essence == "*/*" || essence.eq_ignore_ascii_case("application/json") {
+            if essence.is_empty() || essence == "*/*" || essence.eq_ignore_ascii_case(media) {
                 return true;
             }
         }
@@ -56,7 +61,7 @@ pub async fn negotiate(request: Request, next: Next) -> Response {
     if unsupported {
         return json::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "415: Unsupported Media Type");
     }
-    if !accepts_json(headers) {
+    if !accepts(headers, "application/json") && !(wants_events(&request) && accepts(headers, "text/event-stream")) {
         return json::text(
             StatusCode::NOT_ACCEPTABLE,
             "406: Not Acceptable\n\nAvailable representations: application/json",
@@ -73,12 +78,12 @@ mod tests {
     fn accept(value: &'static str) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static(value));
-        accepts_json(&headers)
+        accepts(&headers, "application/json")
     }
 
     #[test]
     fn accepts() {
-        assert!(accepts_json(&HeaderMap::new()));
+        assert!(accepts(&HeaderMap::new(), "application/json"));
         assert!(accept("*/*"));
         assert!(accept("text/html, application/json;q=0.1"));
         assert!(!accept("text/plain"));

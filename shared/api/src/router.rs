@@ -10,10 +10,14 @@ use serde_json::json as schema;
 use tandem_model::{Kind, Scope};
 
 use crate::context::SharedContext;
-use crate::handlers::inspect::{confs, dataplanes, gateway_proxies, layout, legacy_rules, policy_proxies, proxy_policies, routes as outbound_routes, rules};
+use crate::handlers::inspect::{
+    confs, dataplanes, gateway_proxies, layout, legacy_rules, policy_proxies, proxy_policies,
+    routes as outbound_routes, rules,
+};
 use crate::handlers::overviews::{self, OVERVIEWS, Overview};
 use crate::handlers::{
-    envoy_admin, global_insight, hostnames, index, kri, proxy_config, resources, service_insights, tokens, types,
+    apply, envoy_admin, global_insight, history, hostnames, index, kri, proxy_config, resources, service_insights,
+    tokens, types, watch,
 };
 use crate::openapi::describe::{self, CONTROL_PLANE, INSPECTION, TOKENS};
 use crate::openapi::{Document, Operation, Server, Shape};
@@ -52,7 +56,7 @@ fn routes(context: &SharedContext) -> Routes {
     for overview in OVERVIEWS {
         routes = overview_routes(routes, overview);
     }
-    hostname_routes(proxy_routes(identifier_routes(attachment_routes(inspect_routes(routes)))))
+    document_routes(hostname_routes(proxy_routes(identifier_routes(attachment_routes(inspect_routes(routes))))))
 }
 
 /// What the control plane tells of itself.
@@ -63,7 +67,8 @@ fn own_routes(routes: Routes) -> Routes {
     let document = |shape| Operation::new(CONTROL_PLANE, "Shows this document").answers(200, shape);
     let config = Operation::new(CONTROL_PLANE, "Shows the effective configuration");
     let yaml = Endpoint::any_format(on(MethodFilter::GET, index::openapi_yaml), "GET");
-    let by_identifier = Operation::new("Resources", "Shows an item by its identifier").common(&["formatOfItem", "namespace"]);
+    let by_identifier =
+        Operation::new("Resources", "Shows an item by its identifier").common(&["formatOfItem", "namespace"]);
     routes
         .route("/", get(index::index).does(about("Shows product and version", "Index")))
         .route("/config", get(index::config).does(config.answers(200, Shape::object()).refuses(&[403])))
@@ -180,9 +185,7 @@ fn inspect_routes(mut routes: Routes) -> Routes {
 
 /// Which policies win at which parts of proxies, as kumactl shows it.
 fn attachment_routes(mut routes: Routes) -> Routes {
-    let shows = |what: String| {
-        Operation::new(INSPECTION, what).answers(200, Shape::object()).refuses(&[400, 404])
-    };
+    let shows = |what: String| Operation::new(INSPECTION, what).answers(200, Shape::object()).refuses(&[400, 404]);
     for kind in Kind::all().filter(|kind| policy_proxies::is_asked_of(*kind)) {
         for path in kind.descriptor().path.iter() {
             let proxies = get(move |state, place| policy_proxies::get(kind, state, place));
@@ -211,7 +214,9 @@ fn identifier_routes(routes: Routes) -> Routes {
     const PROXY: &str = "/meshes/{mesh}/dataplanes/{name}";
     let outbound = format!("{PROXY}/_outbounds/{{outbound}}");
     let shows = |what: &str, component: &str| {
-        Operation::new(INSPECTION, format!("Shows {what}")).answers(200, Shape::component(component)).refuses(&[400, 404])
+        Operation::new(INSPECTION, format!("Shows {what}"))
+            .answers(200, Shape::component(component))
+            .refuses(&[400, 404])
     };
     let of_proxy = shows("the policies about a proxy itself", "PolicyConfs");
     let of_inbound = shows("the policies about an inbound of a proxy", "InboundPolicyConfs");
@@ -251,33 +256,60 @@ fn token_routes(routes: Routes, context: &SharedContext) -> Routes {
 
 fn kind_routes(routes: Routes, kind: Kind, path: &str, context: &SharedContext) -> Routes {
     let list = move || {
-        get(move |state, user, origin, uri, route, place| resources::list(kind, state, user, origin, uri, route, place))
-            .does(describe::list(kind))
+        get(move |state, user, origin, uri, shutdown, route, place, headers| {
+            watch::list(kind, state, user, origin, uri, shutdown, route, place, headers)
+        })
+        .does(describe::list(kind))
     };
     let item = || {
-        let methods =
-            on(MethodFilter::GET, move |state, user, uri, place, headers| {
-                resources::get(kind, state, user, uri, place, headers)
-            })
-            .on(MethodFilter::PUT, move |state, user, uri, place, headers, body| {
-                resources::put(kind, state, user, uri, place, headers, body)
-            })
-            .on(MethodFilter::DELETE, move |state, user, uri, place, headers| {
-                resources::delete(kind, state, user, uri, place, headers)
-            });
+        let methods = on(MethodFilter::GET, move |state, user, uri, shutdown, place, headers| {
+            watch::get(kind, state, user, uri, shutdown, place, headers)
+        })
+        .on(MethodFilter::PUT, move |state, user, uri, place, headers, body| {
+            resources::put(kind, state, user, uri, place, headers, body)
+        })
+        .on(MethodFilter::DELETE, move |state, user, uri, place, headers| {
+            resources::delete(kind, state, user, uri, place, headers)
+        });
         let writable = !context.admission.is_read_only(kind);
         Endpoint::new(methods, "PUT, DELETE, GET")
             .describe(Method::GET, describe::get(kind))
             .describe(Method::PUT, describe::put(kind, writable))
             .describe(Method::DELETE, describe::delete(kind, writable))
     };
-    match kind.descriptor().scope {
-        Scope::Global => routes.route(&format!("/{path}"), list()).route(&format!("/{path}/{{name}}"), item()),
-        Scope::Mesh => routes
-            .route(&format!("/{path}"), list())
-            .route(&format!("/meshes/{{mesh}}/{path}"), list())
-            .route(&format!("/meshes/{{mesh}}/{path}/{{name}}"), item()),
-    }
+    let routes = routes.route(&format!("/{path}"), list());
+    let (routes, address) = match kind.descriptor().scope {
+        Scope::Global => (routes, format!("/{path}/{{name}}")),
+        Scope::Mesh => {
+            (routes.route(&format!("/meshes/{{mesh}}/{path}"), list()), format!("/meshes/{{mesh}}/{path}/{{name}}"))
+        }
+    };
+    let routes = routes.route(&address, item());
+    if tandem_store::has_history(kind) { history_routes(routes, kind, &address, context) } else { routes }
+}
+
+/// What an item was, and how it becomes that again.
+fn history_routes(routes: Routes, kind: Kind, address: &str, context: &SharedContext) -> Routes {
+    let show = get(move |state, user, place| history::get(kind, state, user, place)).does(describe::history(kind));
+    // A rollback has no body, so no format either.
+    let rollback = on(MethodFilter::PUT, move |state, user, uri, place, headers| {
+        history::rollback(kind, state, user, uri, place, headers)
+    });
+    let writable = !context.admission.is_read_only(kind);
+    let rollback = Endpoint::any_format(rollback, "PUT").describe(Method::PUT, describe::rollback(kind, writable));
+    routes.route(&format!("{address}/_history"), show).route(&format!("{address}/_rollback"), rollback)
+}
+
+/// Many documents at once.
+fn document_routes(routes: Routes) -> Routes {
+    const DRY_RUN: &str = "Only tells what would be written.";
+    let apply = describe::documents("Creates or replaces all resources of a list, or none").query(
+        "dry-run",
+        DRY_RUN,
+        schema!({ "type": "boolean", "default": false }),
+    );
+    let validate = describe::documents("Tells whether a list of resources could be applied");
+    routes.route("/_apply", post(apply::apply).does(apply)).route("/_validate", post(apply::validate).does(validate))
 }
 
 fn overview_routes(mut routes: Routes, overview: Overview) -> Routes {

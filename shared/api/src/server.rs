@@ -60,6 +60,10 @@ impl Listeners {
 #[derive(Debug, Clone)]
 pub struct PublicOrigin(pub String);
 
+/// Tells streams that the server is going to stop.
+#[derive(Debug, Clone)]
+pub struct Shutdown(pub CancellationToken);
+
 /// The time for a request's header is also that for which an idle connection is kept: long enough for clients that keep
 /// theirs between commands.
 fn limits() -> Limits {
@@ -69,7 +73,10 @@ fn limits() -> Limits {
 /// Serves until `shutdown` is cancelled, then lets requests under way finish.
 pub async fn serve(context: SharedContext, listeners: Listeners, shutdown: CancellationToken) {
     let routes = router(context.clone());
-    let front = |scheme| Front { routes: routes.clone(), base: context.settings.base_path().into(), scheme }.router();
+    let front = |scheme| {
+        let (routes, base) = (routes.clone(), context.settings.base_path().into());
+        Front { routes, base, scheme, shutdown: Shutdown(shutdown.clone()) }.router()
+    };
     let plain = async {
         if let Some(listener) = listeners.http {
             tandem_runtime::http::serve(listener, None, front("http"), limits(), shutdown.clone()).await;
@@ -89,6 +96,7 @@ struct Front {
     routes: Router,
     base: Arc<str>,
     scheme: &'static str,
+    shutdown: Shutdown,
 }
 
 impl Front {
@@ -114,6 +122,7 @@ impl Front {
                     Err(_) => return StatusCode::BAD_REQUEST.into_response(),
                 }
                 request.extensions_mut().insert(origin);
+                request.extensions_mut().insert(self.shutdown);
                 request.extensions_mut().insert(original);
                 match self.routes.oneshot(request).await {
                     Ok(response) => response,

@@ -1,7 +1,9 @@
 //! The answers of the API, one module for each family of endpoints.
 
+pub mod apply;
 pub mod envoy_admin;
 pub mod global_insight;
+pub mod history;
 pub mod hostnames;
 pub mod index;
 pub mod inspect;
@@ -13,6 +15,7 @@ pub mod resources;
 pub mod service_insights;
 pub mod tokens;
 pub mod types;
+pub mod watch;
 pub mod writes;
 
 use serde::Deserialize;

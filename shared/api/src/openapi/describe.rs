@@ -73,8 +73,38 @@ pub fn put(kind: Kind, writable: bool) -> Operation {
         .takes(Shape::component(item_name(kind)))
         .answers(200, Shape::component("Written"))
         .answers(201, Shape::component("Written"))
+        .conditional()
         .refuses(refusals(kind))
         .refuses(&[409])
+}
+
+/// `GET` of a history.
+pub fn history(kind: Kind) -> Operation {
+    Operation::new(group(kind), format!("Lists the last changes of a {}, newest first", singular(kind)))
+        .answers(200, Shape::object())
+        .refuses(refusals(kind))
+}
+
+/// `PUT` of a rollback; nobody may do so where the kind is not `writable`.
+pub fn rollback(kind: Kind, writable: bool) -> Operation {
+    if !writable {
+        return read_only(kind, "Restores an earlier revision of");
+    }
+    Operation::new(group(kind), format!("Restores an earlier revision of a {}", singular(kind)))
+        .query("to", "Revision, as the history names it.", json!({ "type": "integer", "minimum": 1 }))
+        .answers(200, Shape::component("Written"))
+        .answers(201, Shape::component("Written"))
+        .conditional()
+        .refuses(refusals(kind))
+        .refuses(&[409])
+}
+
+/// `POST` of many documents.
+pub fn documents(summary: &str) -> Operation {
+    Operation::new(CONTROL_PLANE, summary)
+        .takes(Shape::Json(json!({ "type": "array", "minItems": 1, "items": { "type": "object" } })))
+        .answers(200, Shape::object())
+        .refuses(&[400, 403, 405, 409])
 }
 
 /// `DELETE` of an item; nobody may do so where the kind is not `writable`.
@@ -83,7 +113,8 @@ pub fn delete(kind: Kind, writable: bool) -> Operation {
         return read_only(kind, "Deletes");
     }
     Operation::new(group(kind), format!("Deletes a {}", singular(kind)))
-        .answers(200, Shape::empty())
+        .answers(200, Shape::component("Written"))
+        .conditional()
         .refuses(refusals(kind))
         .refuses(&[409])
 }

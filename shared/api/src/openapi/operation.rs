@@ -60,11 +60,6 @@ impl Shape {
     pub fn object() -> Self {
         Self::Json(json!({ "type": "object" }))
     }
-
-    /// An object without members.
-    pub fn empty() -> Self {
-        Self::Json(json!({ "type": "object", "maxProperties": 0 }))
-    }
 }
 
 impl Operation {
@@ -96,6 +91,15 @@ impl Operation {
     fn parameter(mut self, place: &'static str, name: &'static str, description: &'static str, schema: Value) -> Self {
         self.parameters.push(Parameter::Own { name, place, description, schema });
         self
+    }
+
+    /// Adds the ways to write under a condition, or without effect.
+    #[must_use]
+    pub fn conditional(self) -> Self {
+        self.query("dry-run", "Only tells what the write would do.", json!({ "type": "boolean", "default": false }))
+            .parameter("header", "If-Match", "Writes only over these entity tags.", json!({ "type": "string" }))
+            .parameter("header", "If-None-Match", "`*`: writes only what is new.", json!({ "type": "string" }))
+            .refuses(&[412])
     }
 
     /// Takes all parameters away.

@@ -260,6 +260,17 @@ fn written() -> Value {
                 "items": { "type": "string" },
                 "description": "What was accepted but should be written otherwise.",
             },
+            "dryRun": { "type": "boolean", "description": "Nothing was written; this is what would have been." },
+            "result": { "type": "string", "enum": ["created", "updated", "unchanged", "deleted"] },
+            "type": { "type": "string" },
+            "mesh": { "type": "string" },
+            "name": { "type": "string" },
+            "resource": { "type": "object", "description": "What would be stored." },
+            "also": {
+                "type": "array",
+                "items": { "type": "object" },
+                "description": "What would be written or deleted beside it.",
+            },
         },
         "additionalProperties": false,
     })
