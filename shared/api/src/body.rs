@@ -51,10 +51,7 @@ fn is_limit(error: &(dyn std::error::Error + 'static)) -> bool {
 pub fn parse(bytes: &[u8], headers: &HeaderMap, kind: &str) -> Result<Value, Problem> {
     let invalid = |reason: String| Problem::bad_request(format!("invalid {kind} object: {reason:?}"));
     match format(headers) {
-        Some(Format::Yaml) => {
-            let document = serde_norway::Deserializer::from_slice(bytes);
-            strict::read(document, bytes.len() + EXPANSION).map_err(|error| invalid(error.to_string()))
-        }
+        Some(Format::Yaml) => strict::yaml(bytes, bytes.len() + EXPANSION).map_err(invalid),
         _ => {
             let mut document = serde_json::Deserializer::from_slice(bytes);
             let value = strict::read(&mut document, bytes.len() + EXPANSION);

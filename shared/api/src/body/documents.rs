@@ -60,8 +60,7 @@ fn yaml(bytes: &[u8]) -> Result<Vec<Part>, Problem> {
     limited(documents.len())?;
     let budget = EXPANSION / documents.len().max(1);
     let parts = documents.into_iter().filter_map(|(line, text)| {
-        let document = serde_norway::Deserializer::from_str(&text);
-        match strict::read(document, text.len() + budget) {
+        match strict::yaml(text.as_bytes(), text.len() + budget) {
             Ok(Value::Null) => None,
             Ok(value) => Some(Part { line: Some(line), value: Ok(value) }),
             Err(error) => {
