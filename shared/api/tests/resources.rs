@@ -178,5 +178,36 @@ async fn resources_by_identifier() {
         api.get("/_kri/x").await.problem(),
         (400, "Bad Request".to_owned(), r#"bad request: invalid identifier string: "x""#.to_owned())
     );
-    assert_eq!(api.get("/meshes/default?format=k8s").await.violations()[0].0, "format");
+}
+
+#[tokio::test]
+async fn items_can_be_shown_as_objects_of_kubernetes() {
+    let api = Api::start(ALONE).await;
+    api.mesh("m").await;
+    let spec = json!({"targetRef": {"kind": "Mesh"}, "to": [
+        {"targetRef": {"kind": "Mesh"}, "default": {"connectionTimeout": "5s"}}]});
+    let labels = json!({"kuma.io/effect": "shadow", "kuma.io/origin": "zone"});
+    api.load(json!({"type": "MeshTimeout", "mesh": "m", "name": "t", "labels": labels, "spec": spec})).await;
+    for (path, namespace) in [
+        ("/meshes/m/meshtimeouts/t?format=k8s", "kuma-system"),
+        ("/meshes/m/meshtimeouts/t?format=kubernetes&namespace=n", "n"),
+        ("/_kri/kri_mt_m_zone-1__t_?format=k8s", "kuma-system"),
+    ] {
+        let object = api.get(path).await.json();
+        assert_eq!(
+            (&object["kind"], &object["apiVersion"]),
+            (&json!("MeshTimeout"), &json!("kuma.io/v1alpha1")),
+            "{path}"
+        );
+        assert_eq!(object["metadata"]["namespace"], namespace);
+        assert_eq!(object["metadata"]["labels"], json!({"kuma.io/effect": "shadow", "kuma.io/mesh": "m"}));
+        assert_eq!(object["spec"]["targetRef"], json!({"kind": "Mesh"}));
+    }
+    assert_eq!(api.get("/meshes/m/meshtimeouts/t?format=universal").await.json()["type"], "MeshTimeout");
+    let refused = api.get("/meshes/m/meshtimeouts/t?format=yaml").await;
+    assert_eq!(refused.problem(), (400, "Could not retrieve a resource".into(), "Resource is not valid".into()));
+    let reason = r#""format" must be one of ["k8s", "kubernetes", "universal"]"#;
+    assert_eq!(refused.violations(), [(String::new(), reason.to_owned())]);
+    api.load(json!({"type": "Dataplane", "mesh": "m", "name": "d", "networking": {"address": "10.0.0.1"}})).await;
+    assert_eq!(api.get("/meshes/m/dataplanes/d/_overview?format=k8s").await.status, 400);
 }

@@ -107,7 +107,7 @@ fn settled(mut answer: Value, in_items: bool) -> Value {
         }
     }
     visit(&mut answer);
-    if in_items && let Some(items) = answer["items"].as_array_mut() {
+    if in_items && let Some(items) = answer.get_mut("items").and_then(Value::as_array_mut) {
         items.sort_by_key(|item| item["dataplane"]["name"].as_str().map(str::to_owned));
     }
     answer
@@ -148,8 +148,9 @@ async fn policies_of_a_sidecar() {
     let resources = [
         sidecar("default", "backend-1", &[http_service("backend")], &["redis", "elastic", "postgres", "web"]),
         from_anywhere("default", "TrafficPermission", "tp-1", any()),
-        fault("fi-1"),
+        // Of equal policies the newest comes first. In upstream's run they are of the same time, and the name decides.
         fault("fi-2"),
+        fault("fi-1"),
         from_anywhere("default", "Timeout", "t-1", json!([service("redis")])),
         of_mesh("default", "HealthCheck", "hc-1", check),
         of_mesh(
