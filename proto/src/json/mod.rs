@@ -21,6 +21,8 @@ mod number;
 mod path;
 mod read;
 mod schema;
+mod shape;
+mod wire;
 mod write;
 
 #[cfg(test)]
@@ -28,8 +30,9 @@ mod tests;
 
 pub use conf::{from_struct, to_struct};
 use prost_reflect::MessageDescriptor;
-pub use schema::{duration_schema, schemas};
+pub use schema::{base64_schema, duration_schema, schemas};
 use serde_json::{Map, Value};
+pub use write::Written;
 
 use crate::descriptor_pool;
 
@@ -59,7 +62,11 @@ pub struct JsonError {
 /// # Errors
 /// When no message has that name, or the bytes do not decode.
 pub fn to_json(message: &str, bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
-    write::object(&descriptor(message)?, bytes)
+    let undecodable = |error| JsonError { path: String::new(), reason: format!("not a message {message}: {error}") };
+    match serde_json::to_value(Written::new(message, bytes)?).map_err(undecodable)? {
+        Value::Object(members) => Ok(members),
+        _ => unreachable!("a message is written as an object"),
+    }
 }
 
 /// Reads a message from a JSON object and returns its encoding, which depends on nothing but the content.
@@ -86,7 +93,9 @@ pub fn struct_to_json(value: &prost_types::Struct) -> Map<String, Value> {
 }
 
 fn descriptor(message: &str) -> Result<MessageDescriptor, JsonError> {
-    descriptor_pool()
-        .get_message_by_name(message)
-        .ok_or_else(|| JsonError { path: String::new(), reason: format!("no message is named {message:?}") })
+    descriptor_pool().get_message_by_name(message).ok_or_else(|| no_message(message))
+}
+
+fn no_message(message: &str) -> JsonError {
+    JsonError { path: String::new(), reason: format!("no message is named {message:?}") }
 }

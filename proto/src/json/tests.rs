@@ -374,3 +374,41 @@ fn a_struct_alone() {
     let read = super::struct_from_json(&value).expect("reads");
     assert_eq!(super::struct_to_json(&read), value);
 }
+
+/// Fields in another order, several times, or packed otherwise are what other encoders may send.
+#[test]
+fn unusual_encodings_are_read_like_the_usual_one() {
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(bytes.len()).expect("short");
+        [&[number << 3 | 2, length], bytes].concat()
+    }
+    let passthrough = |value: u8| field(1, &field(1, &[8, value]));
+    // `networking` comes in two parts, which count together.
+    let networking = [field(5, &passthrough(1)), field(5, &field(1, &field(1, &[])))].concat();
+    let expected = mesh::Mesh::decode(networking.as_slice()).expect("decodes").encode_to_vec();
+    assert_eq!(to_json(MESH, &networking), to_json(MESH, &expected));
+
+    let tags = |version: &str| field(2, &[field(1, b"version"), field(2, version.as_bytes())].concat());
+    let inbound = field(1, &[tags("1"), vec![0x83, 0x01, 0x84, 0x01], tags("2")].concat());
+    let dataplane = field(1, &[inbound, field(5, b"10.0.0.1"), field(5, b"10.0.0.2")].concat());
+    let written = to_json(DATAPLANE, &dataplane).expect("writes");
+    let expected = mesh::Dataplane::decode(dataplane.as_slice()).expect("decodes").encode_to_vec();
+    assert_eq!(written, to_json(DATAPLANE, &expected).expect("writes"));
+    assert_eq!(written["networking"]["address"], "10.0.0.2");
+    assert_eq!(written["networking"]["inbound"][0]["tags"]["version"], "2");
+}
+
+#[test]
+fn cut_off_encodings_are_errors() {
+    let bytes = read(MESH, mesh_fixture()).expect("reads");
+    let full = to_json(MESH, &bytes).expect("writes");
+    for length in 1..bytes.len() {
+        // A cut between two fields leaves a message with less in it.
+        if let Ok(part) = to_json(MESH, &bytes[..length]) {
+            assert_ne!(part, full);
+            assert!(mesh::Mesh::decode(&bytes[..length]).is_ok(), "{length}");
+        } else {
+            assert!(mesh::Mesh::decode(&bytes[..length]).is_err(), "{length}");
+        }
+    }
+}

@@ -2,14 +2,14 @@
 //!
 //! Rules: Kuma `pkg/api-server/resource_endpoints.go`, `formatResource`.
 
+use axum::response::Response;
 use http::StatusCode;
-use serde_json::Value;
 use tandem_model::Resource;
-use tandem_model::rest::{SYSTEM_NAMESPACE, to_kubernetes_json};
+use tandem_model::rest::{SYSTEM_NAMESPACE, Shown, to_kubernetes_json};
 
+use crate::json;
 use crate::problem::Problem;
 use crate::query::{first, parameters};
-use crate::representation;
 
 /// A form of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,15 +53,16 @@ impl Format {
         }
     }
 
-    /// A stored resource in this form.
+    /// The answer that shows a stored resource in this form.
     ///
     /// # Errors
     /// 500 under `title` when what is stored does not decode.
-    pub fn show(&self, resource: &Resource, title: &str) -> Result<Value, Problem> {
+    pub fn answer(&self, resource: &Resource, title: &str) -> Result<Response, Problem> {
         match self {
-            Self::Universal => representation::of(resource, title),
+            Self::Universal => Ok(json::ok(&Shown(resource))),
             Self::Kubernetes { namespace } => {
-                to_kubernetes_json(resource, namespace).map_err(|error| Problem::internal(title, &error))
+                let object = to_kubernetes_json(resource, namespace);
+                object.map(|object| json::ok(&object)).map_err(|error| Problem::internal(title, &error))
             }
         }
     }

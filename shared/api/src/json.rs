@@ -25,7 +25,11 @@ pub fn text_of(value: &Value) -> Vec<u8> {
     written(value).expect("writing a JSON value to memory cannot fail")
 }
 
-fn written(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+/// As [`text_of`], for what may have no JSON form.
+///
+/// # Errors
+/// When a value refuses to be serialized, or a map has keys that are no text.
+pub fn written(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut body = Vec::with_capacity(1024);
     value.serialize(&mut Serializer::with_formatter(&mut body, PrettyFormatter::with_indent(b" ")))?;
     body.push(b'\n');

@@ -22,7 +22,7 @@ pub(crate) use read::UNKNOWN_FIELD;
 pub use read::{Document, RestError, from_json};
 pub use request::validate_request;
 pub use tandem_proto::json::Unknown;
-pub use write::{list_json, meta_json, status_json, to_json};
+pub use write::{Shown, list_json, meta_json, status_json, to_json};
 
 /// Member that names the kind.
 const TYPE: &str = "type";

@@ -142,7 +142,7 @@ impl Target {
             Until::Count(count) => (count, None),
             Until::Time(time) => (usize::MAX, Some(Instant::now() + time)),
         };
-        let started = Instant::now();
+        let (started, before) = (Instant::now(), self.usage()?);
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..plan.clients {
             let mut client = Client::connect(&self.authority).await?;
@@ -174,7 +174,11 @@ impl Target {
             tokio::select! {
                 done = tasks.join_next() => match done {
                     Some(done) => times.append(&mut done??),
-                    None => return Ok(Requests::new(plan.clients, times, started.elapsed())),
+                    None => {
+                        let took = started.elapsed();
+                        let cpu = self.usage()?.cpu.saturating_sub(before.cpu);
+                        return Ok(Requests::new(plan.clients, times, took, cpu));
+                    }
                 },
                 _ = refresh.tick() => phase.at(next.load(Relaxed).min(limit)),
             }

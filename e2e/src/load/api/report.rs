@@ -37,13 +37,17 @@ pub(super) struct Requests {
     count: usize,
     per_second: f64,
     latency_ms: Quantiles,
+    /// Processor time of the control plane for each request, in microseconds.
+    cpu_us: f64,
 }
 
 impl Requests {
-    /// Of the latencies that the clients saw, over the time that the phase took.
-    pub(super) fn new(clients: usize, times: Vec<Duration>, took: Duration) -> Self {
-        let per_second = round(times.len() as f64 / took.as_secs_f64());
-        Self { clients, count: times.len(), per_second, latency_ms: Quantiles::of(times) }
+    /// Of the latencies that the clients saw, the time that the phase took, and the processor time it cost.
+    pub(super) fn new(clients: usize, times: Vec<Duration>, took: Duration, cpu: Duration) -> Self {
+        let count = times.len();
+        let per_second = round(count as f64 / took.as_secs_f64());
+        let cpu_us = round(cpu.as_secs_f64() * 1e6 / count.max(1) as f64);
+        Self { clients, count, per_second, latency_ms: Quantiles::of(times), cpu_us }
     }
 }
 
@@ -53,11 +57,11 @@ impl Report {
         let mut out = format!("{} dataplanes\n\n", self.resources);
         let phases = [("PUT, durable", &self.put), ("GET, one", &self.get), ("GET, page of 1000", &self.list)];
         for (name, requests) in phases {
-            let Requests { clients, count, per_second, latency_ms: Quantiles { p50, p99, max } } = requests;
+            let Requests { clients, count, per_second, latency_ms: Quantiles { p50, p99, max }, cpu_us } = requests;
             writeln!(
                 out,
                 "{name:<18}{per_second:>9.0}/s   p50 {p50:>7.3} ms   p99 {p99:>7.3} ms   max {max:>7.1} ms   \
-                 ({count} requests, {clients} clients)"
+                 CPU {cpu_us:>6.0} us   ({count} requests, {clients} clients)"
             )
             .expect("writing to a String does not fail");
         }
@@ -78,7 +82,8 @@ mod tests {
 
     #[test]
     fn text_and_json_say_the_same() {
-        let requests = || Requests::new(8, vec![Duration::from_millis(2); 500], Duration::from_secs(2));
+        let requests =
+            || Requests::new(8, vec![Duration::from_millis(2); 500], Duration::from_secs(2), Duration::from_secs(1));
         let report = Report {
             resources: 500,
             put: requests(),
@@ -93,6 +98,7 @@ mod tests {
         let json = serde_json::to_value(&report).expect("serializes");
         assert_eq!(json["put"]["per_second"], 250.0);
         assert_eq!(json["put"]["latency_ms"]["p99"], 2.0);
+        assert_eq!(json["put"]["cpu_us"], 2_000.0);
         let text = report.text();
         assert!(text.contains("250/s") && text.contains("p99   2.000 ms"), "{text}");
     }

@@ -10,11 +10,11 @@ use tandem_model::kri::Kri;
 use tandem_model::{ResourceKey, name};
 
 use super::resources::GET_TITLE;
+use crate::access;
 use crate::context::SharedContext;
 use crate::format::Format;
 use crate::problem::Problem;
 use crate::router::OriginalUri;
-use crate::{access, json};
 
 /// `GET /_kri/{kri}`.
 pub async fn get(
@@ -36,5 +36,5 @@ pub async fn get(
     let stored = context.store.get(&key).await.map_err(|error| Problem::store(GET_TITLE, &error))?;
     let resource = stored.ok_or_else(|| Problem::not_found(GET_TITLE))?;
     let format = Format::read(uri.0.query(), GET_TITLE)?;
-    Ok(json::ok(&format.show(&resource, GET_TITLE)?))
+    format.answer(&resource, GET_TITLE)
 }

@@ -10,7 +10,8 @@ use axum::extract::MatchedPath;
 use axum::response::Response;
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use tandem_model::{Kind, Resource};
 
 use super::require_mesh;
@@ -54,19 +55,19 @@ impl Listed {
     ///
     /// # Errors
     /// Those of `show`, unless the page is so long that it is sent while it is made. Then the connection breaks.
-    pub fn answer(
+    pub fn answer<T: Serialize>(
         self,
-        show: impl Fn(&Resource) -> Result<Value, Problem> + Send + 'static,
+        show: impl Fn(Arc<Resource>) -> Result<T, Problem> + Send + 'static,
     ) -> Result<Response, Problem> {
         if self.items.len() <= MAX_SIZE {
-            let items = self.items.iter().map(|resource| show(resource));
-            return Ok(page(self.total, items.collect::<Result<_, _>>()?, self.next));
+            let items: Vec<T> = self.items.into_iter().map(show).collect::<Result<_, _>>()?;
+            return Ok(page(self.total, &items, self.next.as_deref()));
         }
         Ok(self.stream(show))
     }
 
     /// The same text as [`page`] makes, in pieces.
-    fn stream(self, show: impl Fn(&Resource) -> Result<Value, Problem> + Send + 'static) -> Response {
+    fn stream<T: Serialize>(self, show: impl Fn(Arc<Resource>) -> Result<T, Problem> + Send + 'static) -> Response {
         let around = json!({ "total": self.total, "items": ["items"], "next": self.next });
         let around = String::from_utf8_lossy(&json::text_of(&around)).into_owned();
         let (start, end) = around.split_once("\n  \"items\"").expect("the only item has a line of its own");
@@ -76,9 +77,10 @@ impl Listed {
         let pieces = std::iter::from_fn(move || {
             let mut piece = Vec::new();
             for resource in items.by_ref().take(PIECE / 8) {
-                let item = match show(&resource) {
-                    Ok(item) => json::text_of(&item),
-                    Err(problem) => return Some(Err(std::io::Error::other(problem.title))),
+                let item = show(resource).map_err(|problem| std::io::Error::other(problem.title));
+                let item = match item.and_then(|item| json::written(&item).map_err(std::io::Error::other)) {
+                    Ok(item) => item,
+                    Err(error) => return Some(Err(error)),
                 };
                 piece.extend_from_slice(separator.as_bytes());
                 separator = ",\n  ";
@@ -98,8 +100,14 @@ impl Listed {
 }
 
 /// The object around the items of a list.
-pub fn page(total: usize, items: Vec<Value>, next: Option<String>) -> Response {
-    json::ok(&json!({ "total": total, "items": items, "next": next }))
+pub fn page(total: usize, items: &[impl Serialize], next: Option<&str>) -> Response {
+    #[derive(Serialize)]
+    struct Page<'a, T> {
+        total: usize,
+        items: &'a [T],
+        next: Option<&'a str>,
+    }
+    json::ok(&Page { total, items, next })
 }
 
 impl ListRequest<'_> {

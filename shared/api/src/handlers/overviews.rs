@@ -109,7 +109,7 @@ pub async fn list(
     }
     listed.answer(move |resource| {
         let insight = insights.get(&resource.key).map(AsRef::as_ref);
-        overview.of(resource, insight, LIST_TITLE).map(Value::Object)
+        overview.of(&resource, insight, LIST_TITLE).map(Value::Object)
     })
 }
 

@@ -6,6 +6,7 @@ use axum::extract::{MatchedPath, Path, State};
 use axum::response::Response;
 use http::HeaderMap;
 use tandem_auth::access::User;
+use tandem_model::rest::Shown;
 use tandem_model::{Kind, Resource};
 
 use super::lists::ListRequest;
@@ -13,10 +14,9 @@ use super::{Place, require_mesh, writes};
 use crate::context::{ApiContext, SharedContext};
 use crate::format::Format;
 use crate::problem::Problem;
-use crate::query::paging::LIST_TITLE;
 use crate::router::OriginalUri;
 use crate::server::PublicOrigin;
-use crate::{access, body, conditional, json, representation};
+use crate::{access, body, conditional, representation};
 
 /// Title of everything that goes wrong with reading one resource.
 pub const GET_TITLE: &str = "Could not retrieve a resource";
@@ -33,7 +33,7 @@ pub async fn list(
 ) -> Result<Response, Problem> {
     let request = ListRequest { kind, mesh: place.mesh.as_deref(), route: &route, uri: &uri, origin: &origin };
     let listed = request.load(&context, || access::resource(&context, &user, kind)).await?;
-    listed.answer(|resource| representation::of(resource, LIST_TITLE))
+    listed.answer(|resource| Ok(Shown(resource)))
 }
 
 /// `GET` of an item.
@@ -50,7 +50,7 @@ pub async fn get(
     if conditional::is_known(&headers, resource.version) {
         return Ok(conditional::not_modified(resource.version));
     }
-    Ok(conditional::tagged(json::ok(&format.show(&resource, GET_TITLE)?), resource.version))
+    Ok(conditional::tagged(format.answer(&resource, GET_TITLE)?, resource.version))
 }
 
 /// The item a path names, after mesh and access were checked.

@@ -53,8 +53,9 @@ pub async fn list(
     }
     let (shown, next) = page_wanted.cut(&services);
     let items = shown.iter().map(|(insight, name, service)| item(&context, insight, name, service.clone(), LIST_TITLE));
-    let items = items.collect::<Result<_, _>>()?;
-    Ok(page(services.len(), items, next.map(|offset| request.link(offset))))
+    let items: Vec<Value> = items.collect::<Result<_, _>>()?;
+    let next = next.map(|offset| request.link(offset));
+    Ok(page(services.len(), &items, next.as_deref()))
 }
 
 /// `GET` of one service. One that the insight does not know is shown without proxies, as upstream does.
