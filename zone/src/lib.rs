@@ -11,6 +11,7 @@ pub mod grpc_message;
 pub mod hds;
 pub mod hostnames;
 pub mod identity;
+pub mod mesh_identities;
 pub mod mesh_state;
 pub mod proxy;
 pub mod run;

@@ -26,6 +26,7 @@ use crate::grpc_message;
 use crate::hds::{HdsSettings, HealthService};
 use crate::hostnames::Hostnames;
 use crate::identity::Identities;
+use crate::mesh_identities::{self, MeshIdentitySettings};
 use crate::mesh_state;
 use crate::proxy::{abandoned, expired};
 use crate::proxy::authentication::Authentication;
@@ -229,7 +230,7 @@ fn collect_proxies(start: &Start, context: &ProxyContext, tasks: &mut Tasks) {
     });
 }
 
-/// Keeps the services of the zone complete: those made from Dataplanes, their health, addresses and host names.
+/// Keeps the services of the zone complete: those made from Dataplanes, their health, addresses, host names and identities.
 fn keep_services(start: &Start, parts: &Parts, tasks: &mut Tasks) {
     let config = &start.loaded.config;
     let settings = ServicesSettings {
@@ -243,6 +244,13 @@ fn keep_services(start: &Start, parts: &Parts, tasks: &mut Tasks) {
     let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
     tasks.spawn("services", async move {
         services::run(store, settings, shutdown).await;
+        Ok(())
+    });
+    let zone = config.multizone.zone.name.clone();
+    let settings = MeshIdentitySettings { zone, min_interval: SERVICES_INTERVAL };
+    let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
+    tasks.spawn("mesh identities", async move {
+        mesh_identities::run(store, settings, shutdown).await;
         Ok(())
     });
 }

@@ -29,7 +29,7 @@ use planner::Planner;
 /// Pause that gathers what happens together into one plan.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// Pause before what could not be written is tried again.
+/// Pause before a store that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Settings of [`run`].
@@ -68,9 +68,9 @@ pub async fn run(store: SharedStore, settings: ServicesSettings, cancel: Cancell
             },
             () = sleep_until(wake.unwrap_or(free)), if wake.is_some() => {
                 due = None;
-                let failed = commit(&store, planner.plan(Timestamp::now())).await;
-                free = Instant::now() + if failed.is_empty() { settings.min_interval } else { RETRY };
-                for key in failed {
+                let unwritten = commit(&store, planner.plan(Timestamp::now())).await;
+                free = Instant::now() + if unwritten.by_the_store { RETRY } else { settings.min_interval };
+                for key in unwritten.keys {
                     planner.retry(&key);
                 }
             }
@@ -101,36 +101,51 @@ fn instant(time: Timestamp) -> Instant {
     Instant::now() + left.saturating_add(Duration::from_millis(1)).min(Duration::from_secs(86_400 * 365))
 }
 
-/// Writes, together if possible; returns what has to be tried again.
-async fn commit(store: &SharedStore, writes: Vec<Write>) -> Vec<ResourceKey> {
+/// What could not be written.
+#[derive(Debug, Default)]
+struct Unwritten {
+    keys: Vec<ResourceKey>,
+    /// The store failed; otherwise somebody else was faster.
+    by_the_store: bool,
+}
+
+/// Writes, together if possible.
+async fn commit(store: &SharedStore, writes: Vec<Write>) -> Unwritten {
     if writes.is_empty() {
-        return Vec::new();
+        return Unwritten::default();
     }
     match store.commit(writes.clone()).await {
-        Ok(_) => return Vec::new(),
-        Err(
-            StoreError::Conflict(_)
-            | StoreError::NotFound(_)
-            | StoreError::AlreadyExists(_)
-            | StoreError::OwnerNotFound { .. },
-        ) => {}
+        Ok(_) => return Unwritten::default(),
+        Err(error) if is_race(&error) => {}
         Err(error) => {
             tracing::warn!(%error, "services cannot be written, trying again");
-            return writes.iter().map(key).cloned().collect();
+            return Unwritten { keys: writes.iter().map(key).cloned().collect(), by_the_store: true };
         }
     }
     // Somebody else wrote one of them meanwhile, of which the feed is about to tell; the others need not wait.
     let written = writes.into_iter().map(async |write| {
         let key = key(&write).clone();
-        let outcome = store.commit(vec![write]).await;
-        (key, outcome)
+        (key, store.commit(vec![write]).await)
     });
-    let failed = join_all(written).await.into_iter().filter_map(|(key, outcome)| {
-        let error = outcome.err()?;
+    let mut unwritten = Unwritten::default();
+    for (key, outcome) in join_all(written).await {
+        let Err(error) = outcome else { continue };
         tracing::debug!(service = %key, %error, "cannot be written, trying again");
-        Some(key)
-    });
-    failed.collect()
+        unwritten.keys.push(key);
+        unwritten.by_the_store |= !is_race(&error);
+    }
+    unwritten
+}
+
+/// True when somebody else wrote the same meanwhile.
+fn is_race(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Conflict(_)
+            | StoreError::NotFound(_)
+            | StoreError::AlreadyExists(_)
+            | StoreError::OwnerNotFound { .. }
+    )
 }
 
 fn key(write: &Write) -> &ResourceKey {

@@ -58,6 +58,20 @@ impl BuiltinAuthority {
     /// # Errors
     /// When the name of the mesh cannot be part of an identity.
     pub fn generate(mesh: &str, bits: RsaBits, validity: Option<Duration>) -> Result<Self, CaError> {
+        Self::make(mesh, &[0], bits, validity.unwrap_or(DEFAULT_VALIDITY))
+    }
+
+    /// Makes an authority for a trust domain that is no mesh, as MeshIdentities have them. This takes long (RSA): call it
+    /// where blocking is fine.
+    ///
+    /// # Errors
+    /// When the trust domain cannot be part of an identity.
+    pub fn for_trust_domain(trust_domain: &str) -> Result<Self, CaError> {
+        let serial = uuid::Uuid::new_v4();
+        Self::make(trust_domain, serial.as_bytes(), RsaBits::default(), DEFAULT_VALIDITY)
+    }
+
+    fn make(mesh: &str, serial: &[u8], bits: RsaBits, validity: Duration) -> Result<Self, CaError> {
         spiffe::check(mesh, std::iter::empty())?;
         let size = match bits {
             RsaBits::Rsa2048 => RsaKeySize::_2048,
@@ -68,7 +82,7 @@ impl BuiltinAuthority {
         let identity =
             Ia5String::try_from(format!("spiffe://{mesh}")).map_err(|_| CaError::Identity(mesh.to_owned()))?;
         let mut params = CertificateParams::default();
-        params.serial_number = Some(SerialNumber::from_slice(&[0]));
+        params.serial_number = Some(SerialNumber::from_slice(serial));
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "Kuma");
         params.distinguished_name.push(DnType::OrganizationalUnitName, "Mesh");
@@ -78,7 +92,7 @@ impl BuiltinAuthority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let now = OffsetDateTime::now_utc();
         params.not_before = now - CLOCK_SKEW;
-        params.not_after = now + validity.unwrap_or(DEFAULT_VALIDITY);
+        params.not_after = now + validity;
         let certificate = params.self_signed(&key)?;
         Ok(Self { cert_pem: certificate.pem(), key_pem: pkcs1::private_key_pem(&key)? })
     }

@@ -5,6 +5,7 @@
 mod builtin;
 mod duration;
 mod error;
+mod inspect;
 mod signer;
 mod spiffe;
 #[cfg(test)]
@@ -14,5 +15,6 @@ mod workload;
 pub use builtin::{BuiltinAuthority, RsaBits};
 pub use duration::parse_duration;
 pub use error::CaError;
+pub use inspect::{is_same_certificate, is_self_signed};
 pub use signer::Signer;
 pub use workload::{DEFAULT_VALIDITY, WorkloadCertificate, ZONE_EGRESS_SERVICE, issue};
