@@ -132,9 +132,11 @@ impl Policy {
         other.resource.display_name().cmp(self.resource.display_name())
     }
 
-    /// Precedence among the policies of one kind: later is stronger. Policies that tie compare by stored name, so that the order is total.
+    /// Precedence among the policies of one kind: later is stronger. Policies that tie are in stored order, so that the order is
+    /// total.
     ///
-    /// Source: Kuma `pkg/plugins/policies/core/matchers/dataplane.go`, `SortByTargetRef`.
+    /// Source: Kuma `pkg/plugins/policies/core/matchers/dataplane.go`, `SortByTargetRef`, which leaves policies that tie where it
+    /// finds them.
     pub fn cmp_precedence(&self, other: &Self) -> Ordering {
         let listener_tags = |policy: &Self| match policy.target.kind {
             TargetKind::MeshGateway => policy.target.tags.as_ref().map_or(0, |tags| tags.len()),
@@ -145,7 +147,7 @@ impl Policy {
             .then_with(|| listener_tags(self).cmp(&listener_tags(other)))
             .then_with(|| self.role.cmp(&other.role))
             .then_with(|| self.cmp_name(other))
-            .then_with(|| other.resource.key.name.cmp(&self.resource.key.name))
+            .then_with(|| self.resource.key.name.cmp(&other.resource.key.name))
     }
 }
 
