@@ -163,6 +163,8 @@ impl Admission {
             passed.filter_map(|(index, checked)| checked.result.as_ref().ok().map(|(r, _)| (index, r))).collect();
         order.sort_by_key(|(_, resource)| rank(resource.kind()));
         for (index, resource) in order {
+            // A long batch must not keep a thread from everything else.
+            tokio::task::consume_budget().await;
             let stored = draft.written(&resource.key).await?;
             let stage = if stored.is_some() { Stage::Update } else { Stage::Create };
             let writes = match options.condition.check(stored.as_deref()) {

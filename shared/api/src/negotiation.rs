@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn accepts() {
+    fn content_that_clients_read() {
         assert!(accepts(&HeaderMap::new(), "application/json"));
         assert!(accept("*/*"));
         assert!(accept("text/html, application/json;q=0.1"));
