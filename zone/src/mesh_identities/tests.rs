@@ -55,15 +55,21 @@ impl Setup {
         self.told().await
     }
 
+    /// The conditions once there are any; keys take their time.
     async fn told(&self) -> Vec<String> {
-        self.settle().await;
-        let identity = self.get(Kind::MeshIdentity, "id").await.expect("exists");
-        let conditions = identity.status.as_ref().and_then(|status| status["conditions"].as_array()).cloned();
-        let line = |condition: &Value| {
-            let word = |member: &str| condition[member].as_str().unwrap_or_default().to_owned();
-            format!("{} {} {}", word("type"), word("status"), word("reason"))
-        };
-        conditions.unwrap_or_default().iter().map(line).collect()
+        for _ in 0..100 {
+            self.settle().await;
+            let identity = self.get(Kind::MeshIdentity, "id").await.expect("exists");
+            let Some(conditions) = identity.status.as_ref().and_then(|status| status["conditions"].as_array()) else {
+                continue;
+            };
+            let line = |condition: &Value| {
+                let word = |member: &str| condition[member].as_str().unwrap_or_default().to_owned();
+                format!("{} {} {}", word("type"), word("status"), word("reason"))
+            };
+            return conditions.iter().map(line).collect();
+        }
+        panic!("nobody looks at the MeshIdentity");
     }
 
     async fn message(&self) -> String {
