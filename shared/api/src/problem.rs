@@ -34,14 +34,14 @@ pub struct Problem {
     pub detail: String,
     /// The fields or parameters at fault.
     pub parameters: Vec<Violation>,
-    /// Members of the answer that only some problems have.
-    pub more: Map<String, Value>,
+    /// Members of the answer that only some problems have. Boxed, so that a refusal stays small to return.
+    pub more: Box<Map<String, Value>>,
 }
 
 impl Problem {
     /// A problem without parameters.
     pub fn new(status: StatusCode, title: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { status, title: title.into(), detail: detail.into(), parameters: Vec::new(), more: Map::new() }
+        Self { status, title: title.into(), detail: detail.into(), parameters: Vec::new(), more: Box::default() }
     }
 
     /// The same problem, blaming `field`.
@@ -163,7 +163,7 @@ impl Problem {
         if !self.parameters.is_empty() {
             body.insert("causes".to_owned(), Value::Array(listed("message")));
         }
-        body.extend(self.more.clone());
+        body.extend((*self.more).clone());
         Value::Object(body)
     }
 }
