@@ -56,7 +56,7 @@ fn stand_in(gateway: &Resource, spec: MeshGateway) -> Result<Proxy, Problem> {
     })?;
     let mut dataplane = Dataplane::default();
     dataplane.networking.get_or_insert_default().gateway =
-        Some(Gateway { r#type: GatewayType::Builtin.into(), tags: selector.r#match, ..Gateway::default() });
+        Some(Gateway { r#type: GatewayType::Builtin.into(), tags: selector.r#match });
     let key = ResourceKey { kind: Kind::Dataplane, ..gateway.key.clone() };
     let mut resource = Resource::from_proto(key, &dataplane);
     resource.labels = gateway.labels.clone();
