@@ -61,7 +61,7 @@ pub async fn negotiate(request: Request, next: Next) -> Response {
     if unsupported {
         return json::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "415: Unsupported Media Type");
     }
-    if !accepts(headers, "application/json") && !(wants_events(&request) && accepts(headers, "text/event-stream")) {
+    if !(accepts(headers, "application/json") || wants_events(&request) && accepts(headers, "text/event-stream")) {
         return json::text(
             StatusCode::NOT_ACCEPTABLE,
             "406: Not Acceptable\n\nAvailable representations: application/json",
