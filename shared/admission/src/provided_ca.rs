@@ -77,6 +77,12 @@ async fn load(store: &dyn Reader, mesh: &str, source: &DataSource) -> Result<Res
 }
 
 fn check_pair(cert_at: &Path, cert: &[u8], key: &[u8]) -> Violations {
+    for (what, text) in [("certificate", cert), ("key", key)] {
+        if pem::parse_many(text).is_ok_and(|blocks| blocks.is_empty()) {
+            let reason = format!("not a valid TLS key pair: tls: failed to find any PEM data in {what} input");
+            return Violations::one(cert_at, reason);
+        }
+    }
     if let Err(error) = Signer::from_pem(cert, key) {
         return Violations::one(cert_at, format!("not a valid TLS key pair: {error}"));
     }

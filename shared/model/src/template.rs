@@ -43,6 +43,12 @@ pub enum TemplateError {
     /// `{{` without `}}`.
     #[error("template: :1: unclosed action")]
     Unclosed,
+    /// A single `}` in an action.
+    #[error("template: :1: bad character U+007D '}}'")]
+    Brace,
+    /// A function that does not exist.
+    #[error("template: :1: function {0:?} not defined")]
+    Function(String),
     /// `{{ }}`.
     #[error("template: :1: missing value for command")]
     Empty,
@@ -71,7 +77,8 @@ impl Template {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{") {
-            let (action, after) = after.split_once("}}").ok_or(TemplateError::Unclosed)?;
+            let unclosed = if after.contains('}') { TemplateError::Brace } else { TemplateError::Unclosed };
+            let (action, after) = after.split_once("}}").ok_or(unclosed)?;
             // `{{- ` and ` -}}` remove the white space around the action.
             let (action, trim_before) = match action.strip_prefix("- ") {
                 Some(action) => (action, true),
@@ -127,6 +134,13 @@ impl Template {
     }
 }
 
+/// Words that Go knows at the beginning of an action.
+const KNOWN_WORDS: &[&str] = &[
+    "label", "and", "block", "break", "call", "continue", "define", "else", "end", "eq", "false", "ge", "gt", "html",
+    "if", "index", "js", "le", "len", "lt", "ne", "nil", "not", "or", "print", "printf", "println", "range", "slice",
+    "template", "true", "urlquery", "with",
+];
+
 impl Part {
     fn parse(action: &str, place: Place) -> Result<Self, TemplateError> {
         if action.is_empty() {
@@ -140,7 +154,10 @@ impl Part {
         }
         let quoted = action.strip_prefix("label").map(str::trim_start).filter(|rest| rest.len() >= 2);
         let key = ['"', '`'].into_iter().find_map(|quote| quoted?.strip_prefix(quote)?.strip_suffix(quote));
+        let word = action.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').map_or(action, |end| &action[..end]);
+        let is_function = word.starts_with(|c: char| c.is_ascii_alphabetic()) && !KNOWN_WORDS.contains(&word);
         match key {
+            _ if is_function => Err(TemplateError::Function(word.to_owned())),
             Some(key) if !key.contains(['"', '`', '\\']) => Ok(Self::Label(place, key.to_owned())),
             _ => Err(TemplateError::Action(action.to_owned())),
         }
@@ -185,9 +202,9 @@ mod tests {
     fn other_actions_are_refused() {
         assert_eq!(Template::parse("{{ .Name"), Err(TemplateError::Unclosed));
         assert_eq!(Template::parse("{{ }}"), Err(TemplateError::Empty));
-        for action in
-            [".Name[4", ".Mesh|1", ".", "label", "label \"", "label x", "if .Name", "label \"a\" \"b\"", "nope"]
-        {
+        assert_eq!(Template::parse("{{ .Name }"), Err(TemplateError::Brace));
+        assert_eq!(Template::parse("{{ nope .Name }}"), Err(TemplateError::Function("nope".into())));
+        for action in [".Name[4", ".Mesh|1", ".", "label", "label \"", "label x", "if .Name", "label \"a\" \"b\""] {
             assert_eq!(Template::parse(&format!("{{{{ {action} }}}}")), Err(TemplateError::Action(action.into())));
         }
     }

@@ -16,6 +16,7 @@ mod virtual_outbound;
 mod zone_proxy;
 
 use prost::Message;
+use serde_json::Value;
 
 use crate::core;
 use crate::kind::Kind;
@@ -49,6 +50,24 @@ pub fn validate(resource: &Resource) -> Violations {
         Kind::ProxyTemplate => checked(resource, legacy::proxy_template::validate),
         _ => core::validate(resource),
     }
+}
+
+/// What keeps a text from being a resource of Envoy as YAML: it has to be an object. Whether Envoy takes it is not
+/// known here.
+pub fn native_resource_problem(yaml: &str) -> Option<String> {
+    let found = match serde_norway::from_str::<Value>(yaml) {
+        Ok(Value::Object(_)) => return None,
+        Ok(Value::Null) => "null",
+        Ok(Value::Bool(_)) => "bool",
+        Ok(Value::Number(_)) => "number",
+        Ok(Value::String(_)) => "string",
+        Ok(Value::Array(_)) => "array",
+        Err(error) => return Some(format!("native Envoy resource is not valid: {error}")),
+    };
+    Some(format!(
+        "native Envoy resource is not valid: json: cannot unmarshal {found} into Go value of type \
+         map[string]json.RawMessage"
+    ))
 }
 
 fn checked<M: Message + Default>(resource: &Resource, validate: impl Fn(&M) -> Violations) -> Violations {

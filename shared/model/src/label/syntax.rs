@@ -4,7 +4,7 @@
 use crate::name::dns1123_subdomain_errors;
 
 const MAX_PART_LENGTH: usize = 63;
-const TOO_LONG: &str = "must be no more than 63 characters";
+const TOO_LONG: &str = "must be no more than 63 bytes";
 const NAME_RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
                          alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
                          validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -83,7 +83,7 @@ mod tests {
             )]
         );
         assert_eq!(label_key_errors("/a"), ["prefix part must be non-empty"]);
-        assert_eq!(label_key_errors(&"a".repeat(64)), ["name part must be no more than 63 characters"]);
+        assert_eq!(label_key_errors(&"a".repeat(64)), ["name part must be no more than 63 bytes"]);
         assert!(label_key_errors("A.b/c")[0].starts_with("prefix part a lowercase RFC 1123 subdomain"));
         assert_eq!(label_key_errors("-a"), [format!("name part {NAME_RULE}")]);
     }

@@ -32,7 +32,7 @@ fn matches_dns1035(text: &str) -> bool {
 pub fn dns1123_subdomain_errors(text: &str) -> Vec<&'static str> {
     let mut errors = Vec::new();
     if text.len() > 253 {
-        errors.push("must be no more than 253 characters");
+        errors.push("must be no more than 253 bytes");
     }
     if !is_dns1123_subdomain(text) {
         errors.push(
@@ -105,7 +105,7 @@ mod tests {
     fn subdomains_of_rfc_1123() {
         assert!(dns1123_subdomain_errors("example.com").is_empty());
         assert_eq!(dns1123_subdomain_errors("Example.com").len(), 1);
-        assert_eq!(dns1123_subdomain_errors(&"a".repeat(254)), ["must be no more than 253 characters"]);
+        assert_eq!(dns1123_subdomain_errors(&"a".repeat(254)), ["must be no more than 253 bytes"]);
     }
 
     #[test]

@@ -98,12 +98,16 @@ fn flat(mut object: Map<String, Value>, kind: Kind, message: &str, unknown: Unkn
     let mut text = |member: &str| match object.remove(member) {
         None | Some(Value::Null) => Ok(String::new()),
         Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(not_a_string(kind, member, member, &other)),
+        Some(other) => Err(not_decodable(kind, member, "string", member, &other)),
     };
     let type_name = text(TYPE)?;
     let mesh = text(MESH)?;
     let name = text(NAME)?;
-    let labels = labels(object.remove(LABELS)).map_err(|(path, found)| not_a_string(kind, LABELS, &path, &found))?;
+    let labels = labels(object.remove(LABELS)).map_err(|WrongLabels { key, found }| {
+        let expected = if key.is_some() { "string" } else { "map[string]string" };
+        let field = key.map_or_else(|| Path::new(LABELS), |key| Path::new(LABELS).key(&key));
+        not_decodable(kind, LABELS, expected, field.as_str(), &found)
+    })?;
     let bytes = tandem_proto::json::from_json(message, &object, unknown).map_err(|error| {
         if error.reason == UNKNOWN_FIELD {
             return RestError::Invalid(Violations::one(&Path::new(&error.path), UNKNOWN_FIELD));
@@ -117,12 +121,12 @@ fn flat(mut object: Map<String, Value>, kind: Kind, message: &str, unknown: Unkn
 pub(crate) const UNKNOWN_FIELD: &str = "unknown field";
 
 /// The error that clients know from Go's JSON decoder.
-fn not_a_string(kind: Kind, member: &str, field: &str, found: &Value) -> RestError {
+fn not_decodable(kind: Kind, member: &str, expected: &str, field: &str, found: &Value) -> RestError {
     RestError::Malformed {
         type_name: kind.name().to_owned(),
         field: field.to_owned(),
         reason: format!(
-            "json: cannot unmarshal {} into Go struct field ResourceMeta.{member} of type string",
+            "json: cannot unmarshal {} into Go struct field ResourceMeta.{member} of type {expected}",
             go_type_of(found)
         ),
     }
@@ -136,16 +140,19 @@ fn nested(
 ) -> Result<Document, RestError> {
     let mut violations = Violations::none();
     let root = Path::root();
+    let wrong_type = |path: &str, expected: &str, found: &Value| {
+        format!("{path} in body must be of type {expected}: {:?}", type_of(found))
+    };
     let mut text = |member: &str, otherwise: Option<&str>| match (object.remove(member), otherwise) {
-        (None | Some(Value::Null), Some(otherwise)) => otherwise.to_owned(),
-        (None | Some(Value::Null), None) => {
+        (None, Some(otherwise)) => otherwise.to_owned(),
+        (None, None) => {
             violations.add(&root, format!(".{member} in body is required"));
             String::new()
         }
         (Some(Value::String(text)), _) => text,
         (Some(other), _) => {
-            violations.add(&root, format!("{member} in body must be of type string: {:?}", type_of(&other)));
-            String::new()
+            violations.add(&root, wrong_type(member, "string", &other));
+            other.to_string()
         }
     };
     let type_name = text(TYPE, None);
@@ -154,18 +161,20 @@ fn nested(
     if !type_name.is_empty() && type_name != kind.name() {
         violations.add(&root, format!("type in body should be one of [{kind}]"));
     }
-    let labels = labels(object.remove(LABELS)).unwrap_or_else(|(path, found)| {
-        violations.add(&root, format!("{path} in body must be of type string: {:?}", type_of(&found)));
+    let labels = labels(object.remove(LABELS)).unwrap_or_else(|wrong| {
+        let (member, expected) =
+            wrong.key.map_or((LABELS.to_owned(), "object"), |key| (format!("{LABELS}.{key}"), "string"));
+        violations.add(&root, wrong_type(&member, expected, &wrong.found));
         Labels::new()
     });
     let spec = match object.remove(SPEC) {
         Some(spec @ Value::Object(_)) => spec,
-        None | Some(Value::Null) => {
+        None => {
             violations.add(&root, ".spec in body is required");
             Value::Null
         }
         Some(other) => {
-            violations.add(&Path::new(SPEC), format!("in body must be of type object: {:?}", type_of(&other)));
+            violations.add(&root, wrong_type(SPEC, "object", &other));
             Value::Null
         }
     };
@@ -200,18 +209,25 @@ fn document(
     Document { type_name, resource, status }
 }
 
-/// The labels; fails with the path and value of a member that is not of the right type.
-fn labels(value: Option<Value>) -> Result<Labels, (String, Value)> {
+/// What is not of the right type in the labels.
+struct WrongLabels {
+    /// Key of the label; absent when the labels as a whole are meant.
+    key: Option<String>,
+    /// What is there.
+    found: Value,
+}
+
+fn labels(value: Option<Value>) -> Result<Labels, WrongLabels> {
     let members = match value {
         None | Some(Value::Null) => return Ok(Labels::new()),
         Some(Value::Object(members)) => members,
-        Some(other) => return Err((LABELS.to_owned(), other)),
+        Some(found) => return Err(WrongLabels { key: None, found }),
     };
     members
         .into_iter()
-        .map(|(name, value)| match value {
-            Value::String(text) => Ok((name, text)),
-            other => Err((Path::new(LABELS).key(&name).as_str().to_owned(), other)),
+        .map(|(key, value)| match value {
+            Value::String(text) => Ok((key, text)),
+            found => Err(WrongLabels { key: Some(key), found }),
         })
         .collect()
 }

@@ -125,7 +125,7 @@ fn members_of_the_wrong_type() {
         (
             Kind::MeshTimeout,
             json!({"type": "MeshTimeout", "name": "a", "spec": "x"}),
-            "spec: in body must be of type object: \"string\"",
+            ": spec in body must be of type object: \"string\"",
         ),
         (
             Kind::MeshTimeout,
@@ -135,7 +135,7 @@ fn members_of_the_wrong_type() {
         (
             Kind::MeshTimeout,
             json!({"type": "MeshTimeout", "name": "a", "labels": {"x": 1}, "spec": {}}),
-            ": labels[\"x\"] in body must be of type string: \"number\"",
+            ": labels.x in body must be of type string: \"number\"",
         ),
     ] {
         assert_eq!(refusal(Some(kind), body).to_string(), text);

@@ -25,6 +25,8 @@ struct Node {
     reference: Option<String>,
     any_of: Vec<Node>,
     kind: Option<String>,
+    /// Whether it is one of several options.
+    is_option: bool,
     names: Vec<Value>,
     base64: bool,
     minimum: Option<f64>,
@@ -77,7 +79,7 @@ impl Checker {
             self.visit(node, value, path, violations);
         }
         self.visit_options(node, value, path, violations);
-        let fits = node.kind.as_deref().is_none_or(|kind| match wrong_type(kind, value) {
+        let fits = node.kind.as_deref().is_none_or(|kind| match wrong_type(kind, value, node.is_option) {
             Some(text) => {
                 violations.add(path, text);
                 false
@@ -138,7 +140,7 @@ impl Checker {
     }
 }
 
-fn wrong_type(kind: &str, value: &Value) -> Option<String> {
+fn wrong_type(kind: &str, value: &Value, is_option: bool) -> Option<String> {
     let found = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
@@ -149,6 +151,7 @@ fn wrong_type(kind: &str, value: &Value) -> Option<String> {
         Value::Object(_) => "object",
     };
     match (kind, found) {
+        ("integer", "fraction") if is_option => Some("in body must be of type integer: \"number\"".to_owned()),
         ("integer", "fraction") => Some("in body must be of type int32: \"float64\"".to_owned()),
         ("integer", "number") => None,
         _ if kind == found => None,
@@ -221,7 +224,8 @@ impl Node {
         let list = |keyword: &str| schema[keyword].as_array().into_iter().flatten();
         Self {
             reference: text("$ref").map(|name| name.trim_start_matches("#/$defs/").to_owned()),
-            any_of: list("anyOf").map(Node::new).collect(),
+            any_of: list("anyOf").map(|option| Self { is_option: true, ..Self::new(option) }).collect(),
+            is_option: false,
             kind: text("type").map(str::to_owned),
             names: list("enum").chain(schema.get("const")).cloned().collect(),
             base64: text("contentEncoding") == Some("base64"),
@@ -282,7 +286,7 @@ mod tests {
         );
         assert_eq!(
             violations(schema, &json!({"kind": "Mesh", "port": 1, "items": []})),
-            "spec.items: in body should have at least 1 items; spec.port: unknown field"
+            "spec.port: unknown field; spec.items: in body should have at least 1 items"
         );
     }
 

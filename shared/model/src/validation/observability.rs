@@ -158,7 +158,7 @@ fn prometheus(path: &Path, conf: Option<&Struct>, unknown: Unknown) -> Violation
     let filter = prometheus.envoy.as_ref().map_or("", |envoy| &envoy.filter_regex);
     if let Err(error) = regex::Regex::new(filter) {
         let path = path.field("envoy").field("filterRegex");
-        return Violations::one(&path, format!("provided regexp isn't correct: {error}"));
+        return Violations::one(&path, format!("provided regexp isn't correct: {}", last_line(&error.to_string())));
     }
     let mut violations = Violations::none();
     let mut names = BTreeSet::new();
@@ -169,6 +169,12 @@ fn prometheus(path: &Path, conf: Option<&Struct>, unknown: Unknown) -> Violation
         }
     }
     violations
+}
+
+/// The reason in the text of an error about a pattern, which shows the pattern first.
+fn last_line(text: &str) -> &str {
+    let line = text.lines().next_back().unwrap_or(text);
+    line.strip_prefix("error: ").unwrap_or(line)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Source: Kuma `pkg/plugins/policies/meshproxypatch/api/v1alpha1/validator.go` and
 //! `pkg/plugins/policies/core/jsonpatch/validators`. Of resources given as YAML only the form is checked.
 
-use serde_json::Value;
+use tandem_model::validation::native_resource_problem;
 use tandem_model::violation::{Path, Violations};
 
 use super::schema::{FilterMatch, FilterOperation, JsonPatch, JsonPatchOp, Modification, Operation, Spec};
@@ -138,12 +138,9 @@ fn no_value(value: Option<&str>, path: &Path, violations: &mut Violations) {
 fn value(value: Option<&str>, path: &Path, violations: &mut Violations) {
     let path = path.field("value");
     let Some(value) = value else { return violations.add(&path, DEFINED) };
-    let problem = match serde_norway::from_str::<Value>(value) {
-        Ok(Value::Object(_)) => return,
-        Ok(_) => "not an object".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    violations.add(&path, format!("native Envoy resource is not valid: {problem}"));
+    if let Some(problem) = native_resource_problem(value) {
+        violations.add(&path, problem);
+    }
 }
 
 fn patch((given, patches): Contents<'_>, kind: &str, path: &Path, violations: &mut Violations) {

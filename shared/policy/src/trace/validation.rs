@@ -91,6 +91,16 @@ fn backend(backend: &Backend, path: &Path, violations: &mut Violations) {
 
 /// The URL of a Datadog agent has a scheme, a host and a port, and nothing else.
 fn datadog_url(url: &str, path: &Path, violations: &mut Violations) {
+    let opaque = url.split_once(':').filter(|(scheme, rest)| {
+        !scheme.is_empty() && scheme.bytes().all(|c| c.is_ascii_alphanumeric()) && !rest.starts_with('/')
+    });
+    if let Some((scheme, _)) = opaque {
+        if scheme != "http" {
+            violations.add(path, "scheme must be http");
+        }
+        violations.add(path, "port must be defined");
+        return violations.add(path, "opaque must not be defined");
+    }
     let Some(url) = Url::parse(url) else { return violations.add(path, "must be a valid url") };
     if url.scheme != "http" {
         violations.add(path, "scheme must be http");

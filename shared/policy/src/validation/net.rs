@@ -49,11 +49,22 @@ impl<'a> Url<'a> {
     }
 }
 
-/// True for a URL, and for a host alone, with or without a port.
+/// True for a URL, and for a host alone, with or without a port. A host without dots needs a port or a scheme, and three
+/// characters are not enough.
 pub(crate) fn is_url(text: &str) -> bool {
+    const SCHEMES: &[&str] = &["", "ftp", "tcp", "udp", "ws", "wss", "http", "https"];
     let Some(url) = Url::split(text) else { return false };
     let valid_port = url.port.is_empty() || url.port.parse::<u16>().is_ok_and(|port| port > 0);
-    valid_port && (url.host.parse::<IpAddr>().is_ok() || is_dns_name(url.host))
+    let is_bounded = |label: &str| {
+        let alphanumeric = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        alphanumeric(label.bytes().next()) && alphanumeric(label.bytes().next_back())
+    };
+    let is_name = |host: &str| is_dns_name(host) && host.trim_end_matches('.').split('.').all(is_bounded);
+    text.len() > 3
+        && SCHEMES.contains(&url.scheme)
+        && (text.contains([':', '.']))
+        && valid_port
+        && (url.host.parse::<IpAddr>().is_ok() || is_name(url.host))
 }
 
 /// True for a name of the DNS: labels of letters, digits, dashes and underscores.
@@ -83,7 +94,9 @@ mod tests {
         for valid in ["http://jaeger:9411/api/v2", "127.0.0.1:5000", "otel.svc", "otel:4317", "https://[::1]:80/"] {
             assert!(is_url(valid), "{valid}");
         }
-        for invalid in ["", "not valid", "http://", "host:port", "host:0", "-a.b"] {
+        for invalid in
+            ["", "not valid", "http://", "host:port", "host:0", "-a.b", "otel", "a:1", "foo://a.b", "_a.b", "a-.b"]
+        {
             assert!(!is_url(invalid), "{invalid}");
         }
         let url = Url::parse("http://u@agent:8126/p?q#f").expect("a URL");

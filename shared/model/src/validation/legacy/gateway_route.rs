@@ -2,6 +2,7 @@
 
 use tandem_proto::mesh::v1alpha1::MeshGatewayRoute;
 use tandem_proto::mesh::v1alpha1::mesh_gateway_route::conf::Route;
+use tandem_proto::mesh::v1alpha1::mesh_gateway_route::http_route::Filter;
 use tandem_proto::mesh::v1alpha1::mesh_gateway_route::http_route::filter::header_filter::Header;
 use tandem_proto::mesh::v1alpha1::mesh_gateway_route::http_route::filter::rewrite::Path as RewritePath;
 use tandem_proto::mesh::v1alpha1::mesh_gateway_route::http_route::filter::{Filter as FilterKind, HeaderFilter};
@@ -55,10 +56,13 @@ fn validate_rule(path: &Path, rule: &Rule) -> Violations {
     let filters = || rule.filters.iter().filter_map(|filter| filter.filter.as_ref());
     let rewrites_host = |filter: &FilterKind| matches!(filter, FilterKind::Rewrite(r) if r.host_to_backend_hostname);
     let host_is_taken = filters().any(rewrites_host);
+    let rewrites = |filter: &Filter| filter.filter.as_ref().is_some_and(rewrites_host);
     let at_filters = path.field("filters");
     // Indexes count the filters that are left after those that rewrite the host.
-    for (index, filter) in filters().filter(|filter| !rewrites_host(filter)).enumerate() {
-        violations.extend(validate_filter(&at_filters.index(index), filter, matches_prefix, host_is_taken));
+    for (index, filter) in rule.filters.iter().filter(|filter| !rewrites(filter)).enumerate() {
+        if let Some(filter) = &filter.filter {
+            violations.extend(validate_filter(&at_filters.index(index), filter, matches_prefix, host_is_taken));
+        }
     }
     let redirects = filters().any(|filter| matches!(filter, FilterKind::Redirect(_)));
     if redirects && rule.filters.len() != 1 {

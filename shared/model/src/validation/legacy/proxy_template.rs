@@ -4,6 +4,7 @@ use tandem_proto::mesh::v1alpha1::ProxyTemplate;
 use tandem_proto::mesh::v1alpha1::proxy_template::modifications::Type;
 use tandem_proto::mesh::v1alpha1::proxy_template::{Conf, Modifications};
 
+use crate::validation::native_resource_problem as problem_of;
 use crate::validation::tags::{Rules, selector};
 use crate::violation::{Path, Violations};
 
@@ -42,6 +43,11 @@ fn validate_conf(path: &Path, conf: &Conf) -> Violations {
                 violations.add(&path.field(name), EMPTY);
             }
         }
+        if let Some(problem) =
+            Some(&resource.resource).filter(|text| !text.is_empty()).and_then(|text| problem_of(text))
+        {
+            violations.add(&path.field("resource"), problem);
+        }
     }
     for (index, modification) in conf.modifications.iter().enumerate() {
         violations.extend(validate_modification(&path.field("modifications").index(index), modification));
@@ -52,38 +58,46 @@ fn validate_conf(path: &Path, conf: &Conf) -> Violations {
 fn validate_modification(path: &Path, modification: &Modifications) -> Violations {
     match &modification.r#type {
         None => Violations::none(),
-        Some(Type::Cluster(of)) => list_member(&path.field("cluster"), &of.operation, "match", of.r#match.is_some()),
-        Some(Type::Listener(of)) => list_member(&path.field("listener"), &of.operation, "match", of.r#match.is_some()),
+        Some(Type::Cluster(of)) => {
+            let selects = ("match", of.r#match.is_some());
+            list_member(&path.field("cluster"), &of.operation, selects, &of.value)
+        }
+        Some(Type::Listener(of)) => {
+            let selects = ("match", of.r#match.is_some());
+            list_member(&path.field("listener"), &of.operation, selects, &of.value)
+        }
         Some(Type::VirtualHost(of)) => {
             let named = of.r#match.as_ref().is_some_and(|matching| !matching.name.is_empty());
-            list_member(&path.field("virtualHost"), &of.operation, "match.name", named)
+            list_member(&path.field("virtualHost"), &of.operation, ("match.name", named), &of.value)
         }
         Some(Type::NetworkFilter(of)) => {
             let name = of.r#match.as_ref().map_or("", |matching| &matching.name);
-            filter(&path.field("networkFilter"), &of.operation, name)
+            filter(&path.field("networkFilter"), &of.operation, name, &of.value)
         }
         Some(Type::HttpFilter(of)) => {
             let name = of.r#match.as_ref().map_or("", |matching| &matching.name);
-            filter(&path.field("httpFilter"), &of.operation, name)
+            filter(&path.field("httpFilter"), &of.operation, name, &of.value)
         }
     }
 }
 
-/// What is added to a list has nothing to match.
-fn list_member(path: &Path, operation: &str, matching: &str, has_match: bool) -> Violations {
+/// What is added to a list has nothing to match; `selects` is the member that would, and whether it is there.
+fn list_member(path: &Path, operation: &str, selects: (&str, bool), value: &str) -> Violations {
     if !OF_LISTS.contains(&operation) {
         return unknown_operation(path, OF_LISTS);
     }
-    if operation == "add" && has_match {
-        return Violations::one(&path.field(matching), "cannot be defined");
+    let mut violations = Violations::none();
+    if operation == "add" && selects.1 {
+        violations.add(&path.field(selects.0), "cannot be defined");
     }
-    Violations::none()
+    violations.extend(native(path, operation, value));
+    violations
 }
 
 /// What is placed beside a filter, or changes one, has to name it.
-fn filter(path: &Path, operation: &str, name: &str) -> Violations {
+fn filter(path: &Path, operation: &str, name: &str, value: &str) -> Violations {
     let at_name = path.field("match").field("name");
-    match operation {
+    let mut violations = match operation {
         "addBefore" if name.is_empty() => {
             Violations::one(&at_name, "cannot be empty. You need to pick a filter before which this one will be added")
         }
@@ -91,9 +105,17 @@ fn filter(path: &Path, operation: &str, name: &str) -> Violations {
             Violations::one(&at_name, "cannot be empty. You need to pick a filter after which this one will be added")
         }
         "patch" if name.is_empty() => Violations::one(&at_name, EMPTY),
-        operation if !OF_FILTERS.contains(&operation) => unknown_operation(path, OF_FILTERS),
+        operation if !OF_FILTERS.contains(&operation) => return unknown_operation(path, OF_FILTERS),
         _ => Violations::none(),
-    }
+    };
+    violations.extend(native(path, operation, value));
+    violations
+}
+
+/// What is wrong with the value that is added or that changes something.
+fn native(path: &Path, operation: &str, value: &str) -> Violations {
+    let problem = Some(value).filter(|value| operation != "remove" && !value.is_empty()).and_then(problem_of);
+    problem.map_or_else(Violations::none, |problem| Violations::one(&path.field("value"), problem))
 }
 
 fn unknown_operation(path: &Path, available: &[&str]) -> Violations {
