@@ -263,6 +263,13 @@ mod tests {
             assert_eq!(order, Ordering::Less, "{} {:?} {:?}", pair[0].kri, pair[0].target, pair[1].target);
         }
     }
+
+    #[test]
+    fn policies_that_tie_keep_their_stored_order() {
+        let same_name = |stored: &str| labelled(named(stored, json!({})), "kuma.io/display-name", "p");
+        assert_eq!(same_name("p").cmp_precedence(&same_name("p-of-a-zone")), Ordering::Less);
+    }
+
     #[test]
     fn precedence_is_a_total_order() {
         let selections = [json!({}), json!({"labels": {"a": "b"}}), json!({"name": "dp"})];
