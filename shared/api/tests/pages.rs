@@ -28,7 +28,7 @@ fn dataplane(number: usize) -> Resource {
     let networking = Networking { address: "10.0.0.1".to_owned(), inbound, ..Networking::default() };
     let spec = Dataplane { networking: Some(networking), ..Dataplane::default() };
     Resource::from_proto(ResourceKey::new(Kind::Dataplane, "default", format!("dp-{number:06}")), &spec)
-        .with_labels([("shard", if number % 10 == 0 { "a" } else { "b" })])
+        .with_labels([("shard", if number.is_multiple_of(10) { "a" } else { "b" })])
 }
 
 async fn prepared() -> Api {

@@ -182,7 +182,9 @@ fn schema(shape: &Shape) -> Value {
 
 fn answer(status: u16, shape: &Shape) -> Value {
     let content = match shape {
-        Shape::Text(media_type) => json!({ *media_type: { "schema": { "type": "string" } } }),
+        Shape::Text("text/plain") => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        // What the text means is for readers of that type.
+        Shape::Text(media_type) => json!({ *media_type: {} }),
         Shape::JsonOrText => json!({ "application/json": {}, "text/plain": { "schema": { "type": "string" } } }),
         shape => json!({ "application/json": { "schema": schema(shape) } }),
     };
