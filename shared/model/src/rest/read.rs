@@ -144,7 +144,7 @@ fn nested(
         format!("{path} in body must be of type {expected}: {:?}", type_of(found))
     };
     let mut text = |member: &str, otherwise: Option<&str>| match (object.remove(member), otherwise) {
-        (None, Some(otherwise)) => otherwise.to_owned(),
+        (None | Some(Value::Null), Some(otherwise)) => otherwise.to_owned(),
         (None, None) => {
             violations.add(&root, format!(".{member} in body is required"));
             String::new()

@@ -62,7 +62,7 @@ pub(crate) fn is_url(text: &str) -> bool {
     let is_name = |host: &str| is_dns_name(host) && host.trim_end_matches('.').split('.').all(is_bounded);
     text.len() > 3
         && SCHEMES.contains(&url.scheme)
-        && (text.contains([':', '.']))
+        && text.contains([':', '.'])
         && valid_port
         && (url.host.parse::<IpAddr>().is_ok() || is_name(url.host))
 }
