@@ -87,9 +87,10 @@ async fn a_policy_on_trial_is_seen_in_previews_only() -> Result<()> {
     let web = stage.zone(0).start_sidecar(web).await?;
 
     let all = json!({"kind": "Mesh"});
+    // Stronger than the policies that came with the mesh.
     let trial = json!({
         "type": "MeshTimeout", "mesh": "default", "name": "trial", "labels": {"kuma.io/effect": "shadow"},
-        "spec": {"targetRef": all, "from": [{"targetRef": all, "default": {"idleTimeout": "322s"}}]}
+        "spec": {"targetRef": {"kind": "Dataplane"}, "from": [{"targetRef": all, "default": {"idleTimeout": "322s"}}]}
     });
     stage.global().put("/meshes/default/meshtimeouts/trial", &trial).await?;
     let zone = &stage.zone(0).api;
