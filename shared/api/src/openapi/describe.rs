@@ -42,6 +42,7 @@ fn list_parameters(kind: Kind) -> &'static [&'static str] {
 pub fn list(kind: Kind) -> Operation {
     Operation::new(group(kind), format!("Lists {}", plural(kind)))
         .common(list_parameters(kind))
+        .watchable()
         .answers(200, Shape::component(list_name(&item_name(kind))))
         .refuses(refusals(kind))
 }
@@ -50,6 +51,8 @@ pub fn list(kind: Kind) -> Operation {
 pub fn get(kind: Kind) -> Operation {
     Operation::new(group(kind), format!("Shows a {}", singular(kind)))
         .common(&["formatOfItem", "namespace"])
+        .watchable()
+        .cacheable()
         .answers(200, item_or_kubernetes_object(kind))
         .refuses(refusals(kind))
 }

@@ -144,7 +144,11 @@ fn described(method: &Method, path: &str, operation: &Operation) -> Value {
     }
     let mut responses = Map::new();
     for (status, shape) in &operation.answers {
-        responses.insert(status.to_string(), answer(*status, shape));
+        let mut answer = answer(*status, shape);
+        if operation.watchable && *status == 200 {
+            answer["content"]["text/event-stream"] = json!({ "schema": { "type": "string" } });
+        }
+        responses.insert(status.to_string(), answer);
     }
     let always: &[u16] = if carries_body { &[401, 406, 413, 415, 500] } else { &[401, 406, 415, 500] };
     for status in operation.refusals.iter().chain(always) {
@@ -176,19 +180,24 @@ fn schema(shape: &Shape) -> Value {
     match shape {
         Shape::Component(name) => json!({ "$ref": format!("{}{name}", definitions::COMPONENT) }),
         Shape::Json(schema) => schema.clone(),
-        Shape::Text(_) | Shape::JsonOrText => json!({ "type": "string" }),
+        Shape::Text(_) | Shape::JsonOrText | Shape::Nothing => json!({ "type": "string" }),
     }
 }
 
 fn answer(status: u16, shape: &Shape) -> Value {
     let content = match shape {
         Shape::Text("text/plain") => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        Shape::Nothing => json!({}),
         // What the text means is for readers of that type.
         Shape::Text(media_type) => json!({ *media_type: {} }),
         Shape::JsonOrText => json!({ "application/json": {}, "text/plain": { "schema": { "type": "string" } } }),
         shape => json!({ "application/json": { "schema": schema(shape) } }),
     };
-    let description = if status == 201 { "It was created." } else { "Done." };
+    let description = match status {
+        201 => "It was created.",
+        304 => "The client has it.",
+        _ => "Done.",
+    };
     json!({ "description": description, "content": content })
 }
 

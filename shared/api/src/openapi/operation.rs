@@ -15,6 +15,8 @@ pub struct Operation {
     pub request: Option<Shape>,
     /// Answers of success: status and body.
     pub answers: Vec<(u16, Shape)>,
+    /// Whether the answer can be a stream of server-sent events instead.
+    pub watchable: bool,
     /// Statuses of refusal beyond those that every request may get.
     pub refusals: Vec<u16>,
 }
@@ -48,6 +50,8 @@ pub enum Shape {
     Text(&'static str),
     /// JSON or text, as the request asks.
     JsonOrText,
+    /// No body.
+    Nothing,
 }
 
 impl Shape {
@@ -71,6 +75,7 @@ impl Operation {
             parameters: Vec::new(),
             request: None,
             answers: Vec::new(),
+            watchable: false,
             refusals: Vec::new(),
         }
     }
@@ -102,10 +107,36 @@ impl Operation {
             .refuses(&[412])
     }
 
+    /// Adds that the answer can be a stream of changes.
+    #[must_use]
+    pub fn watchable(mut self) -> Self {
+        self.watchable = true;
+        self.query(
+            "watch",
+            "Answers with server-sent events: what there is, then every change.",
+            json!({ "type": "boolean", "default": false }),
+        )
+        .parameter(
+            "header",
+            "Last-Event-ID",
+            "Goes on after this event of a stream.",
+            json!({ "type": "string" }),
+        )
+    }
+
+    /// Adds that a client that has the item already is told so.
+    #[must_use]
+    pub fn cacheable(self) -> Self {
+        self.parameter("header", "If-None-Match", "Entity tags the client has.", json!({ "type": "string" }))
+            .answers(304, Shape::Nothing)
+    }
+
     /// Takes all parameters away.
     #[must_use]
     pub fn without_parameters(mut self) -> Self {
         self.parameters.clear();
+        self.watchable = false;
+        self.answers.retain(|(status, _)| *status != 304);
         self
     }
 
