@@ -228,7 +228,8 @@ mod tests {
             ("never", None),
         ];
         for (name, insight) in proxies {
-            let writes = std::iter::once(Resource::from_proto(dataplane(name), &pb::Dataplane::default())).chain(insight);
+            let writes =
+                std::iter::once(Resource::from_proto(dataplane(name), &pb::Dataplane::default())).chain(insight);
             store.commit(writes.map(Write::Create).collect()).await.expect("new");
         }
         let registry = Arc::new(Registry::default());

@@ -31,8 +31,7 @@ impl ProxyConfigurations for Previews {
         with_shadow: bool,
     ) -> Result<Map<String, Value>, ProxyConfigurationError> {
         let snapshot = self.0.load().preview(&dataplane.mesh, AUTHORITY, with_shadow);
-        let identity =
-            Arc::new(Identity { certificate_chain: CERTIFICATE.to_vec(), private_key: KEY.to_vec() });
+        let identity = Arc::new(Identity { certificate_chain: CERTIFICATE.to_vec(), private_key: KEY.to_vec() });
         let identities: BTreeMap<String, Arc<Identity>> = tandem_xds::identity_requests(&snapshot, dataplane)
             .into_iter()
             .map(|request| (request.mesh, identity.clone()))
