@@ -104,7 +104,12 @@ impl MeshView {
 }
 
 /// All resources of a kind in a mesh, sorted by name.
-pub(super) async fn list(store: &dyn Store, kind: Kind, mesh: &str, title: &str) -> Result<Vec<Arc<Resource>>, Problem> {
+pub(super) async fn list(
+    store: &dyn Store,
+    kind: Kind,
+    mesh: &str,
+    title: &str,
+) -> Result<Vec<Arc<Resource>>, Problem> {
     store.list(kind, Some(mesh)).await.map_err(|error| Problem::store(title, &error))
 }
 

@@ -30,5 +30,5 @@ mod tests;
 pub use connection::best_for_tags;
 pub use matched::{MatchedPolicies, PASS_THROUGH};
 pub use policies::{Decoded, KINDS, LegacyPolicies};
-pub(crate) use selector::{compare, rank_of_dataplane};
 pub use selector::{ConnectionPolicy, DataplanePolicy, best_for_dataplane, selects_dataplane};
+pub(crate) use selector::{compare, rank_of_dataplane};
