@@ -216,7 +216,7 @@ mod tests {
                 "spec.default.appendModifications[0]: exactly one modification can be defined at a time. Currently, 0 \
                  modifications are defined",
                 "spec.default.appendModifications[1].cluster.match: must not be defined",
-                "spec.default.appendModifications[1].cluster.value: native Envoy resource is not valid: not an object",
+                "spec.default.appendModifications[1].cluster.value: native Envoy resource is not valid: json: cannot unmarshal array into Go value of type map[string]json.RawMessage",
                 "spec.default.appendModifications[2].listener: listener must have exactly one defined: value, \
                  jsonPatches",
                 "spec.default.appendModifications[3].httpFilter.match.name: must be defined. You need to pick a filter \
