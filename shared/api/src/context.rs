@@ -56,6 +56,35 @@ pub struct ApiSettings {
     pub localhost_is_admin: bool,
     /// `authn.type`.
     pub authentication: Authentication,
+    /// The web page.
+    pub gui: GuiSettings,
+}
+
+/// Settings of the web page.
+#[derive(Debug, Clone)]
+pub struct GuiSettings {
+    /// `gui.enabled`.
+    pub enabled: bool,
+    /// `gui.basePath`: where it is, starts with `/`.
+    pub base_path: String,
+    /// `gui.rootUrl`: its URL for browsers; empty when that is `base_path` on this server.
+    pub root_url: String,
+    /// `rootUrl`: URL of the API for browsers; empty when that is [`ApiSettings::base_path`] on this server.
+    pub api_url: String,
+    /// `multizone.zone.globalAddress`: the global control plane of a federated zone, which has the page; else empty.
+    pub global_address: String,
+}
+
+impl Default for GuiSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            base_path: "/gui".to_owned(),
+            root_url: String::new(),
+            api_url: String::new(),
+            global_address: String::new(),
+        }
+    }
 }
 
 /// How clients that are not on this host prove who they are (`apiServer.authn.type`).
@@ -78,6 +107,7 @@ impl Default for ApiSettings {
             service_vip_port: 80,
             localhost_is_admin: true,
             authentication: Authentication::Tokens,
+            gui: GuiSettings::default(),
         }
     }
 }
@@ -85,14 +115,19 @@ impl Default for ApiSettings {
 impl ApiSettings {
     /// The base path without a slash at the end: empty, or `/prefix`.
     pub(crate) fn base_path(&self) -> String {
-        let inner = self.base_path.trim_matches('/');
-        if inner.is_empty() { String::new() } else { format!("/{inner}") }
+        prefix(&self.base_path)
     }
 
     /// Where the workloads of a mesh reach a service by host name.
     pub(crate) fn service_address(&self, service: &str) -> String {
         format!("{service}.{}:{}", self.dns_domain, self.service_vip_port)
     }
+}
+
+/// A path without a slash at the end: empty, or `/prefix`.
+pub(crate) fn prefix(path: &str) -> String {
+    let inner = path.trim_matches('/');
+    if inner.is_empty() { String::new() } else { format!("/{inner}") }
 }
 
 /// What this control plane tells of itself.

@@ -33,7 +33,7 @@ mod routes;
 mod server;
 mod uri;
 
-pub use context::{ApiContext, ApiSettings, Authentication, DEFAULT_BODY_LIMIT, Identity, SharedContext};
+pub use context::{ApiContext, ApiSettings, Authentication, DEFAULT_BODY_LIMIT, GuiSettings, Identity, SharedContext};
 pub use measure::ApiMetrics;
 pub use problem::Problem;
 pub use proxies::{EnvoyAdmin, EnvoyAdminError, Proxies, ProxyConfigurationError, ProxyConfigurations};

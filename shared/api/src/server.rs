@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::context::SharedContext;
+use crate::handlers::gui::Gui;
 use crate::json;
 use crate::router::{OriginalUri, router};
 use crate::uri::{Target, target};
@@ -73,9 +74,10 @@ fn limits() -> Limits {
 /// Serves until `shutdown` is cancelled, then lets requests under way finish.
 pub async fn serve(context: SharedContext, listeners: Listeners, shutdown: CancellationToken) {
     let routes = router(context.clone());
+    let gui = Arc::new(Gui::new(&context));
     let front = |scheme| {
         let (routes, base) = (routes.clone(), context.settings.base_path().into());
-        Front { routes, base, scheme, shutdown: Shutdown(shutdown.clone()) }.router()
+        Front { routes, base, scheme, gui: gui.clone(), shutdown: Shutdown(shutdown.clone()) }.router()
     };
     let plain = async {
         if let Some(listener) = listeners.http {
@@ -96,6 +98,7 @@ struct Front {
     routes: Router,
     base: Arc<str>,
     scheme: &'static str,
+    gui: Arc<Gui>,
     shutdown: Shutdown,
 }
 
@@ -108,6 +111,9 @@ impl Front {
     }
 
     async fn answer(self, mut request: Request) -> Response {
+        if let Some(response) = self.gui.answer(&request) {
+            return response;
+        }
         match target(request.uri(), &self.base) {
             Target::Route(path) => {
                 let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());

@@ -11,7 +11,7 @@ async fn itself() {
     let api = Api::start(ALONE).await;
     let index = api.get("/").await.json();
     assert_eq!((&index["product"], &index["version"]), (&json!("Kuma"), &json!("2.13.10")));
-    assert_eq!((&index["clusterId"], &index["gui"]), (&json!(""), &json!("")));
+    assert_eq!((&index["clusterId"], &index["gui"]), (&json!(""), &json!("/gui")));
     let hostname = index["hostname"].as_str().expect("a name");
     assert!(index["instanceId"].as_str().expect("an id").starts_with(&format!("{hostname}-")));
     api.load(json!({ "type": "Config", "name": "kuma-cluster-id", "config": "1234" })).await;

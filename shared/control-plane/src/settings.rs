@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tandem_admission::AdmissionSettings;
-use tandem_api::{ApiSettings, Authentication};
+use tandem_api::{ApiSettings, Authentication, GuiSettings};
 use tandem_kds::{CommonSettings, Identity, InsightSettings};
 use tandem_model::{Mode, Resource, Spec, Violations};
 use tandem_proto::system::v1alpha1::KumaCpVersion;
@@ -53,6 +53,13 @@ pub(crate) fn api(config: &Config) -> ApiSettings {
         authentication: authentication(config),
         dns_domain: config.dns_server.domain.clone(),
         service_vip_port: config.dns_server.service_vip_port,
+        gui: GuiSettings {
+            enabled: config.api_server.gui.enabled,
+            base_path: config.api_server.gui.base_path.clone(),
+            root_url: config.api_server.gui.root_url.clone(),
+            api_url: config.api_server.root_url.clone(),
+            global_address: config.multizone.zone.global_address.clone(),
+        },
         ..ApiSettings::default()
     }
 }

@@ -13,6 +13,7 @@ use tandem_model::{Kind, ResourceKey};
 use tandem_proto::system::v1alpha1::Config;
 use tandem_runtime::version::{KUMA_VERSION, PRODUCT};
 
+use super::gui;
 use crate::context::SharedContext;
 use crate::openapi::Document;
 use crate::problem::Problem;
@@ -27,8 +28,8 @@ const CLUSTER_ID: &str = "kuma-cluster-id";
 pub struct Index {
     /// Identifier of the deployment; empty until there is one.
     cluster_id: String,
-    /// Address of the graphical interface; empty, as there is none.
-    gui: &'static str,
+    /// Address of the web page; empty when there is none.
+    gui: String,
     /// Host name of the control plane.
     hostname: String,
     /// Identifier of the process.
@@ -59,7 +60,7 @@ pub async fn index(State(context): State<SharedContext>) -> Result<Response, Pro
     };
     Ok(json::ok(&Index {
         cluster_id,
-        gui: "",
+        gui: gui::address(&context),
         hostname: context.identity.instance.hostname().to_owned(),
         instance_id: context.identity.instance.as_str().to_owned(),
         product: PRODUCT,

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod envoy_admin;
 pub mod global_insight;
+pub mod gui;
 pub mod history;
 pub mod hostnames;
 pub mod index;

@@ -141,6 +141,12 @@ impl Check<'_> {
                 self.refuse(path, format!("{reason}; it must be a path that starts with /"));
             }
         }
+        let base = |path| self.settings.text(path).trim_end_matches('/').to_owned();
+        if self.settings.at("apiServer.gui.enabled") == true
+            && base("apiServer.gui.basePath") == base("apiServer.basePath")
+        {
+            self.refuse("apiServer.gui.basePath", "must not be apiServer.basePath: the API is there");
+        }
         self.one_of("apiServer.authn.type", &["tokens", "adminClientCerts"]);
     }
 

@@ -28,8 +28,8 @@ keys! {
         Bool "true";
     used   "apiServer.authn.tokens.validator.publicKeys" "" PublicKeys "";
     used   "apiServer.basePath" "KUMA_API_SERVER_BASE_PATH" Text "/";
-    unused "apiServer.rootUrl" "KUMA_API_SERVER_ROOT_URL" Text "";
-    unused "apiServer.gui.enabled" "KUMA_API_SERVER_GUI_ENABLED" Bool "true";
-    unused "apiServer.gui.rootUrl" "KUMA_API_SERVER_GUI_ROOT_URL" Text "";
-    unused "apiServer.gui.basePath" "KUMA_API_SERVER_GUI_BASE_PATH" Text "/gui";
+    used   "apiServer.rootUrl" "KUMA_API_SERVER_ROOT_URL" Text "";
+    used   "apiServer.gui.enabled" "KUMA_API_SERVER_GUI_ENABLED" Bool "true";
+    used   "apiServer.gui.rootUrl" "KUMA_API_SERVER_GUI_ROOT_URL" Text "";
+    used   "apiServer.gui.basePath" "KUMA_API_SERVER_GUI_BASE_PATH" Text "/gui";
 }

@@ -25,6 +25,22 @@ pub struct ApiServer {
     pub cors_allowed_domains: Vec<String>,
     /// Prefix of all paths, starts with `/`.
     pub base_path: String,
+    /// Where browsers reach the API; empty for the host that they have the web page from.
+    pub root_url: String,
+    /// The web page.
+    pub gui: Gui,
+}
+
+/// The web page.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Gui {
+    /// Whether it is there.
+    pub enabled: bool,
+    /// Prefix of its paths, starts with `/`; independent of that of the API.
+    pub base_path: String,
+    /// Where browsers reach it, when that is not `base_path` on this server; empty for there.
+    pub root_url: String,
 }
 
 /// The plain listener.

@@ -12,7 +12,9 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 pub use access::{Access, Allowed, StaticAccess};
-pub use api_server::{ApiServer, Authn, ClientCertificates, HttpServer, HttpsServer, PublicKey, UserTokens, Validator};
+pub use api_server::{
+    ApiServer, Authn, ClientCertificates, Gui, HttpServer, HttpsServer, PublicKey, UserTokens, Validator,
+};
 pub use multizone::{GlobalKds, KdsLabels, KdsServer, Multizone, ZoneHealthCheck, ZoneKds, ZoneSettings};
 pub use proxies::{
     Bootstrap, BootstrapParams, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, Proxy, ProxyAuthn,

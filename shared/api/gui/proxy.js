@@ -1,0 +1,130 @@
+// The page of a proxy: of a Dataplane, a ZoneIngress or a ZoneEgress.
+
+import { get, text } from './api.js';
+import { badge, empty, facts, h, link, path, problem, table, tabs, tags, when } from './dom.js';
+import { connections, displayName, lastSeen, readiness, status, subscriptions, zoneOf } from './insight.js';
+import { part } from './lists.js';
+import { types } from './types.js';
+import { toYaml } from './yaml.js';
+
+const KINDS = {
+  dataplanes: ['dataplane', 'dataplane-insights'],
+  zoneingresses: ['zoneIngress', 'zone-ingress-insights'],
+  zoneegresses: ['zoneEgress', 'zoneegressinsights'],
+};
+const XDS = { cds: 'Clusters (CDS)', eds: 'Endpoints (EDS)', lds: 'Listeners (LDS)', rds: 'Routes (RDS)' };
+
+export function proxy({ signal, segments }) {
+  const own = `/${path(...segments)}`;
+  const [type, name] = segments.slice(-2);
+  const mesh = segments.length > 2 ? segments[1] : null;
+  const [member, insights] = KINDS[type];
+  const title = h('span', null, name);
+  const watched = [path(...segments.slice(0, -2), insights, name), path(...segments)].map((place) => `/${place}`);
+  const summary = part(signal, watched, async () => {
+    const item = await get(`${own}/_overview`, signal);
+    title.replaceChildren(displayName(item));
+    return h('div', null, overview(item, item[member] ?? {}, item[`${member}Insight`] ?? {}));
+  });
+  return h('div', null, h('h1', null, title, h('span', { class: 'actions' },
+    mesh && h('span', null, 'in mesh ', link(['meshes', mesh])), h('a', { href: `r${own}` }, 'YAML and history'))),
+  tabs('Proxy', [
+    ['Status', () => summary],
+    ...(mesh ? [['Policies', () => part(signal, [], () => policies(own, signal))]] : []),
+    ['Envoy configuration', () => dump(signal, `${own}/xds`)],
+    ['Statistics', () => dump(signal, `${own}/stats`)],
+    ['Clusters', () => dump(signal, `${own}/clusters`)],
+  ]));
+}
+
+function certificate({ mTLS }) {
+  if (!mTLS?.certificateExpirationTime) return null;
+  const expired = new Date(mTLS.certificateExpirationTime) < Date.now();
+  return [expired && badge('expired'), ' expires ', when(mTLS.certificateExpirationTime), ' from ', mTLS.issuedBackend || '?',
+    `, issued ${mTLS.certificateRegenerations ?? 0} times, last `, when(mTLS.lastCertificateRegeneration)];
+}
+
+function overview(item, { networking = {} }, insight) {
+  const { version = {} } = subscriptions(insight)[0] ?? {};
+  const { inbound = [], outbound = [], gateway, address, advertisedAddress, advertisedPort, port } = networking;
+  const service = ({ tags: of = {} }) => of['kuma.io/service'];
+  const target = (one) => (one.backendRef ? `${one.backendRef.kind} ${one.backendRef.name ?? ''}:${one.backendRef.port ?? ''}` : service(one) ?? one.service);
+  return [
+    facts([['Status', badge(status(insight, { networking }))], ['Last seen', when(lastSeen(insight))], ['Zone', zoneOf(item)],
+      ['Address', address && h('code', null, port ? `${address}:${port}` : address)],
+      ['Advertised', advertisedAddress && h('code', null, `${advertisedAddress}:${advertisedPort}`)],
+      ['kuma-dp', version.kumaDp?.version], ['Envoy', version.envoy?.version], ['Certificate', certificate(insight)],
+      ['Gateway', gateway && `${gateway.type ?? 'DELEGATED'} ${service(gateway) ?? ''}`], ['Resource', h('code', null, item.name)]]),
+    tags(item.labels),
+    item.type === 'DataplaneOverview' && [h('h2', null, 'Inbounds'), table([
+      ['Port', (one) => [one.port, one.servicePort && one.servicePort !== one.port ? ` → ${one.servicePort}` : ''].join('')],
+      ['Service', (one) => service(one) ?? one.name], ['State', readiness],
+      ['Tags', (one) => tags(Object.fromEntries(Object.entries(one.tags ?? {}).filter(([key]) => key !== 'kuma.io/service')))],
+    ], inbound, 'No inbounds.')],
+    outbound.length > 0 && [h('h2', null, 'Outbounds'), table([
+      ['Address', (one) => h('code', null, `${one.address ?? '127.0.0.1'}:${one.port}`)], ['To', target]], outbound)],
+    h('h2', null, 'Connections'),
+    connections(insight, (of) => Object.entries(XDS).map(([key, label]) => [label, of[key]])),
+  ];
+}
+
+/** Policies as they amount to for the proxy. */
+async function policies(own, signal) {
+  const [{ rules }, all] = await Promise.all([get(`${own}/_rules`, signal), types(signal)]);
+  if (!rules.length) return empty('No policy concerns this proxy.');
+  const origin = (one) => {
+    const { type, mesh, name, labels } = one.resourceMeta ?? one;
+    return h('a', { href: `r/${path('meshes', mesh, all.get(type)?.path ?? type, name)}` }, labels?.['kuma.io/display-name'] ?? name);
+  };
+  const conf = (value) => h('pre', null, toYaml(Array.isArray(value) && value.length === 1 ? value[0] : value));
+  const rule = (where) => (one) => h('section', { class: 'rule' },
+    h('header', null, h('b', null, where(one)), h('span', null, 'from ', (one.origin ?? []).map((from, at) => [at > 0 && ', ', origin(from)]))),
+    one.matchers?.length > 0 && tags(Object.fromEntries(one.matchers.map(({ key, value, not }) => [key, not ? `not ${value}` : value]))),
+    conf(one.conf));
+  const inbound = ({ inbound: { name, port } }) => `Inbound ${name ?? port}`;
+  return h('div', null, rules.map((of) => {
+    // `fromRules` says the same in the older form.
+    const perInbound = of.inboundRules.length ? of.inboundRules : of.fromRules;
+    return h('details', { open: true }, h('summary', null, h('b', null, of.type)),
+      of.warnings.map((warning) => h('p', { class: 'problem' }, warning)),
+      of.proxyRule && rule(() => 'The proxy')(of.proxyRule),
+      perInbound.map((list) => list.rules.map(rule(() => inbound(list)))),
+      of.toRules.map(rule(() => 'Outbounds')),
+      of.toResourceRules.map(rule(({ resourceMeta, resourceSectionName }) =>
+        `To ${resourceMeta.type} ${resourceMeta.labels?.['kuma.io/display-name'] ?? resourceMeta.name} ${resourceSectionName}`)));
+  }));
+}
+
+const MOST = 3000; // lines shown at once
+const AROUND = 4; // lines shown around a hit
+
+/** What an Envoy says, asked now, with a search over its lines. */
+function dump(signal, from) {
+  const place = h('div', null, h('p', { class: 'quiet' }, 'Asking Envoy…'));
+  const show = (lines, term) => {
+    const wanted = term.toLowerCase();
+    const hits = wanted ? lines.flatMap((line, at) => (line.toLowerCase().includes(wanted) ? [at] : [])) : [];
+    const around = from.endsWith('/xds') ? AROUND : 0;
+    const kept = wanted ? [...new Set(hits.flatMap((at) => Array.from({ length: 2 * around + 1 }, (_, step) => at + step - around)))]
+      .filter((at) => at >= 0 && at < lines.length).sort((a, b) => a - b) : lines.map((_, at) => at);
+    const out = kept.slice(0, MOST).map((at, index) => [index > 0 && kept[index - 1] !== at - 1 && h('span', { class: 'quiet' }, '⋯\n'),
+      hits.length && lines[at].toLowerCase().includes(wanted) ? h('mark', null, lines[at]) : lines[at], '\n']);
+    return [h('p', { class: 'quiet' }, wanted ? `${hits.length} lines fit` : `${lines.length} lines`,
+      kept.length > MOST && `; the first ${MOST} are shown, a search finds the others`), h('pre', { class: 'dump', tabindex: 0 }, out)];
+  };
+  const load = async () => {
+    try {
+      const answer = await text(from, signal);
+      const lines = (answer.startsWith('{') ? JSON.stringify(JSON.parse(answer), null, 2) : answer).split('\n');
+      const result = h('div', null, show(lines, ''));
+      const search = (event) => result.replaceChildren(...h('div', null, show(lines, event.target.value.trim())).childNodes);
+      place.replaceChildren(h('div', { class: 'filters' }, h('label', null, 'Search', h('input', { type: 'search', oninput: search })),
+        h('button', { type: 'button', onclick: load }, 'Ask again'),
+        h('button', { type: 'button', onclick: () => navigator.clipboard?.writeText(lines.join('\n')) }, 'Copy')), result);
+    } catch (error) {
+      if (!signal.aborted) place.replaceChildren(problem(error), h('button', { type: 'button', onclick: load }, 'Ask again'));
+    }
+  };
+  load();
+  return place;
+}
