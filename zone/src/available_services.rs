@@ -39,7 +39,7 @@ pub async fn run(store: SharedStore, settings: AvailableServicesSettings, cancel
         offers: Offers::new(settings.zone.clone(), settings.tag_filters),
         zone: settings.zone,
         ingresses: BTreeMap::new(),
-        list: Vec::new(),
+        list: None,
     };
     let mut due: Option<Instant> = None;
     let mut free = Instant::now();
@@ -74,8 +74,8 @@ struct Publisher {
     offers: Offers,
     zone: String,
     ingresses: BTreeMap<ResourceKey, Ingress>,
-    /// The list as computed last.
-    list: Vec<AvailableService>,
+    /// The list as computed last; none while nobody needs one.
+    list: Option<Vec<AvailableService>>,
 }
 
 impl Publisher {
@@ -107,7 +107,7 @@ impl Publisher {
         match resource.proto::<ZoneIngress>() {
             // Empty in the zone itself.
             Ok(spec) if spec.zone.is_empty() || spec.zone == self.zone => {
-                let differs = spec.available_services != self.list;
+                let differs = self.list.as_ref() != Some(&spec.available_services);
                 self.ingresses.insert(key.clone(), Ingress { resource: resource.clone(), spec });
                 differs
             }
@@ -121,18 +121,22 @@ impl Publisher {
 
     /// Writes the list to each ZoneIngress that has another one; false when that has to be tried again.
     async fn publish(&mut self, store: &SharedStore) -> bool {
-        self.list = self.offers.list();
+        if self.ingresses.is_empty() {
+            self.list = None;
+            return true;
+        }
+        let list = self.list.insert(self.offers.list());
         let mut done = true;
         for (key, ingress) in &self.ingresses {
-            if ingress.spec.available_services == self.list {
+            if ingress.spec.available_services == *list {
                 continue;
             }
-            let spec = ZoneIngress { available_services: self.list.clone(), ..ingress.spec.clone() };
+            let spec = ZoneIngress { available_services: list.clone(), ..ingress.spec.clone() };
             let mut resource = (*ingress.resource).clone();
             resource.spec = Resource::from_proto(key.clone(), &spec).spec;
             let expected = Some(ingress.resource.version);
             match store.commit(vec![Write::Update { resource, expected }]).await {
-                Ok(_) => tracing::debug!(ingress = key.name, services = self.list.len(), "available services updated"),
+                Ok(_) => tracing::debug!(ingress = key.name, services = list.len(), "available services updated"),
                 // Changed or deleted meanwhile; the feed is about to tell.
                 Err(StoreError::Conflict(_) | StoreError::NotFound(_)) => {}
                 Err(error) => {

@@ -4,6 +4,7 @@
 //! `pkg/xds/topology/{outbound,gateway}.go`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tandem_model::dataplane::{DataplaneExt, InboundExt};
@@ -22,6 +23,8 @@ pub(super) struct Offers {
     tag_filters: Vec<String>,
     meshes: BTreeMap<String, MeshFacts>,
     dataplanes: BTreeMap<ResourceKey, Proxy>,
+    /// How many healthy inbounds there are of each service, so that a list costs what there is to list.
+    services: BTreeMap<Arc<Service>, u32>,
     externals: BTreeMap<ResourceKey, Tags>,
     gateways: BTreeMap<ResourceKey, Gateway>,
 }
@@ -33,10 +36,17 @@ struct MeshFacts {
     zone_egress: bool,
 }
 
+/// Inbounds of one mesh with the same tags, those that pass the filters.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Service {
+    mesh: String,
+    tags: Tags,
+}
+
 #[derive(Debug, PartialEq)]
 struct Proxy {
-    /// Tags of the healthy inbounds, those that pass the filters.
-    inbounds: Vec<Tags>,
+    /// Services of the healthy inbounds.
+    inbounds: Vec<Arc<Service>>,
     /// Set for builtin gateways: all tag sets, and that of the gateway itself.
     gateway: Option<(Vec<Tags>, Tags)>,
 }
@@ -61,6 +71,7 @@ impl Offers {
             tag_filters,
             meshes: BTreeMap::new(),
             dataplanes: BTreeMap::new(),
+            services: BTreeMap::new(),
             externals: BTreeMap::new(),
             gateways: BTreeMap::new(),
         }
@@ -70,6 +81,7 @@ impl Offers {
     pub(super) fn clear(&mut self) {
         self.meshes.clear();
         self.dataplanes.clear();
+        self.services.clear();
         self.externals.clear();
         self.gateways.clear();
     }
@@ -85,8 +97,8 @@ impl Offers {
                 replace(&mut self.meshes, &key.name, facts)
             }
             Kind::Dataplane => {
-                let proxy = new.and_then(decoded::<Dataplane>).map(|dataplane| self.proxy(&dataplane));
-                replace(&mut self.dataplanes, key, proxy)
+                let proxy = new.and_then(decoded::<Dataplane>).map(|dataplane| self.proxy(&key.mesh, &dataplane));
+                self.replace_dataplane(key, proxy)
             }
             Kind::ExternalService => {
                 let tags = new.and_then(decoded::<ExternalService>).map(|service| service.tags);
@@ -98,16 +110,39 @@ impl Offers {
         }
     }
 
-    fn proxy(&self, dataplane: &Dataplane) -> Proxy {
+    fn replace_dataplane(&mut self, key: &ResourceKey, new: Option<Proxy>) -> bool {
+        let old = self.dataplanes.get(key);
+        if old == new.as_ref() {
+            return false;
+        }
+        for service in new.iter().flat_map(|proxy| &proxy.inbounds) {
+            *self.services.entry(service.clone()).or_default() += 1;
+        }
+        for service in old.iter().flat_map(|proxy| &proxy.inbounds) {
+            if let Some(count) = self.services.get_mut(service) {
+                *count -= 1;
+                if *count == 0 {
+                    self.services.remove(service);
+                }
+            }
+        }
+        replace(&mut self.dataplanes, key, new)
+    }
+
+    fn proxy(&self, mesh: &str, dataplane: &Dataplane) -> Proxy {
         let listed = |tag: &str| {
             self.tag_filters.is_empty() || self.tag_filters.iter().any(|prefix| tag.starts_with(prefix.as_str()))
         };
-        let tags =
-            |tags: &Tags| tags.iter().filter(|(tag, _)| listed(tag)).map(|(t, v)| (t.clone(), v.clone())).collect();
+        let service = |tags: &Tags| {
+            let tags = tags.iter().filter(|(tag, _)| listed(tag)).map(|(t, v)| (t.clone(), v.clone())).collect();
+            let service = Service { mesh: mesh.to_owned(), tags };
+            // Instances of a service share one.
+            self.services.get_key_value(&service).map_or_else(|| Arc::new(service), |(known, _)| known.clone())
+        };
         let inbounds = dataplane.inbounds().iter().filter(|inbound| inbound.is_healthy());
         let gateway = dataplane.gateway().filter(|_| dataplane.is_builtin_gateway());
         Proxy {
-            inbounds: inbounds.map(|inbound| tags(&inbound.tags)).collect(),
+            inbounds: inbounds.map(|inbound| service(&inbound.tags)).collect(),
             gateway: gateway.map(|gateway| (dataplane.tag_sets().cloned().collect(), gateway.tags.clone())),
         }
     }
@@ -118,27 +153,27 @@ impl Offers {
         let mut services = Counted::new();
         let mut externals = Counted::new();
         let mut gateways = Counted::new();
-        for (key, proxy) in &self.dataplanes {
-            let Some(mesh) = self.meshes.get(&key.mesh) else { continue };
-            if !mesh.exclusive {
-                for tags in &proxy.inbounds {
-                    count(&mut services, &key.mesh, tags.clone(), false);
-                }
+        for (service, instances) in &self.services {
+            if self.meshes.get(&service.mesh).is_some_and(|mesh| !mesh.exclusive) {
+                count(&mut services, &service.mesh, service.tags.clone(), *instances, false);
             }
+        }
+        for (key, proxy) in &self.dataplanes {
             if let Some((tag_sets, own)) = &proxy.gateway
+                && self.meshes.contains_key(&key.mesh)
                 && let Some(gateway) = self.gateway_of(&key.mesh, tag_sets)
             {
                 for listener in &gateway.listeners {
                     let mut tags = Tags::from([(MESH.to_owned(), key.mesh.clone())]);
                     tags.extend(own.clone());
                     tags.extend(listener.clone());
-                    count(&mut gateways, &key.mesh, tags, false);
+                    count(&mut gateways, &key.mesh, tags, 1, false);
                 }
             }
         }
         for (key, tags) in &self.externals {
             if self.meshes.get(&key.mesh).is_some_and(|mesh| mesh.zone_egress && !mesh.exclusive) {
-                count(&mut externals, &key.mesh, tags.clone(), true);
+                count(&mut externals, &key.mesh, tags.clone(), 1, true);
             }
         }
         [services, externals, gateways].into_iter().flat_map(BTreeMap::into_values).collect()
@@ -179,7 +214,7 @@ impl Gateway {
     }
 }
 
-fn count(counted: &mut Counted, mesh: &str, tags: Tags, external_service: bool) {
+fn count(counted: &mut Counted, mesh: &str, tags: Tags, instances: u32, external_service: bool) {
     let text: Vec<_> = tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
     let service = counted.entry((mesh.to_owned(), text.join(","))).or_insert_with(|| AvailableService {
         tags,
@@ -187,7 +222,7 @@ fn count(counted: &mut Counted, mesh: &str, tags: Tags, external_service: bool) 
         mesh: mesh.to_owned(),
         external_service,
     });
-    service.instances += 1;
+    service.instances += instances;
 }
 
 /// Sets or removes what is known under a key; true when that made a difference.
