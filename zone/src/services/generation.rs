@@ -2,6 +2,7 @@
 //!
 //! Source of the rules: Kuma `pkg/core/resources/apis/meshservice/generate/generator.go`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -48,23 +49,47 @@ pub(super) fn candidate(mesh: &MeshFacts, service: &str, existing: Option<&[Port
     if !name::is_dns1035_label(service) {
         return None;
     }
-    let mut providers: Vec<_> = mesh.providers(service).collect();
-    providers.sort_by(|(a, left), (b, right)| age(a, left).cmp(&age(b, right)));
-    let wishes: Vec<_> = providers.into_iter().map(|(name, proxy)| (name, ports(proxy, service))).collect();
-    let (_, first) = wishes.first()?;
-    let ports = existing.filter(|existing| wishes.iter().any(|(_, ports)| ports == existing)).unwrap_or(first);
-    let conflicting = wishes.iter().filter(|(_, wish)| wish != ports).map(|(name, _)| (*name).to_owned()).collect();
-    Some(Candidate { ports: ports.to_vec(), conflicting })
+    let (_, oldest) = mesh.providers(service).min_by_key(|(name, proxy)| age(name, proxy))?;
+    let is_asked_for = |ports: &[Port]| mesh.providers(service).any(|(_, proxy)| asks_for(proxy, service, ports));
+    let ports =
+        existing.filter(|existing| is_asked_for(existing)).map_or_else(|| ports(oldest, service), <[Port]>::to_vec);
+    let others = mesh.providers(service).filter(|(_, proxy)| !asks_for(proxy, service, &ports));
+    let mut others: Vec<_> = others.collect();
+    others.sort_by_key(|(name, proxy)| age(name, proxy));
+    let conflicting = others.into_iter().map(|(name, _)| name.to_owned()).collect();
+    Some(Candidate { ports, conflicting })
 }
 
+fn inbounds<'a>(proxy: &'a Proxy, service: &'a str) -> impl Iterator<Item = &'a Inbound> {
+    proxy.inbounds.iter().filter(move |inbound| inbound.service() == service)
+}
+
+/// The ports that a Dataplane asks for.
 fn ports(proxy: &Proxy, service: &str) -> Vec<Port> {
     let port = |inbound: &Inbound| Port {
-        name: Some(if inbound.name.is_empty() { inbound.port.to_string() } else { inbound.name.clone() }),
+        name: Some(section(inbound).into_owned()),
         port: inbound.port,
         target_port: Some(IntOrString::Int(inbound.port.into())),
         app_protocol: inbound.protocol().name().to_owned(),
     };
-    proxy.inbounds.iter().filter(|inbound| inbound.service() == service).map(port).collect()
+    inbounds(proxy, service).map(port).collect()
+}
+
+/// What a port is called: as the inbound, or by its number when that has no name.
+fn section(inbound: &Inbound) -> Cow<'_, str> {
+    if inbound.name.is_empty() { inbound.port.to_string().into() } else { inbound.name.as_str().into() }
+}
+
+/// Whether they are these. Asked of every Dataplane of a service, so no ports are made for it.
+fn asks_for(proxy: &Proxy, service: &str, ports: &[Port]) -> bool {
+    let matches = |inbound: &Inbound, port: &Port| {
+        port.port == inbound.port
+            && port.name.as_deref() == Some(&*section(inbound))
+            && port.target_port == Some(IntOrString::Int(inbound.port.into()))
+            && port.app_protocol == inbound.protocol().name()
+    };
+    let mut asked = inbounds(proxy, service);
+    ports.iter().all(|port| asked.next().is_some_and(|inbound| matches(inbound, port))) && asked.next().is_none()
 }
 
 /// What becomes of a MeshService given the Dataplanes of its mesh. `wanted` is what they ask for, `existing` what is stored

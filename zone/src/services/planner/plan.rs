@@ -67,7 +67,7 @@ impl Planner {
         let Some(settings) = mesh.settings else { return false };
         let stored = self.services.get(key);
         let ports = stored.and_then(|stored| stored.spec.service()).map(|spec| spec.ports.as_slice());
-        let candidate = candidate(mesh, &key.name, ports);
+        let candidate = settings.generates.then(|| candidate(mesh, &key.name, ports)).flatten();
         let conflicting = candidate.as_ref().map(|candidate| candidate.conflicting.join(", ")).unwrap_or_default();
         let existing = stored.map(|stored| (&*stored.resource, ports));
         let wanted = candidate.map(|candidate| candidate.ports);
