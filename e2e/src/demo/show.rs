@@ -83,6 +83,7 @@ impl Show {
         let global = world.global.api_url();
         let mut tries = vec![
             ("the request", format!("curl -i http://127.0.0.1:{}/hello", scene.outbound)),
+            ("the web page", format!("{global}/gui/")),
             ("the mesh", format!("curl {global}/meshes/{MESH}")),
             ("the zones", format!("curl {global}/zones+insights")),
             ("all proxies", format!("curl {global}/meshes/{MESH}/dataplanes+insights")),

@@ -1,6 +1,6 @@
 // The frame of the page: addresses, navigation, and what is shown where.
 
-import { config, get } from './api.js';
+import { config, get, token } from './api.js';
 import { h, notice, problem } from './dom.js';
 import { mesh, meshes } from './mesh.js';
 import { overview } from './overview.js';
@@ -80,7 +80,7 @@ const start = async () => {
   await show();
   return known;
 };
-addEventListener('unauthenticated', () => signIn(start, true));
+addEventListener('unauthenticated', () => { token.set(null); signIn(start, true); });
 
 document.getElementById('role').textContent = config.mode;
 document.getElementById('nav').replaceChildren(...NAVIGATION.map(([address, name]) => h('a', { href: address || '.' }, name)));

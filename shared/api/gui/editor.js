@@ -35,13 +35,18 @@ export function editor({ signal, stored, template, pathOf, saved }) {
     save.disabled = true;
     try {
       const path = pathOf(field.value);
-      if (!path) throw Object.assign(new Error('Give the resource a name, and a mesh if its type has one.'), { title: 'Not yet complete' });
+      if (!path) {
+        verdict.replaceChildren(h('p', { class: 'quiet' }, 'Give the resource a name, and a mesh if its type has one.'));
+        return;
+      }
       const answer = await write('PUT', `${path}?dry-run=true`, { body: field.value, condition, signal });
       if (turn !== latest) return;
       const after = toYaml(written(answer.resource));
       save.disabled = answer.result === 'unchanged';
-      verdict.replaceChildren(h('p', null, h('b', { class: 'good' }, 'Valid. '), `The resource would be ${answer.result}.`),
-        ...(answer.warnings ?? []).map((warning) => h('p', { class: 'warn' }, warning)), effects(answer.also) || '', diff(before, after));
+      const outcome = save.disabled ? 'Nothing would change.' : `The resource would be ${answer.result}.`;
+      verdict.replaceChildren(h('p', null, h('b', { class: 'good' }, 'Valid. '), outcome),
+        ...(answer.warnings ?? []).map((warning) => h('p', { class: 'warn' }, warning)),
+        effects(answer.also) || '', save.disabled ? '' : diff(before, after));
     } catch (error) {
       if (turn === latest && error.name !== 'AbortError') verdict.replaceChildren(problem(error), ...hint(error));
     }

@@ -1,6 +1,6 @@
 // What a resource was, and how it becomes that again.
 
-import { get, write } from './api.js';
+import { get, item, write } from './api.js';
 import { badge, confirm, empty, h, notice, problem, when } from './dom.js';
 import { diff } from './diff.js';
 import { written } from './editor.js';
@@ -11,7 +11,8 @@ import { toYaml } from './yaml.js';
 function changes(list) {
   const lines = list.filter(({ op }) => op !== 'test').flatMap(({ op, path, value }) => {
     const sign = op === 'remove' ? '-' : '+';
-    const text = value === undefined ? '' : toYaml(value).trimEnd();
+    // Secrets are the type with such a member.
+    const text = path === '/data' ? '(hidden)' : value === undefined ? '' : toYaml(value).trimEnd();
     const body = text.includes('\n') ? `\n${text.replace(/^/gm, `${sign}   `)}` : ` ${text}`;
     return h('span', { class: sign === '-' ? 'minus' : 'plus' }, `${sign} ${path.slice(1)}:${body}\n`);
   });
@@ -23,12 +24,12 @@ export function history(signal, path, writable) {
   const rollback = async (revision) => {
     const target = `${path}/_rollback?to=${revision}`;
     try {
-      const { resource: now } = await current(path, signal);
+      const { now, condition } = await current(path, signal);
       const outcome = await write('PUT', `${target}&dry-run=true`, { signal });
       const content = h('div', null, outcome.result === 'unchanged' ? h('p', null, 'That is what is stored now.')
         : diff(toYaml(now), toYaml(written(outcome.resource))));
       if (!await confirm(`Roll back to revision ${revision}?`, content, 'Roll back')) return;
-      await write('PUT', target, {});
+      await write('PUT', target, { condition });
       notice('Rolled back.');
     } catch (error) {
       await confirm('This revision cannot come back', problem(error), 'Close', '');
@@ -45,12 +46,13 @@ export function history(signal, path, writable) {
   });
 }
 
-/** The resource as it is; nothing when it was deleted. */
+/** The resource as it is, and the condition that it still is so; nothing when it was deleted. */
 async function current(path, signal) {
   try {
-    return { resource: written(await get(path, signal)) };
+    const { resource, etag } = await item(path, signal);
+    return { now: written(resource), condition: { 'if-match': etag } };
   } catch (error) {
-    if (error.status === 404) return { resource: {} };
+    if (error.status === 404) return { now: {}, condition: { 'if-none-match': '*' } };
     throw error;
   }
 }

@@ -7,10 +7,11 @@ export const subscriptions = (insight) => [...(insight?.subscriptions ?? [])].re
 
 export const isOnline = (insight) => subscriptions(insight).some((one) => one.connectTime && !one.disconnectTime);
 
-/** When the other side was last heard of; nothing when that never happened. */
+/** When the other side connected or was lost. */
 export function lastSeen(insight) {
   const [newest] = subscriptions(insight);
-  return newest?.disconnectTime ?? newest?.status?.lastUpdateTime ?? newest?.connectTime;
+  if (isOnline(insight)) return ['connected ', when(newest.connectTime)];
+  return newest ? ['lost ', when(newest.disconnectTime ?? newest.connectTime)] : h('span', { class: 'quiet' }, 'never');
 }
 
 const isReady = (inbound) => inbound.state !== 'NotReady' && inbound.state !== 'Ignored' && inbound.health?.ready !== false;

@@ -21,7 +21,7 @@ export const proxyColumns = [
   ['Zone', (proxy) => zoneOf(proxy) ?? '–'],
   ['Address', ({ dataplane }) => h('code', null, dataplane?.networking?.address)],
   ['Certificate', ({ dataplaneInsight }) => when(dataplaneInsight?.mTLS?.certificateExpirationTime)],
-  ['Last seen', ({ dataplaneInsight }) => when(lastSeen(dataplaneInsight))],
+  ['Last seen', ({ dataplaneInsight }) => lastSeen(dataplaneInsight)],
 ];
 
 const serviceColumns = [

@@ -38,10 +38,10 @@ export function proxy({ signal, segments }) {
 }
 
 function certificate({ mTLS }) {
-  if (!mTLS?.certificateExpirationTime) return null;
-  const expired = new Date(mTLS.certificateExpirationTime) < Date.now();
-  return [expired && badge('expired'), ' expires ', when(mTLS.certificateExpirationTime), ' from ', mTLS.issuedBackend || '?',
-    `, issued ${mTLS.certificateRegenerations ?? 0} times, last `, when(mTLS.lastCertificateRegeneration)];
+  const { certificateExpirationTime: end, issuedBackend, certificateRegenerations: number, lastCertificateRegeneration: last } = mTLS ?? {};
+  if (!end) return [];
+  const label = new Date(end) < Date.now() ? [badge('expired'), ' ', when(end)] : when(end);
+  return [['Certificate expires', label], ['Issued by', issuedBackend], ['Issued', [when(last), number > 1 && ` (${number} times)`]]];
 }
 
 function overview(item, { networking = {} }, insight) {
@@ -50,10 +50,10 @@ function overview(item, { networking = {} }, insight) {
   const service = ({ tags: of = {} }) => of['kuma.io/service'];
   const target = (one) => (one.backendRef ? `${one.backendRef.kind} ${one.backendRef.name ?? ''}:${one.backendRef.port ?? ''}` : service(one) ?? one.service);
   return [
-    facts([['Status', badge(status(insight, { networking }))], ['Last seen', when(lastSeen(insight))], ['Zone', zoneOf(item)],
+    facts([['Status', badge(status(insight, { networking }))], ['Last seen', lastSeen(insight)], ['Zone', zoneOf(item)],
       ['Address', address && h('code', null, port ? `${address}:${port}` : address)],
       ['Advertised', advertisedAddress && h('code', null, `${advertisedAddress}:${advertisedPort}`)],
-      ['kuma-dp', version.kumaDp?.version], ['Envoy', version.envoy?.version], ['Certificate', certificate(insight)],
+      ['kuma-dp', version.kumaDp?.version], ['Envoy', version.envoy?.version], ...certificate(insight),
       ['Gateway', gateway && `${gateway.type ?? 'DELEGATED'} ${service(gateway) ?? ''}`], ['Resource', h('code', null, item.name)]]),
     tags(item.labels),
     item.type === 'DataplaneOverview' && [h('h2', null, 'Inbounds'), table([

@@ -22,11 +22,13 @@ const GROUPS = [
 export function catalogue({ signal }) {
   const group = (type) => GROUPS.findLastIndex(([, fits]) => fits(type));
   const place = part(signal, ['/mesh-insights'], async () => {
-    const [all, { resources }] = await Promise.all([types(signal), get('/global-insight', signal)]);
-    const unique = [...new Set(all.values())].filter(({ path: of }) => of);
+    const counts = ['/global-insight', '/global-insights'].map((sums) => get(sums, signal).then(({ resources }) => resources));
+    const [all, ...counted] = await Promise.all([types(signal), ...counts]);
+    const resources = Object.assign({}, ...counted);
+    const unique = [...new Set(all.values())];
     return h('div', null, GROUPS.map(([title], index) => [h('h2', null, title), h('div', { class: 'chips' },
       unique.filter((type) => group(type) === index).map((type) => h('a', { class: 'chip', href: `r/${type.path}` }, type.name,
-        resources[type.name] && h('b', null, resources[type.name].total)))) ]));
+        resources[type.name]?.total > 0 && h('b', null, resources[type.name].total)))) ]));
   });
   return h('div', null, h('h1', null, 'Resources'), place);
 }

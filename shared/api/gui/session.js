@@ -41,7 +41,7 @@ export function signIn(done, refused) {
     h('p', null, 'You come from another host. Paste a user token; it stays in this tab and is forgotten with it.'),
     h('form', { onsubmit: submit }, h('label', { for: 'token' }, 'User token'), field, error,
       h('p', { class: 'actions' }, h('button', { class: 'primary' }, 'Sign in'),
-        h('button', { type: 'button', onclick: close }, 'Go on without'))),
+        h('button', { type: 'button', onclick: () => { close(); done(); } }, 'Go on without'))),
     h('p', { class: 'quiet' }, 'The administrator’s token is the global secret admin-user-token; others come from ',
       h('code', null, 'kumactl generate user-token'), '.'));
   document.body.append(dialog);

@@ -11,7 +11,8 @@ let known;
 export function types(signal) {
   known ??= get('/_resources', signal).then(({ resources }) => new Map(resources.flatMap((type) => {
     const writable = !type.readOnly && !config.apiReadOnly && !(config.mode === 'global' && OF_ZONES.includes(type.name));
-    return [type.name, type.path].map((key) => [key, { ...type, writable }]);
+    const entry = { ...type, writable };
+    return [[type.name, entry], [type.path, entry]];
   })));
   known.catch(() => { known = undefined; });
   return known;

@@ -2,11 +2,12 @@
 
 const WORDS = /^(true|false|null|yes|no|on|off|y|n|~)$/i;
 const PLAIN = /^[A-Za-z_/](?:[\w\-./@+*$]|:(?=\S)| (?=[\w(])|[()](?=\S))*$/;
-const NUMBERED = /^(\d+(\.\d+){3}(\/\d+)?|\d+(ms|s|m|h)|\d{4}-\d\d-\d\dT[\d:.]+Z)$/;
+/** Addresses and lengths of time, which no reader takes for numbers. */
+const NUMBERED = /^(\d+(\.\d+){3}(\/\d+)?|(\d+(ms|s|m|h))+)$/;
 
 function scalar(value, indent) {
   if (typeof value !== 'string') return JSON.stringify(value);
-  if (NUMBERED.test(value) && !value.includes('T') || (PLAIN.test(value) && !WORDS.test(value))) return value;
+  if (NUMBERED.test(value) || (PLAIN.test(value) && !WORDS.test(value))) return value;
   const lines = value.replace(/\n$/, '').split('\n');
   if (lines.length > 1 && !/^\s|[^\S\n]\n|\n\n$|[^\n\x20-\x7e\u00a0-\ud7ff]/.test(value)) {
     const body = lines.map((line) => (line ? indent + line : line)).join('\n');
@@ -25,7 +26,7 @@ function lines(value, indent) {
     }).join('');
   }
   return Object.entries(value).map(([key, entry]) => {
-    const name = indent + (isNested(key) ? '' : scalar(key, ''));
+    const name = indent + (key.includes('\n') ? JSON.stringify(key) : scalar(key, ''));
     if (!isNested(entry)) return `${name}: ${leaf(entry, `${indent}  `)}\n`;
     return `${name}:\n${lines(entry, Array.isArray(entry) ? indent : `${indent}  `)}`;
   }).join('');

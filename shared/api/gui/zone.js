@@ -15,7 +15,7 @@ export const zoneColumns = [
   ['Zone', ({ name }) => link(['zones', name])],
   ['Status', (zone) => badge(zoneStatus(zone))],
   ['Version', version],
-  ['Last seen', ({ zoneInsight }) => when(lastSeen(zoneInsight))],
+  ['Last seen', ({ zoneInsight }) => lastSeen(zoneInsight)],
 ];
 
 export const zones = ({ signal }) => h('div', null, h('h1', null, 'Zones'), list(signal, {
@@ -31,7 +31,7 @@ function zoneProxies(signal, type, name, member) {
       ['Name', (proxy) => link([type, proxy.name], displayName(proxy))],
       ['Status', (proxy) => badge(status(proxy[`${member}Insight`]))],
       ['Address', (proxy) => proxy[member]?.networking?.address],
-      ['Last seen', (proxy) => when(lastSeen(proxy[`${member}Insight`]))],
+      ['Last seen', (proxy) => lastSeen(proxy[`${member}Insight`])],
     ],
   });
 }
@@ -44,7 +44,7 @@ export function zone({ signal, segments: [, name] }) {
     const settings = newest?.config ? JSON.parse(newest.config) : {};
     const streams = Object.entries(item.zoneInsight?.kdsStreams ?? {});
     return h('div', null,
-      facts([['Status', badge(zoneStatus(item))], ['Version', version(item)], ['Last seen', when(lastSeen(item.zoneInsight))],
+      facts([['Status', badge(zoneStatus(item))], ['Version', version(item)], ['Last seen', lastSeen(item.zoneInsight)],
         ['Store', settings.store?.type], ['Environment', settings.environment], ['Token', newest?.authTokenProvided && 'provided'],
         ['Known since', when(item.creationTime)]]),
       h('h2', null, 'Connections'), connections(item.zoneInsight, ({ stat = {} }) => Object.entries(stat)),
