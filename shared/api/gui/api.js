@@ -76,6 +76,7 @@ async function* pieces(reader) {
 async function revision(signal) {
   const own = new AbortController();
   const stop = () => own.abort();
+  if (signal.aborted) return null;
   signal.addEventListener('abort', stop);
   try {
     for await (const { name, id } of events('/meshes/-', null, own.signal)) if (name === 'synced') return id;
@@ -103,6 +104,7 @@ export async function follow(paths, signal, ready, changed) {
 async function followOne(path, last, signal, changed) {
   for (let wait = 1000; !signal.aborted; wait = Math.min(wait * 2, 30000)) {
     await visible();
+    if (signal.aborted) return;
     const own = new AbortController();
     const stop = () => own.abort();
     const hide = () => document.hidden && stop();

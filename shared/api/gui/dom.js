@@ -72,26 +72,35 @@ export function problem(error) {
     h('p', null, error.message), fields.length > 0 && h('ul', null, fields));
 }
 
-/** Tabs; each is [name, () => content], made when it is first chosen. The choice is kept in the fragment. */
-export function tabs(label, entries) {
+/**
+ * Tabs; each is [name, (signal) => content, keep]. Content is made when its tab is chosen, and ends (its signal) when another
+ * one is, so that only what is seen holds connections; `keep` is for what people write. The choice is kept in the fragment.
+ */
+export function tabs(label, signal, entries) {
   const panel = h('div', { role: 'tabpanel', tabindex: 0 });
-  const made = new Map();
-  const buttons = entries.map(([name, make], index) => h('button', {
+  const kept = new Map();
+  let own = new AbortController();
+  signal.addEventListener('abort', () => own.abort());
+  const buttons = entries.map(([name], index) => h('button', {
     role: 'tab', type: 'button', onclick: () => choose(index), onkeydown: (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (step) buttons[(index + step + buttons.length) % buttons.length].focus();
     },
   }, name));
-  function choose(index, keep = true) {
-    const [name, make] = entries[index];
+  function choose(index, isFirst = false) {
+    const [name, make, keep] = entries[index];
+    own.abort();
+    own = new AbortController();
+    // The query belongs to the list of the tab that was left.
+    if (!isFirst) history.replaceState(null, '', `${location.pathname}#${encodeURIComponent(name)}`);
     buttons.forEach((button, at) => button.setAttribute('aria-selected', at === index));
-    if (!made.has(name)) made.set(name, make());
     panel.setAttribute('aria-label', name);
-    panel.replaceChildren(made.get(name));
-    if (keep) history.replaceState(null, '', `${location.pathname}${location.search}#${encodeURIComponent(name)}`);
+    const content = kept.get(name) ?? make(keep ? signal : own.signal);
+    if (keep) kept.set(name, content);
+    panel.replaceChildren(content);
   }
   const wanted = decodeURIComponent(location.hash.slice(1));
-  choose(Math.max(0, entries.findIndex(([name]) => name === wanted)), false);
+  choose(Math.max(0, entries.findIndex(([name]) => name === wanted)), true);
   return h('div', { class: 'tabs' }, h('div', { role: 'tablist', 'aria-label': label }, buttons), panel);
 }
 

@@ -66,11 +66,11 @@ function summary(signal, name) {
 export function mesh({ signal, segments: [, name] }) {
   const own = path('meshes', name);
   return h('div', null, h('h1', null, name, h('span', { class: 'actions' }, h('a', { href: `r/${own}` }, 'YAML and history'))),
-    tabs('Mesh', [
-      ['Summary', () => summary(signal, name)],
-      ['Proxies', () => list(signal, { path: `/${own}/dataplanes/_overview`, filters: { name: 'Name contains', tag: 'Tag' },
+    tabs('Mesh', signal, [
+      ['Summary', (signal) => summary(signal, name)],
+      ['Proxies', (signal) => list(signal, { path: `/${own}/dataplanes/_overview`, filters: { name: 'Name contains', tag: 'Tag' },
         watched: [`/${own}/dataplane-insights`, `/${own}/dataplanes`], columns: proxyColumns, none: 'No proxy in this mesh yet.' })],
-      ['Services', () => list(signal, { path: `/${own}/service-insights`, watched: [`/mesh-insights/${encodeURIComponent(name)}`],
+      ['Services', (signal) => list(signal, { path: `/${own}/service-insights`, watched: [`/mesh-insights/${encodeURIComponent(name)}`],
         columns: serviceColumns, none: 'No service in this mesh yet.' })],
     ]));
 }

@@ -20,20 +20,20 @@ export function proxy({ signal, segments }) {
   const mesh = segments.length > 2 ? segments[1] : null;
   const [member, insights] = KINDS[type];
   const title = h('span', null, name);
+  get(own, signal).then((item) => title.replaceChildren(displayName(item)), () => {});
   const watched = [path(...segments.slice(0, -2), insights, name), path(...segments)].map((place) => `/${place}`);
-  const summary = part(signal, watched, async () => {
+  const summary = (signal) => part(signal, watched, async () => {
     const item = await get(`${own}/_overview`, signal);
-    title.replaceChildren(displayName(item));
     return h('div', null, overview(item, item[member] ?? {}, item[`${member}Insight`] ?? {}));
   });
   return h('div', null, h('h1', null, title, h('span', { class: 'actions' },
     mesh && h('span', null, 'in mesh ', link(['meshes', mesh])), h('a', { href: `r${own}` }, 'YAML and history'))),
-  tabs('Proxy', [
-    ['Status', () => summary],
-    ...(mesh ? [['Policies', () => part(signal, [], () => policies(own, signal))]] : []),
-    ['Envoy configuration', () => dump(signal, `${own}/xds`)],
-    ['Statistics', () => dump(signal, `${own}/stats`)],
-    ['Clusters', () => dump(signal, `${own}/clusters`)],
+  tabs('Proxy', signal, [
+    ['Status', summary],
+    ...(mesh ? [['Policies', (signal) => part(signal, [], () => policies(own, signal))]] : []),
+    ['Envoy configuration', (signal) => dump(signal, `${own}/xds`)],
+    ['Statistics', (signal) => dump(signal, `${own}/stats`)],
+    ['Clusters', (signal) => dump(signal, `${own}/clusters`)],
   ]));
 }
 

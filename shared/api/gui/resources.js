@@ -86,11 +86,11 @@ async function resource({ signal, open, reload }, type, api, mesh, name) {
     throw error;
   });
   const writable = type.writable && !(stored && isForeign(stored.resource));
-  const shown = () => part(signal, [api], async () => {
+  const shown = (signal) => part(signal, [api], async () => {
     const now = await get(api, signal);
     return h('div', null, SECRET.includes(type.name) ? secret(now) : h('pre', { class: 'code', tabindex: 0 }, toYaml(now)));
   });
-  const proxies = () => list(signal, { path: `${api}/_resources/dataplanes`, watched: [], none: 'It concerns no proxy.',
+  const proxies = (signal) => list(signal, { path: `${api}/_resources/dataplanes`, watched: [], none: 'It concerns no proxy.',
     columns: [['Proxy', (one) => link(['meshes', one.mesh, 'dataplanes', one.name], displayName(one))], ['Zone', (one) => zoneOf(one) ?? '–']] });
   const remove = async () => {
     try {
@@ -109,10 +109,11 @@ async function resource({ signal, open, reload }, type, api, mesh, name) {
     h('a', { href: `r/${type.path}` }, type.singularDisplayName), mesh && h('span', null, 'in mesh ', link(['meshes', mesh])),
     stored && pageOf(type, mesh, name), writable && stored && h('button', { type: 'button', class: 'danger', onclick: remove }, 'Delete…'))),
   !stored && empty('It does not exist (any more).'),
-  tabs('Resource', [
+  tabs('Resource', signal, [
     ...(stored ? [['YAML', shown]] : []),
-    ...(stored && writable ? [['Edit', () => part(signal, [], async () => editor({ signal, stored: await item(api, signal), pathOf: () => api, saved: reload }))]] : []),
-    ['History', () => history(signal, api, writable)],
+    ...(stored && writable ? [['Edit', (signal) => part(signal, [], async () =>
+      editor({ signal, stored: await item(api, signal), pathOf: () => api, saved: reload })), true]] : []),
+    ['History', (signal) => history(signal, api, writable)],
     ...(hasProxies ? [['Proxies', proxies]] : []),
   ]));
 }

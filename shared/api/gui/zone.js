@@ -38,7 +38,7 @@ function zoneProxies(signal, type, name, member) {
 
 export function zone({ signal, segments: [, name] }) {
   const own = `/${path('zones', name)}`;
-  const summary = part(signal, [`/zone-insights/${encodeURIComponent(name)}`], async () => {
+  const summary = (signal) => part(signal, [`/zone-insights/${encodeURIComponent(name)}`], async () => {
     const item = await get(`${own}/_overview`, signal);
     const [newest] = subscriptions(item.zoneInsight);
     const settings = newest?.config ? JSON.parse(newest.config) : {};
@@ -53,14 +53,14 @@ export function zone({ signal, segments: [, name] }) {
   });
   return h('div', null,
     h('h1', null, name, h('span', { class: 'actions' }, h('a', { href: `r${own}` }, config.apiReadOnly ? 'YAML' : 'YAML and edit'))),
-    tabs('Zone', [
-      ['Status', () => summary],
-      ['Proxies', () => list(signal, {
+    tabs('Zone', signal, [
+      ['Status', summary],
+      ['Proxies', (signal) => list(signal, {
         path: '/dataplanes/_overview', fixed: { 'filter[labels.kuma.io/zone]': name }, watched: ['/dataplane-insights'],
         columns: [['Mesh', ({ mesh }) => link(['meshes', mesh])], ...proxyColumns.filter(([title]) => title !== 'Zone')],
         none: 'No proxy in this zone.',
       })],
-      ['Ingresses', () => zoneProxies(signal, 'zoneingresses', name, 'zoneIngress')],
-      ['Egresses', () => zoneProxies(signal, 'zoneegresses', name, 'zoneEgress')],
+      ['Ingresses', (signal) => zoneProxies(signal, 'zoneingresses', name, 'zoneIngress')],
+      ['Egresses', (signal) => zoneProxies(signal, 'zoneegresses', name, 'zoneEgress')],
     ]));
 }

@@ -125,6 +125,8 @@ fn rules_beyond_types_name_the_key() {
             ["ipam.meshService.cidr", "invalid CIDR address: 241.0.0.0"],
         ),
         (Role::Zone, "apiServer: {basePath: x}", ["apiServer.basePath", "not a valid url"]),
+        (Role::Zone, "apiServer: {gui: {basePath: /}}", ["apiServer.gui.basePath", "must not be apiServer.basePath"]),
+        (Role::Zone, "apiServer: {basePath: /gui/}", ["apiServer.gui.basePath", "must not be apiServer.basePath"]),
         (Role::Zone, "log: {level: loud}", ["log.level", "loud"]),
         (Role::Zone, "access: {type: x}", ["access.type", "static"]),
     ] {
