@@ -28,12 +28,16 @@ use report::{Report, Requests};
 /// Items of a page in the phase that reads lists: the most that the API gives.
 const PAGE: usize = 1_000;
 
+/// How long a control plane may take to make the mesh.
+const MESH_LIMIT: Duration = Duration::from_secs(30);
+
 /// Runs the load that the options describe and returns the report, as text or as JSON.
 ///
 /// # Errors
 /// When the control plane cannot be started or reached, or answers a request with an unexpected status.
 pub(super) async fn run(options: &Options) -> Result<String> {
     let target = Target::prepare(options).await?;
+    target.await_mesh(&options.mesh).await?;
     let definition = Arc::new(Definition::new(options));
     let resources = options.resources;
     let path = move |definition: &Definition, index: usize| {
@@ -125,6 +129,23 @@ impl Target {
         let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned());
         let authority = authority.ok_or_else(|| anyhow!("{url:?} must begin with http://"))?;
         Ok(Self { authority, watched, _started: started })
+    }
+
+    /// Waits for the mesh, which a control plane that has just started may be about to make.
+    async fn await_mesh(&self, mesh: &str) -> Result<()> {
+        let mut client = Client::connect(&self.authority).await?;
+        let path = format!("/meshes/{mesh}");
+        let started = Instant::now();
+        loop {
+            let (status, answer) = client.send(Method::GET, &path, Bytes::new()).await?;
+            if status == StatusCode::OK {
+                return Ok(());
+            }
+            if started.elapsed() > MESH_LIMIT {
+                bail!("there is no mesh {mesh}: {path} answers {status}: {}", String::from_utf8_lossy(&answer));
+            }
+            tokio::time::sleep(REFRESH).await;
+        }
     }
 
     /// Of the first measured process; nothing when none is.
