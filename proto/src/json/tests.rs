@@ -399,6 +399,17 @@ fn unusual_encodings_are_read_like_the_usual_one() {
 }
 
 #[test]
+fn setting_a_field_of_a_oneof_unsets_the_others() {
+    let source = "kuma.system.v1alpha1.DataSource";
+    // `secret` (1), `file` (2), and `secret` again.
+    let (secret, file, again) = ([0x0a, 1, b'a'], [0x12, 1, b'b'], [0x0a, 1, b'c']);
+    let object = |parts: &[[u8; 3]]| Value::Object(to_json(source, &parts.concat()).expect("writes"));
+    assert_eq!(object(&[secret, file]), json!({"file": "b"}));
+    assert_eq!(object(&[secret, file, again]), json!({"secret": "c"}));
+    assert_eq!(object(&[file, again]), json!({"secret": "c"}));
+}
+
+#[test]
 fn cut_off_encodings_are_errors() {
     let bytes = read(MESH, mesh_fixture()).expect("reads");
     let full = to_json(MESH, &bytes).expect("writes");

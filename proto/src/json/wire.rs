@@ -26,39 +26,78 @@ pub(super) type Seen<'a> = (usize, Raw<'a>);
 /// can have one value have one: the last, and of messages all parts put together.
 pub(super) fn fields<'a>(shape: &Shape, bytes: &'a [u8]) -> Result<Vec<Seen<'a>>, Broken> {
     let mut seen: Vec<Seen<'a>> = Vec::with_capacity(shape.fields.len().min(16));
+    let mut choices: Vec<Choice> = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
         let (number, raw) = field(&mut rest)?;
         let Some(raw) = raw else { continue };
         let Ok(index) = shape.fields.binary_search_by_key(&number, |field| field.number) else { continue };
         let field = &shape.fields[index];
-        match &field.form {
-            Form::Single { item, .. } => {
-                let is_message = matches!(
-                    item,
-                    Item::Message(_) | Item::Duration | Item::Timestamp | Item::Struct | Item::Wrapper(_)
-                );
-                if field.one_of.is_some() {
-                    seen.retain(|(other, _)| *other == index || shape.fields[*other].one_of != field.one_of);
-                }
-                match seen.iter_mut().find(|(other, _)| *other == index) {
-                    None => seen.push((index, raw)),
-                    Some((_, Raw::Bytes(first))) if is_message => match raw {
-                        Raw::Bytes(more) => first.to_mut().extend_from_slice(&more),
-                        Raw::Number(_) => return Err("a number in place of a message"),
-                    },
-                    Some((_, value)) => *value = raw,
-                }
-            }
-            Form::List(item) => match raw {
-                Raw::Bytes(packed) if item.is_number() => unpack(*item, index, &packed, &mut seen)?,
-                raw => seen.push((index, raw)),
-            },
-            Form::Map { .. } => seen.push((index, raw)),
+        if let Some(one_of) = field.one_of {
+            choose(&mut choices, one_of, index, seen.len());
+        }
+        match (&field.form, raw) {
+            (Form::List(item), Raw::Bytes(packed)) if item.is_number() => unpack(*item, index, &packed, &mut seen)?,
+            (_, raw) => seen.push((index, raw)),
         }
     }
+    drop_unchosen(shape, &choices, &mut seen);
     seen.sort_by_key(|(index, _)| *index);
-    Ok(seen)
+    let mut outcome = Ok(());
+    seen.dedup_by(|(index, more), (before, value)| {
+        let Form::Single { item, .. } = &shape.fields[*index].form else { return false };
+        if index != before {
+            return false;
+        }
+        let more = std::mem::replace(more, Raw::Number(0));
+        outcome = outcome.and_then(|()| merge(*item, value, more));
+        true
+    });
+    outcome.map(|()| seen)
+}
+
+/// The field of a `oneof` that was set last, and the place of its first value since then.
+struct Choice {
+    one_of: usize,
+    index: usize,
+    since: usize,
+}
+
+fn choose(choices: &mut Vec<Choice>, one_of: usize, index: usize, place: usize) {
+    match choices.iter_mut().find(|choice| choice.one_of == one_of) {
+        Some(choice) if choice.index == index => {}
+        Some(choice) => (choice.index, choice.since) = (index, place),
+        None => choices.push(Choice { one_of, index, since: place }),
+    }
+}
+
+/// Setting a field of a `oneof` unsets the others.
+fn drop_unchosen(shape: &Shape, choices: &[Choice], seen: &mut Vec<Seen<'_>>) {
+    if choices.is_empty() {
+        return;
+    }
+    let mut place = 0;
+    seen.retain(|(index, _)| {
+        let choice = shape.fields[*index].one_of.and_then(|one_of| choices.iter().find(|c| c.one_of == one_of));
+        let stays = choice.is_none_or(|choice| choice.index == *index && choice.since <= place);
+        place += 1;
+        stays
+    });
+}
+
+/// Another value for a field that has one: of messages both count, else the later one.
+fn merge<'a>(item: Item, value: &mut Raw<'a>, more: Raw<'a>) -> Result<(), Broken> {
+    if !matches!(item, Item::Message(_) | Item::Duration | Item::Timestamp | Item::Struct | Item::Wrapper(_)) {
+        *value = more;
+        return Ok(());
+    }
+    match (value, more) {
+        (Raw::Bytes(first), Raw::Bytes(more)) => {
+            first.to_mut().extend_from_slice(&more);
+            Ok(())
+        }
+        _ => Err("a number in place of a message"),
+    }
 }
 
 /// The value of the field with a number that was set last, in a message that is not looked up in the shapes.
