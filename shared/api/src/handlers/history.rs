@@ -12,6 +12,7 @@ use tandem_model::{Kind, Resource};
 use tandem_store::HistoryEntry;
 
 use super::lists::page;
+use super::resources::reach_to_write;
 use super::{Place, require_mesh, writes};
 use crate::context::SharedContext;
 use crate::problem::Problem;
@@ -80,14 +81,9 @@ pub async fn rollback(
     Path(place): Path<Place>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    context.admission.check_writable(kind).map_err(Problem::admission)?;
-    if kind.is_mesh_scoped() {
-        require_mesh(&context, place.mesh.as_deref()).await?;
-    }
-    access::resource(&context, &user, kind)?;
+    let key = reach_to_write(&context, &user, kind, &place).await?;
     let options = conditional::options(&user, &headers, uri.0.query())?;
     let to = revision(uri.0.query())?;
-    let key = place.key(kind);
     let entries = context.store.history(&key).await.map_err(|error| Problem::store(ROLLBACK_TITLE, &error))?;
     let Some(entry) = entries.iter().find(|entry| entry.revision == to) else {
         let detail = format!("revision {to} is not in the history of the resource");

@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use tandem_auth::access::User;
 use tandem_model::rest::Shown;
-use tandem_model::{Kind, Resource};
+use tandem_model::{Kind, Resource, ResourceKey};
 
 use super::lists::ListRequest;
 use super::{Place, require_mesh, writes};
@@ -60,16 +60,32 @@ pub async fn load(
     kind: Kind,
     place: &Place,
 ) -> Result<std::sync::Arc<Resource>, Problem> {
-    let key = place.key(kind);
-    if kind.is_mesh_scoped() {
-        require_mesh(context, place.mesh.as_deref()).await?;
-    }
-    access::resource(context, user, kind)?;
+    let key = reach(context, user, kind, place).await?;
     match context.store.get(&key).await {
         Ok(Some(resource)) => Ok(resource),
         Ok(None) => Err(Problem::not_found(GET_TITLE)),
         Err(error) => Err(Problem::store(GET_TITLE, &error)),
     }
+}
+
+/// The key of the item a path names, after mesh and access were checked.
+async fn reach(context: &ApiContext, user: &User, kind: Kind, place: &Place) -> Result<ResourceKey, Problem> {
+    if kind.is_mesh_scoped() {
+        require_mesh(context, place.mesh.as_deref()).await?;
+    }
+    access::resource(context, user, kind)?;
+    Ok(place.key(kind))
+}
+
+/// The key of the item a path names, after it was checked that people may write its type here, mesh and access.
+pub async fn reach_to_write(
+    context: &ApiContext,
+    user: &User,
+    kind: Kind,
+    place: &Place,
+) -> Result<ResourceKey, Problem> {
+    context.admission.check_writable(kind).map_err(Problem::admission)?;
+    reach(context, user, kind, place).await
 }
 
 /// `PUT` of an item.
@@ -82,12 +98,7 @@ pub async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let key = place.key(kind);
-    context.admission.check_writable(kind).map_err(Problem::admission)?;
-    if kind.is_mesh_scoped() {
-        require_mesh(&context, place.mesh.as_deref()).await?;
-    }
-    access::resource(&context, &user, kind)?;
+    let key = reach_to_write(&context, &user, kind, &place).await?;
     let bytes = body::read(body, context.settings.body_limit).await?;
     let value = body::parse(&bytes, &headers, kind.name())?;
     let document = representation::read(kind, value)?;
@@ -105,12 +116,7 @@ pub async fn delete(
     Path(place): Path<Place>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    context.admission.check_writable(kind).map_err(Problem::admission)?;
-    if kind.is_mesh_scoped() {
-        require_mesh(&context, place.mesh.as_deref()).await?;
-    }
-    access::resource(&context, &user, kind)?;
-    let key = place.key(kind);
+    let key = reach_to_write(&context, &user, kind, &place).await?;
     let options = conditional::options(&user, &headers, uri.0.query())?;
     let outcome = context.admission.delete(&key, &options).await.map_err(Problem::admission)?;
     Ok(writes::delete(&key, &outcome, &options))
