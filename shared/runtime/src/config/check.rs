@@ -160,11 +160,27 @@ impl Check<'_> {
             let reason = "invalid zoneHealthCheck config: timeout and pollInterval must both be either set or unset";
             self.refuse("multizone.global.kds.zoneHealthCheck.timeout", reason);
         }
+        self.zones_prove();
+    }
+
+    /// How zones prove who they are, on the side of global.
+    fn zones_prove(&mut self) {
+        const TYPE: &str = "multizone.global.kds.auth.type";
+        const CA: &str = "multizone.global.kds.auth.clientCaFile";
+        self.one_of(TYPE, &["none", "cpToken", "clientCertificate"]);
+        let by_certificate = self.settings.text(TYPE) == "clientCertificate";
+        if by_certificate && self.settings.at("multizone.global.kds.tlsEnabled") == false {
+            self.refuse(TYPE, "clientCertificate needs TLS: set multizone.global.kds.tlsEnabled to true");
+        }
+        if by_certificate && self.settings.text(CA).is_empty() {
+            self.refuse(CA, format!("must name the file with the CA of the zones' certificates, because of {TYPE}"));
+        }
     }
 
     fn zone(&mut self) {
         self.zone_name();
         self.global_address();
+        self.zone_proves();
         self.positive("xdsServer.dataplaneStatusFlushInterval");
         for path in ["dpServer.authn.dpProxy.type", "dpServer.authn.zoneProxy.type"] {
             let token = if path.contains("dpProxy") { "dpToken" } else { "zoneToken" };
@@ -221,6 +237,28 @@ impl Check<'_> {
                     format!("unsupported scheme {scheme:?} in zone GlobalAddress. Use one of [grpc grpcs]"),
                 );
             }
+        }
+    }
+
+    /// How this zone proves who it is.
+    fn zone_proves(&mut self) {
+        const TOKEN: &str = "multizone.zone.kds.auth.cpTokenInline";
+        const TOKEN_FILE: &str = "multizone.zone.kds.auth.cpTokenPath";
+        const CERTIFICATE: &str = "multizone.zone.kds.auth.clientCertFile";
+        const KEY: &str = "multizone.zone.kds.auth.clientKeyFile";
+        let given = |path| !self.settings.text(path).is_empty();
+        let (certificate, key) = (given(CERTIFICATE), given(KEY));
+        if given(TOKEN) && given(TOKEN_FILE) {
+            self.refuse(TOKEN_FILE, format!("there is a token in {TOKEN} too; keep one of them"));
+        }
+        match (certificate, key) {
+            (true, false) => self.refuse(KEY, format!("must be set, because {CERTIFICATE} is")),
+            (false, true) => self.refuse(CERTIFICATE, format!("must be set, because {KEY} is")),
+            _ => {}
+        }
+        let address = self.settings.text("multizone.zone.globalAddress");
+        if certificate && !address.is_empty() && !address.starts_with("grpcs://") {
+            self.refuse(CERTIFICATE, "needs TLS: begin multizone.zone.globalAddress with grpcs://");
         }
     }
 

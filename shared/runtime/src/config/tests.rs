@@ -129,6 +129,37 @@ fn rules_beyond_types_name_the_key() {
         (Role::Zone, "apiServer: {basePath: /gui/}", ["apiServer.gui.basePath", "must not be apiServer.basePath"]),
         (Role::Zone, "log: {level: loud}", ["log.level", "loud"]),
         (Role::Zone, "access: {type: x}", ["access.type", "static"]),
+        (Role::Global, "multizone: {global: {kds: {auth: {type: token}}}}", ["kds.auth.type", "cpToken"]),
+        (
+            Role::Global,
+            "multizone: {global: {kds: {tlsEnabled: false, auth: {type: clientCertificate, clientCaFile: /ca}}}}",
+            ["multizone.global.kds.auth.type", "set multizone.global.kds.tlsEnabled to true"],
+        ),
+        (
+            Role::Global,
+            "multizone: {global: {kds: {auth: {type: clientCertificate}}}}",
+            ["multizone.global.kds.auth.clientCaFile", "must name the file"],
+        ),
+        (
+            Role::Zone,
+            "multizone: {zone: {kds: {auth: {cpTokenInline: hush, cpTokenPath: /t}}}}",
+            ["multizone.zone.kds.auth.cpTokenPath", "keep one of them"],
+        ),
+        (
+            Role::Zone,
+            "multizone: {zone: {kds: {auth: {clientCertFile: /c}}}}",
+            ["multizone.zone.kds.auth.clientKeyFile", "must be set"],
+        ),
+        (
+            Role::Zone,
+            "multizone: {zone: {kds: {auth: {clientKeyFile: /k}}}}",
+            ["multizone.zone.kds.auth.clientCertFile", "must be set"],
+        ),
+        (
+            Role::Zone,
+            "multizone: {zone: {globalAddress: 'grpc://g:1', kds: {auth: {clientCertFile: /c, clientKeyFile: /k}}}}",
+            ["multizone.zone.kds.auth.clientCertFile", "grpcs://"],
+        ),
     ] {
         let error = refusal(role, yaml, &[]);
         assert!(parts.iter().all(|part| error.contains(part)), "{yaml}: {error}");
@@ -164,6 +195,17 @@ fn effective_json_masks_secrets_and_the_wire_form_is_kumas() {
     let wire = loaded.wire_json();
     assert_eq!(wire["store"]["type"], "memory");
     assert!(wire["store"].get("sled").is_none() && wire.get("log").is_none());
+}
+
+#[test]
+fn the_token_of_a_zone_is_masked() {
+    let variable = ("KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_INLINE", "hush");
+    let loaded = load_with(Role::Zone, "", &[variable]).expect("valid");
+    assert_eq!(loaded.config.multizone.zone.kds.auth.cp_token_inline, "hush");
+    assert_eq!(loaded.effective_json()["multizone"]["zone"]["kds"]["auth"]["cpTokenInline"], "*****");
+    let shown = format!("{:?} {} {}", loaded.config, loaded.effective_json(), loaded.wire_json());
+    assert!(!shown.contains("hush"));
+    assert!(loaded.shown().all(|shown| shown.value != "hush"));
 }
 
 #[test]

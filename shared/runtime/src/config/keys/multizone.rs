@@ -25,6 +25,8 @@ keys! {
         Bool "false";
     unused "multizone.global.kds.tracing.enabled" "KUMA_MULTIZONE_GLOBAL_KDS_TRACING_ENABLED" Bool "true";
     used   "multizone.global.kds.labels.skipPrefixes" "KUMA_MULTIZONE_GLOBAL_KDS_LABELS_SKIP_PREFIXES" Texts "";
+    used   "multizone.global.kds.auth.type" "KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE" Text "none";
+    used   "multizone.global.kds.auth.clientCaFile" "KUMA_MULTIZONE_GLOBAL_KDS_AUTH_CLIENT_CA_FILE" Text "";
     used   "multizone.zone.name" "KUMA_MULTIZONE_ZONE_NAME" Text "default";
     used   "multizone.zone.globalAddress" "KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS" Text "";
     unused "multizone.zone.kds.refreshInterval" "KUMA_MULTIZONE_ZONE_KDS_REFRESH_INTERVAL" Duration "1s";
@@ -35,6 +37,10 @@ keys! {
     unused "multizone.zone.kds.nackBackoff" "KUMA_MULTIZONE_ZONE_KDS_NACK_BACKOFF" Duration "5s";
     unused "multizone.zone.kds.responseBackoff" "KUMA_MULTIZONE_ZONE_KDS_RESPONSE_BACKOFF" Duration "0s";
     used   "multizone.zone.kds.labels.skipPrefixes" "KUMA_MULTIZONE_ZONE_KDS_LABELS_SKIP_PREFIXES" Texts "";
+    used   "multizone.zone.kds.auth.cpTokenInline" "KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_INLINE" Text "";
+    used   "multizone.zone.kds.auth.cpTokenPath" "KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH" Text "";
+    used   "multizone.zone.kds.auth.clientCertFile" "KUMA_MULTIZONE_ZONE_KDS_AUTH_CLIENT_CERT_FILE" Text "";
+    used   "multizone.zone.kds.auth.clientKeyFile" "KUMA_MULTIZONE_ZONE_KDS_AUTH_CLIENT_KEY_FILE" Text "";
     used   "multizone.zone.disableOriginLabelValidation" "KUMA_MULTIZONE_ZONE_DISABLE_ORIGIN_LABEL_VALIDATION"
         Bool "false";
     unused "multizone.zone.ingressUpdateInterval" "KUMA_MULTIZONE_ZONE_INGRESS_UPDATE_INTERVAL" Duration "1s";

@@ -15,7 +15,10 @@ pub use access::{Access, Allowed, StaticAccess};
 pub use api_server::{
     ApiServer, Authn, ClientCertificates, Gui, HttpServer, HttpsServer, PublicKey, UserTokens, Validator,
 };
-pub use multizone::{GlobalKds, KdsLabels, KdsServer, Multizone, ZoneHealthCheck, ZoneKds, ZoneSettings};
+pub use multizone::{
+    GlobalKds, KdsLabels, KdsServer, KdsServerAuth, Multizone, ZoneAuthn, ZoneHealthCheck, ZoneKds, ZoneKdsAuth,
+    ZoneSettings,
+};
 pub use proxies::{
     Bootstrap, BootstrapParams, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, Proxy, ProxyAuthn,
     TokenAuthn, XdsServer, ZoneProxyAuthn,

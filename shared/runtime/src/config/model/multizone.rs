@@ -1,5 +1,6 @@
 //! The link between global and zones.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,6 +45,30 @@ pub struct KdsServer {
     pub labels: KdsLabels,
     /// How silent zones are detected.
     pub zone_health_check: ZoneHealthCheck,
+    /// How zones prove who they are.
+    pub auth: KdsServerAuth,
+}
+
+/// How zones prove who they are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KdsServerAuth {
+    /// The kind of proof.
+    pub r#type: ZoneAuthn,
+    /// File with the CAs of the certificates of zones; set for [`ZoneAuthn::ClientCertificate`].
+    pub client_ca_file: PathBuf,
+}
+
+/// The kind of proof that zones bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ZoneAuthn {
+    /// None: a zone is who it says it is, as in Kuma.
+    None,
+    /// A zone token with the scope `cp`.
+    CpToken,
+    /// A TLS client certificate.
+    ClientCertificate,
 }
 
 /// Which labels are not sent.
@@ -88,8 +113,37 @@ pub struct ZoneKds {
     pub root_ca_file: PathBuf,
     /// Accept any certificate.
     pub tls_skip_verify: bool,
+    /// How this zone proves who it is.
+    pub auth: ZoneKdsAuth,
     /// Largest message in bytes.
     pub max_msg_size: usize,
     /// Which labels are not sent.
     pub labels: KdsLabels,
+}
+
+/// How a zone proves who it is; empty members bring no such proof.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ZoneKdsAuth {
+    /// Zone token with the scope `cp`.
+    pub cp_token_inline: String,
+    /// File with such a token.
+    pub cp_token_path: PathBuf,
+    /// File with the PEM certificate chain for TLS.
+    pub client_cert_file: PathBuf,
+    /// File with its PEM private key.
+    pub client_key_file: PathBuf,
+}
+
+/// Does not show the token.
+impl fmt::Debug for ZoneKdsAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cp_token_inline, cp_token_path, client_cert_file, client_key_file } = self;
+        f.debug_struct("ZoneKdsAuth")
+            .field("cp_token_inline", &if cp_token_inline.is_empty() { "" } else { "*****" })
+            .field("cp_token_path", cp_token_path)
+            .field("client_cert_file", client_cert_file)
+            .field("client_key_file", client_key_file)
+            .finish()
+    }
 }
