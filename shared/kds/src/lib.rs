@@ -20,11 +20,12 @@ pub mod mapper;
 mod metadata;
 mod metrics;
 pub mod node;
-mod rpc;
+pub mod rpc;
 mod sender;
 mod settings;
 pub mod status;
 mod stream;
+mod surroundings;
 pub mod wire;
 pub mod zone;
 
@@ -33,3 +34,4 @@ pub use insight::InsightSettings;
 pub use metrics::KdsMetrics;
 pub use node::Identity;
 pub use settings::CommonSettings;
+pub use surroundings::Surroundings;
