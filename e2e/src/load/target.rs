@@ -78,9 +78,7 @@ impl Target {
         let zone = ControlPlane::start_zone("load", Some(&address), with_env(zone_binary, "zone")).await?;
         let mut watched = Vec::new();
         for (name, control_plane) in [("zone", &zone), ("global", &global)] {
-            let pid = control_plane.pid().and_then(|pid| pid.try_into().ok());
-            let pid = pid.ok_or_else(|| anyhow!("the {name} control plane has left"))?;
-            watched.push(WatchedPid { name: name.to_owned(), pid });
+            watched.push(self::watched(name, control_plane)?);
         }
         Ok(Self {
             global: Api::new(global.api_url())?,
@@ -106,17 +104,9 @@ impl Target {
         } else if mtls {
             bail!("mesh {mesh} exists; with --mtls, give a --mesh that does not");
         }
-        let Some(zone) = &self.zone else { return Ok(()) };
-        let started = Instant::now();
-        loop {
-            let answer = zone.send(Method::GET, &path, None).await?;
-            if answer.status.is_success() {
-                return Ok(());
-            }
-            if started.elapsed() > SYNC_LIMIT {
-                bail!("mesh {mesh} did not reach the zone; it answers {} {}", answer.status, answer.body);
-            }
-            sleep(POLL).await;
+        match &self.zone {
+            Some(zone) => await_mesh(zone, mesh).await,
+            None => Ok(()),
         }
     }
 
@@ -143,6 +133,29 @@ impl Target {
                 }
             }
         }
+    }
+}
+
+/// A control plane that was started, as a process to measure.
+pub(super) fn watched(name: &str, control_plane: &ControlPlane) -> Result<WatchedPid> {
+    let pid = control_plane.pid().and_then(|pid| pid.try_into().ok());
+    let pid = pid.ok_or_else(|| anyhow!("the {name} control plane has left"))?;
+    Ok(WatchedPid { name: name.to_owned(), pid })
+}
+
+/// Waits until a zone has a mesh, which it may be about to make or to be sent.
+pub(super) async fn await_mesh(zone: &Api, mesh: &str) -> Result<()> {
+    let path = format!("/meshes/{mesh}");
+    let started = Instant::now();
+    loop {
+        let answer = zone.send(Method::GET, &path, None).await?;
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        if started.elapsed() > SYNC_LIMIT {
+            bail!("mesh {mesh} did not reach the zone; it answers {} {}", answer.status, answer.body);
+        }
+        sleep(POLL).await;
     }
 }
 

@@ -3,7 +3,7 @@
 //! The control plane is a zone without a global one. Each client has one connection and one request under way at a time, as
 //! scripts and tools do; the resources are Dataplanes, the kind of which there are most.
 
-mod client;
+pub(super) mod client;
 mod report;
 
 use std::sync::Arc;
@@ -19,8 +19,9 @@ use super::definition::Definition;
 use super::options::{Options, WatchedPid};
 use super::progress::{Phase, REFRESH};
 use super::report::round;
-use super::target::binary;
+use super::target::{await_mesh, binary, watched};
 use super::usage;
+use crate::api::Api;
 use crate::process::{ControlPlane, ControlPlaneOptions};
 use client::Client;
 use report::{Report, Requests};
@@ -28,16 +29,13 @@ use report::{Report, Requests};
 /// Items of a page in the phase that reads lists: the most that the API gives.
 const PAGE: usize = 1_000;
 
-/// How long a control plane may take to make the mesh.
-const MESH_LIMIT: Duration = Duration::from_secs(30);
-
 /// Runs the load that the options describe and returns the report, as text or as JSON.
 ///
 /// # Errors
 /// When the control plane cannot be started or reached, or answers a request with an unexpected status.
 pub(super) async fn run(options: &Options) -> Result<String> {
     let target = Target::prepare(options).await?;
-    target.await_mesh(&options.mesh).await?;
+    await_mesh(&Api::new(format!("http://{}", target.authority))?, &options.mesh).await?;
     let definition = Arc::new(Definition::new(options));
     let resources = options.resources;
     let path = move |definition: &Definition, index: usize| {
@@ -120,8 +118,7 @@ impl Target {
             prepared.env.extend(options.env.iter().cloned());
             let _phase = Phase::open_ended("Starting a zone control plane");
             let zone = ControlPlane::start_zone("load", None, prepared).await?;
-            let pid = zone.pid().and_then(|pid| pid.try_into().ok()).context("the control plane has left")?;
-            (zone.api_url(), vec![WatchedPid { name: "zone".to_owned(), pid }], Some((zone, dir)))
+            (zone.api_url(), vec![watched("zone", &zone)?], Some((zone, dir)))
         } else {
             let url = options.zone.clone().context("--api needs --start, or --zone of a zone without a global one")?;
             (url, options.pid.clone(), None)
@@ -129,23 +126,6 @@ impl Target {
         let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned());
         let authority = authority.ok_or_else(|| anyhow!("{url:?} must begin with http://"))?;
         Ok(Self { authority, watched, _started: started })
-    }
-
-    /// Waits for the mesh, which a control plane that has just started may be about to make.
-    async fn await_mesh(&self, mesh: &str) -> Result<()> {
-        let mut client = Client::connect(&self.authority).await?;
-        let path = format!("/meshes/{mesh}");
-        let started = Instant::now();
-        loop {
-            let (status, answer) = client.send(Method::GET, &path, Bytes::new()).await?;
-            if status == StatusCode::OK {
-                return Ok(());
-            }
-            if started.elapsed() > MESH_LIMIT {
-                bail!("there is no mesh {mesh}: {path} answers {status}: {}", String::from_utf8_lossy(&answer));
-            }
-            tokio::time::sleep(REFRESH).await;
-        }
     }
 
     /// Of the first measured process; nothing when none is.
