@@ -5,12 +5,16 @@
 //!
 //! Source of the rules: Kuma `pkg/kds/v2/{server,reconcile,cache}` and the delta server of `go-control-plane`.
 
+mod progress;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_store::Revision;
 
+use self::progress::Progress;
+pub(crate) use self::progress::Standing;
 use crate::catalogue::{Entry, Latest, News};
 use crate::codec::{Encoded, Version};
 use crate::wire::{ControlPlane, DeltaRequest, DeltaResponse};
@@ -54,12 +58,14 @@ pub(crate) struct Due {
     pub(crate) response: DeltaResponse,
     /// `None` for a type that is unknown or does not travel in this direction.
     pub(crate) kind: Option<Kind>,
-    pub(crate) revision: Revision,
     /// How many resources of the type the peer has once it has this response.
     pub(crate) resources: usize,
 }
 
-/// Resources that cannot be sent, by key, with the reason; an empty reason means that it can be again.
+/// Versions of resources by the names that the peer knows, by type.
+pub(crate) type Confirmed = BTreeMap<Kind, HashMap<Arc<str>, Version>>;
+
+/// Resources that cannot be sent or were rejected, by key, with the reason; no reason means that it is over.
 pub(crate) type Failures = Vec<(ResourceKey, Option<String>)>;
 
 #[derive(Debug)]
@@ -84,11 +90,13 @@ struct TypeState {
     /// Which resource stands behind a name that the peer has.
     holders: HashMap<Arc<str>, ResourceKey>,
     /// What has to be compared with what the peer has.
-    dirty: HashMap<ResourceKey, Latest>,
+    dirty: BTreeMap<ResourceKey, Latest>,
     /// Resources whose name for the peer is taken by another one.
-    collided: HashMap<ResourceKey, Latest>,
+    collided: BTreeMap<ResourceKey, Latest>,
     /// Resources reported as not sendable.
     failed: BTreeSet<ResourceKey>,
+    /// What is not confirmed.
+    progress: Progress,
 }
 
 /// See the module.
@@ -98,11 +106,12 @@ pub(crate) struct DeltaSender<O> {
     limit: usize,
     loaded: bool,
     revision: Revision,
-    disabled_zones: Arc<BTreeSet<String>>,
     types: BTreeMap<String, TypeState>,
     nonce: u64,
     failures: Failures,
     oversized: Vec<(Kind, usize)>,
+    /// Types whose [`Standing`] has changed.
+    moved: BTreeSet<Kind>,
 }
 
 impl<O: Outlet> DeltaSender<O> {
@@ -117,23 +126,31 @@ impl<O: Outlet> DeltaSender<O> {
             limit,
             loaded: false,
             revision: 0,
-            disabled_zones: Arc::default(),
             types,
             nonce: 0,
             failures: Failures::new(),
             oversized: Vec::new(),
+            moved: BTreeSet::new(),
         }
     }
 
-    /// Takes note of what changed in the store.
+    /// Takes note of what changed in the store, as far as it concerns the peer.
     pub(crate) fn absorb(&mut self, news: News) {
         self.loaded |= news.loaded;
-        self.revision = news.revision;
-        self.disabled_zones = news.disabled_zones;
+        let before = std::mem::replace(&mut self.revision, news.revision);
         for (key, latest) in news.resources {
-            if let Some(state) = self.types.get_mut(key.kind.name()) {
+            let Some(state) = self.types.get_mut(key.kind.name()) else { continue };
+            let latest = latest.filter(|entry| self.outlet.admits(&entry.resource, &news.disabled_zones));
+            if latest.is_some() || state.is_known(&key) {
+                // What was written earlier is looked at again, because of something else that changed.
+                let written = latest.as_ref().map(|entry| entry.resource.version).filter(|written| *written > before);
+                state.progress.changed(written.unwrap_or(news.revision));
+                self.moved.insert(key.kind);
                 state.blocked = false;
                 state.dirty.insert(key, latest);
+            } else if state.dirty.remove(&key).is_some() {
+                state.progress.compared(state.has_rest());
+                self.moved.insert(key.kind);
             }
         }
     }
@@ -148,17 +165,22 @@ impl<O: Outlet> DeltaSender<O> {
         }
         let state = self.types.entry(request.type_url).or_default();
         state.ready = true;
+        self.moved.extend(state.kind);
         if request.response_nonce.is_empty() {
             state.owes_first = true;
+            state.progress.subscribed();
             if state.sent.is_empty() {
                 state.announced = request.initial_resource_versions;
             }
             return Ok(Meaning::Subscribe);
         }
-        Ok(match request.error_detail {
-            None => Meaning::Ack,
-            Some(detail) => Meaning::Nack(detail.message),
-        })
+        let rejection = request.error_detail.map(|detail| detail.message);
+        if let Some(kind) = state.kind {
+            let holders = |name: &str| state.holders.get(name).cloned();
+            let noted = &mut self.failures;
+            state.progress.answered(kind, &request.response_nonce, rejection.as_deref(), holders, noted);
+        }
+        Ok(rejection.map_or(Meaning::Ack, Meaning::Nack))
     }
 
     /// True when [`Self::next_response`] may have something.
@@ -178,7 +200,6 @@ impl<O: Outlet> DeltaSender<O> {
             let context = Context {
                 outlet: &self.outlet,
                 limit: self.limit.saturating_sub(RESPONSE_OVERHEAD),
-                disabled_zones: &self.disabled_zones,
             };
             let difference = match state.difference(&context, &mut self.failures) {
                 Ok(difference) => difference,
@@ -187,12 +208,15 @@ impl<O: Outlet> DeltaSender<O> {
                     continue;
                 }
             };
+            self.moved.extend(state.kind);
             if difference.is_empty() && !state.owes_first {
+                state.progress.compared(!state.dirty.is_empty());
                 continue;
             }
             state.ready = false;
             state.owes_first = false;
             self.nonce += 1;
+            state.progress.sent(&self.nonce.to_string(), difference.names(), !state.dirty.is_empty());
             let response = DeltaResponse {
                 resources: difference.resources,
                 type_url: type_url.clone(),
@@ -200,12 +224,24 @@ impl<O: Outlet> DeltaSender<O> {
                 removed_resources: difference.removed.iter().map(|name| name.to_string()).collect(),
                 control_plane: Some(ControlPlane { identifier: self.outlet.identifier().to_owned() }),
             };
-            return Some(Due { response, kind: state.kind, revision: self.revision, resources: state.sent.len() });
+            return Some(Due { response, kind: state.kind, resources: state.sent.len() });
         }
         None
     }
 
-    /// What could not be sent, or can be again, since the last call.
+    /// How far the peer is, of each type for which that has changed since the last call.
+    pub(crate) fn take_moved(&mut self) -> Vec<(Kind, Standing)> {
+        let moved = std::mem::take(&mut self.moved).into_iter();
+        moved.filter_map(|kind| Some((kind, self.types.get(kind.name())?.standing()))).collect()
+    }
+
+    /// What the peer has confirmed to have; the sender is of no use afterwards.
+    pub(crate) fn take_confirmed(&mut self) -> Confirmed {
+        let types = std::mem::take(&mut self.types).into_values();
+        types.filter_map(|state| Some((state.kind?, state.into_confirmed()))).collect()
+    }
+
+    /// What was not sent or was rejected, or is not any more, since the last call.
     pub(crate) fn take_failures(&mut self) -> Failures {
         std::mem::take(&mut self.failures)
     }
@@ -219,12 +255,13 @@ impl<O: Outlet> DeltaSender<O> {
 struct Context<'a, O> {
     outlet: &'a O,
     limit: usize,
-    disabled_zones: &'a BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
 struct Difference {
     resources: Vec<bytes::Bytes>,
+    /// Names of `resources`.
+    added: Vec<Arc<str>>,
     removed: BTreeSet<Arc<str>>,
     bytes: usize,
 }
@@ -232,6 +269,11 @@ struct Difference {
 impl Difference {
     fn is_empty(&self) -> bool {
         self.resources.is_empty() && self.removed.is_empty()
+    }
+
+    /// Names of all resources that the response is about.
+    fn names(&self) -> Vec<Arc<str>> {
+        self.added.iter().chain(&self.removed).cloned().collect()
     }
 
     fn remove(&mut self, name: Arc<str>) {
@@ -242,7 +284,26 @@ impl Difference {
 
 impl TypeState {
     fn has_work(&self) -> bool {
-        self.ready && !self.blocked && (self.owes_first || !self.dirty.is_empty())
+        self.ready && !self.blocked && self.has_rest()
+    }
+
+    /// True when something waits to be compared or sent.
+    fn has_rest(&self) -> bool {
+        self.owes_first || !self.dirty.is_empty()
+    }
+
+    /// True when a resource has to be looked at although the peer is not to have it.
+    fn is_known(&self, key: &ResourceKey) -> bool {
+        self.sent.contains_key(key) || self.failed.contains(key) || self.collided.contains_key(key)
+    }
+
+    fn standing(&self) -> Standing {
+        self.progress.standing(self.dirty.len())
+    }
+
+    fn into_confirmed(self) -> HashMap<Arc<str>, Version> {
+        let sent = self.sent.into_values().filter(|sent| self.progress.is_confirmed(&sent.name));
+        sent.map(|sent| (sent.name, sent.version)).collect()
     }
 
     /// Difference between what the peer has and what it should have, as far as it fits into one response; what does not
@@ -256,8 +317,7 @@ impl TypeState {
         let mut unwanted = Vec::new();
         let mut bytes = 0;
         for (key, latest) in std::mem::take(&mut self.dirty) {
-            let entry = latest.filter(|entry| context.outlet.admits(&entry.resource, context.disabled_zones));
-            let Some(entry) = entry else {
+            let Some(entry) = latest else {
                 unwanted.push(key);
                 continue;
             };
@@ -333,6 +393,7 @@ impl TypeState {
         let announced = self.announced.get(&*encoded.name);
         if announced.is_none_or(|version| *version != hex::encode(encoded.version)) {
             difference.resources.push(encoded.body.clone());
+            difference.added.push(encoded.name.clone());
             difference.bytes += encoded.body.len() + PART_OVERHEAD;
         }
         difference.removed.remove(&encoded.name);
@@ -345,7 +406,7 @@ impl TypeState {
         let Some(sent) = self.sent.remove(key) else { return };
         self.holders.remove(&sent.name);
         difference.remove(sent.name);
-        self.dirty.extend(self.collided.drain());
+        self.dirty.append(&mut self.collided);
     }
 
     fn fail(&mut self, key: ResourceKey, reason: String, failures: &mut Failures) {

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures::{Stream, StreamExt};
 use prost::Message;
 use tandem_model::Kind;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::Status;
 use tracing::{debug, info, warn};
 
@@ -20,8 +20,8 @@ use crate::inlet::Inlet;
 use crate::insight::Connection;
 use crate::metrics::KdsMetrics;
 use crate::node::{self, Identity};
-use crate::sender::{DeltaSender, Due, Meaning, Outlet};
-use crate::status::{SyncStatus, TypeStatus};
+use crate::sender::{DeltaSender, Due, Meaning, Outlet, Standing};
+use crate::status::{OpenStream, PeerStatus, ReceivedStatus, SentStatus, SyncStatus, Trouble};
 use crate::wire::{DeltaRequest, DeltaResponse, ErrorDetail, WILDCARD};
 
 /// Responses handed to the transport ahead of what it has sent.
@@ -45,33 +45,54 @@ pub(crate) struct Observer {
 pub(crate) async fn send<O: Outlet>(
     mut requests: impl Stream<Item = Result<DeltaRequest, Status>> + Unpin,
     responses: mpsc::Sender<DeltaResponse>,
-    mut sender: DeltaSender<O>,
+    sender: DeltaSender<O>,
     subscription: Subscription,
     connection: Arc<Connection>,
     observer: Observer,
 ) -> Result<(), Status> {
     let _open = observer.metrics.stream();
-    observer.status.update(&observer.peer, |peer| peer.sent.clear());
+    let stream = observer.status.update(&observer.peer, PeerStatus::begin_sending);
+    let mut sending = Sending { sender, stream, observer };
+    let Sending { sender, observer, .. } = &mut sending;
     loop {
+        // In a fixed order, so that a run can be repeated. Requests and responses wait for each other, so neither starves
+        // the other; what changes meanwhile is taken in before a response is built.
         tokio::select! {
+            biased;
+            () = responses.closed() => return Ok(()),
             request = requests.next() => match request {
                 None => return Ok(()),
                 Some(Err(status)) => return Err(status),
-                Some(Ok(request)) => note_request(request, &mut sender, &connection, &observer)?,
+                Some(Ok(request)) => note_request(request, sender, &connection, observer)?,
             },
-            () = subscription.changed() => sender.absorb(subscription.take()),
             permit = responses.reserve(), if sender.has_work() => {
                 let Ok(permit) = permit else { return Ok(()) };
+                sender.absorb(subscription.take());
                 let started = Instant::now();
                 let due = sender.next_response();
-                note_failures(&mut sender, &observer);
+                note_failures(sender, observer);
                 if let Some(due) = due {
-                    note_response(&due, started, &connection, &observer);
+                    note_response(&due, started, &connection, observer);
                     permit.send(due.response);
                 }
             }
-            () = responses.closed() => return Ok(()),
+            () = subscription.changed() => sender.absorb(subscription.take()),
         }
+        observer.moved(sender.take_moved());
+    }
+}
+
+/// A sending stream; when it ends, however that happens, what the peer has confirmed is kept.
+struct Sending<O: Outlet> {
+    sender: DeltaSender<O>,
+    stream: OpenStream,
+    observer: Observer,
+}
+
+impl<O: Outlet> Drop for Sending<O> {
+    fn drop(&mut self) {
+        let confirmed = self.sender.take_confirmed();
+        self.observer.status.update(&self.observer.peer, |peer| peer.end_sending(self.stream, confirmed));
     }
 }
 
@@ -95,12 +116,14 @@ fn note_request<O: Outlet>(
     }
     if let Ok(kind) = type_url.parse::<Kind>() {
         observer.sent(kind, |status| {
-            status.answered_revision = status.revision;
             match rejection {
                 None => status.acknowledged += 1,
                 Some(_) => status.rejected += 1,
             }
-            status.error = rejection;
+            status.error = rejection.map(Trouble::new);
+            for (key, reason) in sender.take_failures() {
+                status.note(key, reason);
+            }
         });
     }
     Ok(())
@@ -121,14 +144,15 @@ fn note_failures<O: Outlet>(sender: &mut DeltaSender<O>, observer: &Observer) {
         );
         warn!(peer = observer.peer, r#type = %kind, bytes, "a type cannot be sent: {text}");
         observer.metrics.not_sent();
-        observer.sent(kind, |status| status.error = Some(text));
+        observer.sent(kind, |status| status.error = Some(Trouble::new(text)));
     }
 }
 
 fn note_response(due: &Due, started: Instant, connection: &Connection, observer: &Observer) {
     let response = &due.response;
     connection.sent(&response.type_url);
-    observer.metrics.sent(&response.type_url, response.encoded_len(), started.elapsed());
+    let bytes = response.encoded_len();
+    observer.metrics.sent(&response.type_url, bytes, started.elapsed());
     debug!(
         peer = observer.peer,
         r#type = response.type_url,
@@ -140,18 +164,29 @@ fn note_response(due: &Due, started: Instant, connection: &Connection, observer:
     if let Some(kind) = due.kind {
         observer.sent(kind, |status| {
             status.responses += 1;
-            status.revision = due.revision;
+            status.bytes += bytes as u64;
             status.resources = due.resources;
         });
     }
 }
 
 impl Observer {
-    fn sent(&self, kind: Kind, change: impl FnOnce(&mut TypeStatus)) {
+    fn moved(&self, moved: Vec<(Kind, Standing)>) {
+        if moved.is_empty() {
+            return;
+        }
+        self.status.update(&self.peer, |peer| {
+            for (kind, standing) in moved {
+                peer.sent.entry(kind).or_default().stand(standing);
+            }
+        });
+    }
+
+    fn sent(&self, kind: Kind, change: impl FnOnce(&mut SentStatus)) {
         self.status.update(&self.peer, |peer| change(peer.sent.entry(kind).or_default()));
     }
 
-    fn received(&self, kind: Kind, change: impl FnOnce(&mut TypeStatus)) {
+    fn received(&self, kind: Kind, change: impl FnOnce(&mut ReceivedStatus)) {
         self.status.update(&self.peer, |peer| change(peer.received.entry(kind).or_default()));
     }
 }
@@ -169,11 +204,16 @@ pub(crate) async fn receive(
     observer: Observer,
 ) -> Result<(), Status> {
     let _open = observer.metrics.stream();
-    observer.status.update(&observer.peer, |peer| peer.received.clear());
+    let _receiving = Receiving {
+        stream: observer.status.update(&observer.peer, PeerStatus::begin_receiving),
+        observer: observer.clone(),
+    };
     let mut pending = subscriptions(&applier.inlet, zone, identity);
     let mut seen = BTreeSet::new();
     loop {
         tokio::select! {
+            biased;
+            () = requests.closed() => return Ok(()),
             permit = requests.reserve(), if !pending.is_empty() => {
                 let Ok(permit) = permit else { return Ok(()) };
                 if let Some(request) = pending.pop_front() {
@@ -188,8 +228,19 @@ pub(crate) async fn receive(
                     pending.push_back(answer(response, zone, complaint));
                 }
             },
-            () = requests.closed() => return Ok(()),
         }
+    }
+}
+
+/// A receiving stream.
+struct Receiving {
+    stream: OpenStream,
+    observer: Observer,
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.observer.status.update(&self.observer.peer, |peer| peer.end_receiving(self.stream));
     }
 }
 
@@ -236,22 +287,27 @@ async fn take(
     };
     let started = Instant::now();
     let full = !seen.contains(&kind);
+    observer.received(kind, |status| {
+        status.bytes += response.encoded_len() as u64;
+        status.applying_since = Some(started);
+    });
     let applied =
         applier.apply(kind, &response.resources, &response.removed_resources, full).await.map_err(|error| {
             let text = format!("could not store resources of type {kind}: {error}");
-            observer.received(kind, |status| status.error = Some(text.clone()));
+            observer.received(kind, |status| status.error = Some(Trouble::new(text.clone())));
             Status::internal(text)
         })?;
     seen.insert(kind);
     let complaint = applied.complaint();
     log_applied(kind, &applied, observer);
     observer.received(kind, |status| {
+        status.applying_since = None;
         status.responses += 1;
         match &complaint {
             None => status.acknowledged += 1,
             Some(_) => status.rejected += 1,
         }
-        status.error.clone_from(&complaint);
+        status.error = complaint.clone().map(Trouble::new);
         if full {
             status.left_out.clear();
             status.resources = applied.accepted.len();
@@ -259,11 +315,11 @@ async fn take(
             status.resources = (status.resources + applied.created).saturating_sub(applied.deleted);
         }
         for key in applied.accepted.iter().chain(&applied.gone) {
-            status.left_out.remove(key);
+            status.note(key.clone(), None);
         }
         for rejection in &applied.rejected {
             if let Some(key) = &rejection.key {
-                status.left_out.insert(key.clone(), rejection.reason.clone());
+                status.note(key.clone(), Some(rejection.reason.clone()));
             }
         }
         observer.metrics.applied(&observer.peer, kind.name(), status.left_out.len(), started.elapsed());

@@ -196,9 +196,9 @@ async fn an_invalid_resource_stays_alone_and_is_reported_on_both_sides() {
     wait_for(&zone_store, &good, |resource| resource.is_some_and(|r| r.spec == timeout("", "2s").spec)).await;
     let sent = || global.status.peer("east").expect("connected").sent[&Kind::MeshTimeout].clone();
     eventually("global hears of it", || sent().rejected == 1).await;
-    assert!(sent().error.is_some_and(|error| error.contains("spec: spoiled") && error.contains("bad")));
+    assert!(sent().error.is_some_and(|error| error.text.contains("spec: spoiled") && error.text.contains("bad")));
     let received = zone.status.peer("global").expect("connected").received[&Kind::MeshTimeout].clone();
-    assert!(received.left_out[&bad].contains("spoiled"));
+    assert!(received.left_out[&bad].text.contains("spoiled"));
     let kept = zone_store.get(&bad).await.expect("readable").expect("the last good state stays");
     assert_eq!(kept.spec, timeout("", "1s").spec);
 
@@ -238,7 +238,7 @@ async fn an_undecodable_resource_does_not_end_the_stream() {
         peer.received.get(&Kind::Dataplane).cloned().unwrap_or_default()
     };
     eventually("it is reported", || !received().left_out.is_empty()).await;
-    assert!(received().error.is_some_and(|error| error.contains("could not decode type=\"Dataplane\"")));
+    assert!(received().error.is_some_and(|error| error.text.contains("could not decode type=\"Dataplane\"")));
     assert!(global_store.list(Kind::Dataplane, None).await.expect("readable").is_empty());
     assert!(global.status.peer("east").expect("known").connected.is_some());
     zone.stop().await;
@@ -410,6 +410,7 @@ async fn a_silent_zone_is_disconnected_when_health_checks_are_on() {
         common: common("global-0001"),
         health_check_interval: Duration::from_secs(100),
         health_check_timeout: Duration::from_millis(300),
+        authentication: tandem_kds::global::ZoneAuthentication::None,
     };
     let address = "127.0.0.1:0".parse().expect("an address");
     let global = RunningGlobal::start_with(settings, &global_store, address, None).await;
@@ -444,7 +445,7 @@ async fn tls_is_checked_against_the_configured_roots() {
     let with = |root_ca_file, skip_verify| {
         let mut settings = settings("east", global.address);
         settings.global.tls = true;
-        settings.tls = tandem_kds::zone::ClientTls { root_ca_file, skip_verify };
+        settings.tls = tandem_kds::zone::ClientTls { root_ca_file, skip_verify, certificate: None };
         settings
     };
     for tls in [with(Some(file.path().to_owned()), false), with(None, true)] {
