@@ -1,19 +1,26 @@
 //! Puts the global control plane together and runs it.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tandem_api::Proxies;
-use tandem_control_plane::{Parts, Tasks, kds_settings, keep_insights, serve_api, serve_diagnostics, tls_config};
+use tandem_auth::tls::{ClientAuth, ClientTrust, client_roots, server_config};
+use tandem_control_plane::{Parts, Tasks, kds_settings, keep_insights, serve_api, serve_diagnostics};
 use tandem_kds::KdsMetrics;
-use tandem_kds::global::{Global, GlobalSettings};
+use tandem_kds::global::{Global, GlobalSettings, ZoneAuthentication};
 use tandem_runtime::cli::Start;
-use tandem_runtime::listen;
+use tandem_runtime::config::{KdsServer, ZoneAuthn};
+use tandem_runtime::{http, listen};
+use tracing::warn;
 
 use crate::envoys::ZoneEnvoys;
 
 /// Configuration key of the port for zones.
 const PORT_KEY: &str = "multizone.global.kds.grpcPort";
+
+/// Configuration key of the CAs that certificates of zones are signed with.
+const CLIENT_CA_KEY: &str = "multizone.global.kds.auth.clientCaFile";
 
 /// Runs the global control plane until it is told to end.
 ///
@@ -41,18 +48,44 @@ async fn synchronization(start: &Start, parts: &Parts) -> Result<Global> {
         common: kds_settings(start, kds.max_msg_size, &kds.labels.skip_prefixes, String::new()),
         health_check_interval: kds.zone_health_check.poll_interval,
         health_check_timeout: kds.zone_health_check.timeout,
+        authentication: authentication(kds, parts)?,
     };
     let metrics = start.metrics.register(KdsMetrics::register);
     Ok(Global::new(settings, parts.store.clone(), metrics, start.shutdown.clone()).await?)
 }
 
+/// How zones prove who they are.
+fn authentication(kds: &KdsServer, parts: &Parts) -> Result<ZoneAuthentication> {
+    Ok(match kds.auth.r#type {
+        ZoneAuthn::None => ZoneAuthentication::None,
+        ZoneAuthn::CpToken => {
+            if !kds.tls_enabled {
+                warn!(
+                    "tokens of zones travel in the clear unless something in front of this control plane speaks TLS, \
+                     because multizone.global.kds.tlsEnabled is false"
+                );
+            }
+            ZoneAuthentication::Token(parts.tokens.clone())
+        }
+        ZoneAuthn::ClientCertificate => {
+            let roots = client_roots(&kds.auth.client_ca_file, Path::new(""));
+            let trust = ClientTrust::new(roots.context(CLIENT_CA_KEY)?).context(CLIENT_CA_KEY)?;
+            ZoneAuthentication::Certificate(trust)
+        }
+    })
+}
+
 /// Serves the zones.
 async fn serve_zones(start: &Start, global: Global, tasks: &mut Tasks) -> Result<()> {
     let kds = &start.loaded.config.multizone.global.kds;
-    let tls = if kds.tls_enabled { Some(tls_config(&kds.tls)?) } else { None };
+    let certificates = match kds.auth.r#type {
+        ZoneAuthn::ClientCertificate => ClientAuth::Presented,
+        ZoneAuthn::None | ZoneAuthn::CpToken => ClientAuth::None,
+    };
+    let tls = if kds.tls_enabled { Some(server_config(&kds.tls, &certificates)?) } else { None };
     let listener = listen::bind_all(kds.grpc_port, PORT_KEY).await?;
     tasks.spawn("server for zones", async move {
-        global.serve(listener, tls).await;
+        global.serve(http::accepted(listener), tls).await;
         Ok(())
     });
     Ok(())

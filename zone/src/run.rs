@@ -10,7 +10,7 @@ use axum::middleware::map_response;
 use envoy_types::pb::envoy::service::health::v3::health_discovery_service_server::HealthDiscoveryServiceServer;
 use tandem_api::Proxies;
 use tandem_control_plane::{Parts, Tasks, kds_settings, keep_insights, serve_api, serve_diagnostics, tls_config};
-use tandem_kds::zone::{BackoffSettings, ClientTls, ZoneSettings as KdsZoneSettings};
+use tandem_kds::zone::{self as kds_zone, BackoffSettings, ClientTls, CpToken, ZoneSettings as KdsZoneSettings};
 use tandem_kds::{KdsMetrics, status::SyncStatus};
 use tandem_runtime::cli::Start;
 use tandem_runtime::config::{Config, ProxyAuthn};
@@ -59,7 +59,8 @@ pub async fn run(start: Start) -> Result<()> {
     let mut tasks = Tasks::new(start.shutdown.clone());
     serve_diagnostics(&start, &mut tasks).await?;
     let context = proxy_context(&start, &parts);
-    let envoys = Arc::new(EnvoyClient::new(parts.store.clone(), start.loaded.config.multizone.zone.name.as_str()));
+    let zone = &start.loaded.config.multizone.zone;
+    let envoys = Arc::new(EnvoyClient::new(parts.store.clone(), zone.name.as_str(), zone.kds.max_msg_size));
     let previews = Previews(context.snapshot.clone());
     let proxies = Proxies { envoys: envoys.clone(), configurations: Some(Arc::new(previews)) };
     serve_api(&start, &parts, proxies, &mut tasks).await?;
@@ -285,6 +286,14 @@ fn publish_services(start: &Start, parts: &Parts, tasks: &mut Tasks) {
 fn join_global(start: &Start, parts: &Parts, executor: Arc<EnvoyClient>, tasks: &mut Tasks) -> Result<()> {
     let config = &start.loaded.config;
     let zone = &config.multizone.zone;
+    let auth = &zone.kds.auth;
+    let token = if !auth.cp_token_inline.is_empty() {
+        CpToken::Inline(auth.cp_token_inline.clone())
+    } else if !auth.cp_token_path.as_os_str().is_empty() {
+        CpToken::File(auth.cp_token_path.clone())
+    } else {
+        CpToken::None
+    };
     let settings = KdsZoneSettings {
         common: kds_settings(
             start,
@@ -297,7 +306,11 @@ fn join_global(start: &Start, parts: &Parts, executor: Arc<EnvoyClient>, tasks: 
         tls: ClientTls {
             root_ca_file: Some(zone.kds.root_ca_file.clone()).filter(|file| !file.as_os_str().is_empty()),
             skip_verify: zone.kds.tls_skip_verify,
+            certificate: Some((auth.client_cert_file.clone(), auth.client_key_file.clone()))
+                .filter(|(certificate, _)| !certificate.as_os_str().is_empty()),
         },
+        token,
+        dial: kds_zone::tcp(),
         backoff: BackoffSettings {
             base: config.general.resilient_component_base_backoff,
             max: config.general.resilient_component_max_backoff,
@@ -306,7 +319,7 @@ fn join_global(start: &Start, parts: &Parts, executor: Arc<EnvoyClient>, tasks: 
     let metrics = start.metrics.register(KdsMetrics::register);
     let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
     tasks.spawn("synchronization with global", async move {
-        Ok(tandem_kds::zone::run(settings, store, executor, metrics, SyncStatus::new(), shutdown).await?)
+        Ok(kds_zone::run(settings, store, executor, metrics, SyncStatus::new(), shutdown).await?)
     });
     Ok(())
 }

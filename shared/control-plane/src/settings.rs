@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tandem_admission::AdmissionSettings;
 use tandem_api::{ApiSettings, Authentication, GuiSettings};
-use tandem_kds::{CommonSettings, Identity, InsightSettings};
+use tandem_kds::{CommonSettings, Identity, InsightSettings, Surroundings};
 use tandem_model::{Mode, Resource, Spec, Violations};
 use tandem_proto::system::v1alpha1::KumaCpVersion;
 use tandem_runtime::cli::Start;
@@ -95,6 +95,7 @@ pub fn kds_settings(
             needs_zone: settings.mode == Role::Global,
         },
         validate: Arc::new(validate),
+        surroundings: Surroundings::default(),
     }
 }
 

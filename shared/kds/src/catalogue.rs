@@ -5,7 +5,7 @@
 //! entry for each resource: a slow stream finds the newest state when it is ready, however much happened meanwhile.
 //! Locks are held for map operations only, never across an await.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -54,7 +54,7 @@ pub(crate) struct News {
     /// Revision of the store that this leads up to.
     pub(crate) revision: Revision,
     /// Resources that are new, changed or gone, or that have to be looked at again.
-    pub(crate) resources: HashMap<ResourceKey, Latest>,
+    pub(crate) resources: BTreeMap<ResourceKey, Latest>,
     /// Zones whose resources are withheld from others, by name.
     pub(crate) disabled_zones: Arc<BTreeSet<String>>,
 }
@@ -85,7 +85,7 @@ impl Subscription {
         let next = News {
             loaded: news.loaded,
             revision: news.revision,
-            resources: HashMap::new(),
+            resources: BTreeMap::new(),
             disabled_zones: news.disabled_zones.clone(),
         };
         std::mem::replace(&mut news, next)
@@ -109,9 +109,9 @@ pub(crate) struct Catalogue {
 struct State {
     loaded: bool,
     revision: Revision,
-    entries: HashMap<ResourceKey, Arc<Entry>>,
+    entries: BTreeMap<ResourceKey, Arc<Entry>>,
     disabled_zones: Arc<BTreeSet<String>>,
-    mailboxes: HashMap<u64, Arc<Mailbox>>,
+    mailboxes: BTreeMap<u64, Arc<Mailbox>>,
     next_id: u64,
 }
 
@@ -147,7 +147,7 @@ impl Catalogue {
 
     fn absorb(&self, batch: ChangeBatch) {
         let mut state = self.state.lock();
-        let mut changed: HashMap<ResourceKey, Latest> = HashMap::new();
+        let mut changed: BTreeMap<ResourceKey, Latest> = BTreeMap::new();
         let mut disabled = (*state.disabled_zones).clone();
         state.revision = batch.revision();
         match batch {

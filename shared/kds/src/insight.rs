@@ -6,7 +6,7 @@
 //!
 //! Source of the format: Kuma `api/system/v1alpha1/zone_insight.proto`, `pkg/kds/status`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+
+use crate::surroundings::Surroundings;
 
 /// How often a write is tried again when someone else wrote the same insight.
 const ATTEMPTS: usize = 8;
@@ -62,7 +64,8 @@ pub enum StreamKind {
 pub struct Insights {
     store: SharedStoreDebug,
     settings: InsightSettings,
-    records: Mutex<HashMap<String, Record>>,
+    surroundings: Surroundings,
+    records: Mutex<BTreeMap<String, Record>>,
     wake: Notify,
 }
 
@@ -83,7 +86,7 @@ struct Record {
     urgent: bool,
     written: Option<Instant>,
     subscriptions: BTreeMap<String, KdsSubscription>,
-    streams: HashMap<StreamKind, Timestamp>,
+    streams: BTreeMap<StreamKind, Timestamp>,
     health_check: Option<Timestamp>,
 }
 
@@ -106,8 +109,9 @@ pub(crate) struct Connection {
 
 impl Insights {
     /// Records that are written to `store`; [`Self::run`] has to run beside.
-    pub fn new(store: SharedStore, settings: InsightSettings) -> Arc<Self> {
-        Arc::new(Self { store: SharedStoreDebug(store), settings, records: Mutex::default(), wake: Notify::new() })
+    pub fn new(store: SharedStore, settings: InsightSettings, surroundings: Surroundings) -> Arc<Self> {
+        let store = SharedStoreDebug(store);
+        Arc::new(Self { store, settings, surroundings, records: Mutex::default(), wake: Notify::new() })
     }
 
     /// Writes what changes until `shutdown`, and the rest then.
@@ -115,6 +119,7 @@ impl Insights {
         while !shutdown.is_cancelled() {
             let next = self.next_due();
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 () = self.wake.notified() => {}
                 () = sleep_until(next) => {}
@@ -132,7 +137,7 @@ impl Insights {
         for resource in self.store.0.list(Kind::ZoneInsight, None).await? {
             let Ok(mut insight) = resource.proto::<ZoneInsight>() else { continue };
             let open = insight.subscriptions.iter_mut().filter(|subscription| subscription.disconnect_time.is_none());
-            let closed = open.map(|subscription| subscription.disconnect_time = Some(now())).count();
+            let closed = open.map(|subscription| subscription.disconnect_time = Some(self.now())).count();
             if closed == 0 {
                 continue;
             }
@@ -149,23 +154,23 @@ impl Insights {
 
     /// Notes that a zone is alive.
     pub(crate) fn pinged(&self, zone: &str) {
-        self.change(zone, true, |record| record.health_check = Some(Timestamp::now()));
+        self.change(zone, true, |record| record.health_check = Some(self.surroundings.now()));
     }
 
     /// Notes that this instance holds a stream of a zone.
     pub(crate) fn opened(&self, zone: &str, stream: StreamKind) {
         self.change(zone, true, |record| {
-            record.streams.insert(stream, Timestamp::now());
+            record.streams.insert(stream, self.surroundings.now());
         });
     }
 
     /// Starts to count a connection.
     pub(crate) fn connect(self: &Arc<Self>, zone: &str, subscription: KdsSubscription) -> Connection {
-        let id = uuid::Uuid::new_v4().to_string();
+        let id = self.surroundings.id();
         let status =
             KdsSubscriptionStatus { total: Some(KdsServiceStats::default()), ..KdsSubscriptionStatus::default() };
         let subscription =
-            KdsSubscription { id: id.clone(), connect_time: Some(now()), status: Some(status), ..subscription };
+            KdsSubscription { id: id.clone(), connect_time: Some(self.now()), status: Some(status), ..subscription };
         self.change(zone, true, |record| {
             record.subscriptions.insert(id.clone(), subscription);
         });
@@ -183,6 +188,10 @@ impl Insights {
         if wake {
             self.wake.notify_one();
         }
+    }
+
+    fn now(&self) -> prost_types::Timestamp {
+        wire_time(self.surroundings.now())
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -229,7 +238,7 @@ impl Insights {
                 Some(resource) => resource.proto::<ZoneInsight>().unwrap_or_default(),
                 None => ZoneInsight::default(),
             };
-            snapshot.write_into(&mut insight, &self.settings);
+            snapshot.write_into(&mut insight, &self.settings, self.now());
             let mut resource = Resource::from_proto(key.clone(), &insight);
             resource.owner = store.get(&owner).await?.map(|_| owner.clone());
             if resource.owner.is_none() && self.settings.needs_zone {
@@ -289,7 +298,7 @@ impl Connection {
         self.insights.change(&self.zone, urgent, |record| {
             if let Some(subscription) = record.subscriptions.get_mut(&self.id) {
                 change(subscription);
-                subscription.status.get_or_insert_default().last_update_time = Some(now());
+                subscription.status.get_or_insert_default().last_update_time = Some(self.insights.now());
             }
         });
     }
@@ -297,18 +306,18 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.change(true, |subscription| subscription.disconnect_time = Some(now()));
+        self.change(true, |subscription| subscription.disconnect_time = Some(self.insights.now()));
     }
 }
 
 struct Snapshot {
     subscriptions: Vec<KdsSubscription>,
-    streams: HashMap<StreamKind, Timestamp>,
+    streams: BTreeMap<StreamKind, Timestamp>,
     health_check: Option<Timestamp>,
 }
 
 impl Snapshot {
-    fn write_into(&self, insight: &mut ZoneInsight, settings: &InsightSettings) {
+    fn write_into(&self, insight: &mut ZoneInsight, settings: &InsightSettings, now: prost_types::Timestamp) {
         let mut ordered: Vec<_> = self.subscriptions.iter().collect();
         ordered.sort_by_key(|subscription| subscription.connect_time.map(|time| (time.seconds, time.nanos)));
         for subscription in ordered {
@@ -316,7 +325,7 @@ impl Snapshot {
                 Some(known) => known.clone_from(subscription),
                 None => {
                     for earlier in &mut insight.subscriptions {
-                        earlier.disconnect_time.get_or_insert_with(now);
+                        earlier.disconnect_time.get_or_insert(now);
                     }
                     insight.subscriptions.push(subscription.clone());
                 }
@@ -361,10 +370,6 @@ impl Snapshot {
             }
         }
     }
-}
-
-fn now() -> prost_types::Timestamp {
-    wire_time(Timestamp::now())
 }
 
 fn wire_time(time: Timestamp) -> prost_types::Timestamp {

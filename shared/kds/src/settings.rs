@@ -3,6 +3,7 @@
 use crate::apply::Validate;
 use crate::insight::InsightSettings;
 use crate::node::Identity;
+use crate::surroundings::Surroundings;
 
 /// What both sides of synchronization must know.
 #[derive(Clone)]
@@ -17,4 +18,10 @@ pub struct CommonSettings {
     pub insights: InsightSettings,
     /// Checks what is received.
     pub validate: Validate,
+    /// Wall clock and randomness.
+    pub surroundings: Surroundings,
 }
+
+/// How many streams of a connection may be unread at the same time without taking room from the others: the five of a
+/// zone, health checks, and some to spare. The flow control window of a connection is as many times that of a stream.
+pub(crate) const UNREAD_STREAMS: u32 = 8;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use futures::{Stream, StreamExt};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -43,11 +44,22 @@ pub struct Limits {
     pub grace: Duration,
     /// Most HTTP/2 streams per connection.
     pub streams: u32,
+    /// Flow control window of an HTTP/2 stream: bytes that a client may send before they are read.
+    pub stream_window: u32,
+    /// Flow control window of an HTTP/2 connection. Streams that are not read take from it until nothing is left for the
+    /// others; so it should be larger than the windows of all streams that may be unread at a time.
+    pub connection_window: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header: Duration::from_secs(5), grace: Duration::from_secs(3), streams: 1_000 }
+        Self {
+            header: Duration::from_secs(5),
+            grace: Duration::from_secs(3),
+            streams: 1_000,
+            stream_window: 1 << 20,
+            connection_window: 1 << 20,
+        }
     }
 }
 
@@ -62,36 +74,68 @@ pub async fn serve(
     limits: Limits,
     shutdown: CancellationToken,
 ) {
+    serve_connections(accepted(listener), tls, router, limits, shutdown).await;
+}
+
+/// The connections that come in on a socket, each with the address of its other end.
+pub fn accepted(listener: TcpListener) -> impl Stream<Item = (TcpStream, SocketAddr)> + Send {
+    futures::stream::unfold(listener, |listener| async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    // Small responses must not wait for acknowledgements, and a dead peer is found by the kernel, which
+                    // costs an idle process nothing. A failure only costs speed.
+                    let keepalive =
+                        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3).with_retries(3);
+                    let _ =
+                        stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
+                    return Some(((stream, peer), listener));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    })
+}
+
+/// [`serve`] on connections of any kind; no new ones are taken once `shutdown` began.
+pub async fn serve_connections<C: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    connections: impl Stream<Item = (C, SocketAddr)> + Send,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let mut connections = Box::pin(connections);
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits.streams).max_send_buf_size(SEND_BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_send_buf_size(SEND_BUFFER);
     let server = Server { builder, tls: tls.map(TlsAcceptor::from), router };
     let server = Arc::new(server);
     let graceful = GracefulShutdown::new();
     let cut = CancellationToken::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = tokio::select! {
+            biased;
             () = shutdown.cancelled() => break,
+            next = connections.next() => next,
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                let connection = server.clone().connection(stream, peer, graceful.watcher());
-                let cut = cut.clone();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = connection => {}
-                        () = cut.cancelled() => {}
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
-        }
+        let Some((stream, peer)) = next else {
+            shutdown.cancelled().await;
+            break;
+        };
+        let connection = server.clone().connection(stream, peer, graceful.watcher());
+        tokio::spawn(cut.clone().run_until_cancelled_owned(connection));
     }
-    drop(listener);
+    drop(connections);
     if tokio::time::timeout(limits.grace, graceful.shutdown()).await.is_err() {
         tracing::info!(grace = ?limits.grace, "connections were still in use and are cut");
     }
@@ -107,14 +151,10 @@ struct Server {
 impl Server {
     async fn connection(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
         watcher: hyper_util::server::graceful::Watcher,
     ) {
-        // Small responses must not wait for acknowledgements, and a dead peer is found by the kernel, which costs an idle
-        // process nothing. A failure only costs speed.
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3).with_retries(3);
-        let _ = stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
         let Some(tls) = &self.tls else {
             return self.requests(stream, peer, None, watcher).await;
         };

@@ -16,6 +16,7 @@ use tonic::Status;
 
 use crate::admin::{AdminProtocol, AdminRequest, TIMEOUT, stream_of};
 use crate::insight::StreamKind;
+use crate::surroundings::Surroundings;
 
 /// Questions of one stream that may wait to be sent.
 pub(crate) const ASK_AHEAD: usize = 64;
@@ -38,6 +39,7 @@ struct Streams {
 pub struct Envoys {
     store: SharedStore,
     streams: Arc<Mutex<Streams>>,
+    surroundings: Surroundings,
 }
 
 /// Why an Envoy could not be asked.
@@ -67,8 +69,8 @@ pub enum AskError {
 }
 
 impl Envoys {
-    pub(crate) fn new(store: SharedStore) -> Self {
-        Self { store, streams: Arc::default() }
+    pub(crate) fn new(store: SharedStore, surroundings: Surroundings) -> Self {
+        Self { store, streams: Arc::default(), surroundings }
     }
 
     /// Asks the Envoy of `proxy`, a Dataplane, ZoneIngress or ZoneEgress that a zone sent.
@@ -122,24 +124,15 @@ impl Envoys {
         let (sender, mut questions) = mpsc::channel(ASK_AHEAD);
         let _registration = self.register(zone, P::STREAM, sender);
         let mut waiting: HashMap<String, Answer> = HashMap::new();
-        loop {
+        // The next question, until there is room to send it. Meanwhile others wait, and give up when their time is over.
+        let mut next: Option<Question> = None;
+        let status = loop {
             tokio::select! {
-                question = questions.recv() => {
-                    let Some(Question { request, answer }) = question else {
-                        return Status::cancelled("stream canceled - the zone has opened a newer one");
-                    };
-                    waiting.retain(|_, answer| !answer.is_closed());
-                    let id = uuid::Uuid::new_v4().to_string();
-                    if requests.try_send(P::ask(id.clone(), &request)).is_ok() {
-                        waiting.insert(id, answer);
-                    } else {
-                        // Whoever asked may have given up already.
-                        let _ = answer.send(Err("the zone does not read what it is asked".into()));
-                    }
-                }
+                biased;
+                () = requests.closed() => break Status::cancelled("stream canceled"),
                 response = responses.next() => match response {
-                    None => return Status::cancelled("stream canceled"),
-                    Some(Err(status)) => return status,
+                    None => break Status::cancelled("stream canceled"),
+                    Some(Err(status)) => break status,
                     Some(Ok(response)) => {
                         let (id, result) = P::answered(response);
                         // An answer that nobody waits for any more came too late; that is no reason to part.
@@ -148,9 +141,28 @@ impl Envoys {
                         }
                     }
                 },
-                () = requests.closed() => return Status::cancelled("stream canceled"),
+                permit = requests.reserve(), if next.is_some() => {
+                    let Ok(permit) = permit else { break Status::cancelled("stream canceled") };
+                    if let Some(Question { request, answer }) = next.take_if(|next| !next.answer.is_closed()) {
+                        waiting.retain(|_, answer| !answer.is_closed());
+                        let id = self.surroundings.id();
+                        permit.send(P::ask(id.clone(), &request));
+                        waiting.insert(id, answer);
+                    }
+                    next = None;
+                }
+                question = questions.recv(), if next.is_none() => match question {
+                    Some(question) => next = Some(question),
+                    None => break Status::cancelled("stream canceled - the zone has opened a newer one"),
+                },
             }
+        };
+        for (_, answer) in waiting {
+            let text = format!("the stream to zone {zone} ended before the answer came: {}", status.message());
+            // Whoever asked may have given up.
+            let _ = answer.send(Err(text));
         }
+        status
     }
 
     fn register(&self, zone: &str, stream: StreamKind, sender: mpsc::Sender<Question>) -> Registration {

@@ -12,7 +12,6 @@ use super::Shared;
 use super::envoys::ASK_AHEAD;
 use super::outbound::{Outbound, outbound};
 use crate::admin::{AdminProtocol, Clusters, ConfigDumps, Statistics};
-use crate::metadata;
 use crate::rpc::global_k_d_s_service_server::GlobalKDSService;
 
 pub(crate) struct HealthService(pub(crate) Arc<Shared>);
@@ -27,7 +26,7 @@ impl GlobalKDSService for HealthService {
         &self,
         request: Request<ZoneHealthCheckRequest>,
     ) -> Result<Response<ZoneHealthCheckResponse>, Status> {
-        let caller = metadata::caller(request.metadata(), Code::InvalidArgument)?;
+        let (caller, _) = self.0.admit(&request, Code::InvalidArgument)?;
         self.0.sessions.pinged(&caller.zone);
         self.0.insights.pinged(&caller.zone);
         let interval = self.0.settings.health_check_interval;
@@ -62,14 +61,15 @@ impl HealthService {
         &self,
         request: Request<Streaming<P::Response>>,
     ) -> Result<Response<Outbound<P::Request>>, Status> {
-        let caller = metadata::caller(request.metadata(), Code::InvalidArgument)?;
+        let (caller, credential) = self.0.admit(&request, Code::InvalidArgument)?;
         let (inner, stream) = outbound(ASK_AHEAD);
         let shared = self.0.clone();
         tokio::spawn(async move {
             shared.insights.opened(&caller.zone, P::STREAM);
             let status = tokio::select! {
+                biased;
+                status = shared.over(credential) => status,
                 status = shared.envoys.relay::<P>(&caller.zone, request.into_inner(), inner.messages.clone()) => status,
-                () = shared.shutdown.cancelled() => Status::unavailable("stream unavailable"),
             };
             inner.end(status);
         });

@@ -3,6 +3,7 @@
 //! One TCP port serves two gRPC services. Each stream of a zone is one task; all of them share the catalogue of what
 //! may be sent. What a zone does wrong ends at most its own streams.
 
+mod authentication;
 mod envoys;
 mod health;
 mod outbound;
@@ -12,19 +13,23 @@ mod sync;
 mod tests;
 mod to_zone;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use tandem_model::Kind;
-use tandem_runtime::http::Limits;
+use tandem_runtime::http::{self, Limits};
 use tandem_store::{SharedStore, StoreError};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
+pub use authentication::ZoneAuthentication;
 pub use envoys::{AskError, Envoys};
 
+use self::authentication::Gate;
 use self::health::HealthService;
 use self::sessions::Sessions;
 use self::sync::SyncService;
@@ -33,11 +38,13 @@ use crate::insight::{InsightSettings, Insights};
 use crate::metrics::KdsMetrics;
 use crate::rpc::global_k_d_s_service_server::GlobalKDSServiceServer;
 use crate::rpc::k_d_s_sync_service_server::KDSSyncServiceServer;
-use crate::settings::CommonSettings;
+use crate::settings::{CommonSettings, UNREAD_STREAMS};
 use crate::status::SyncStatus;
 
 /// Most streams of one connection.
 const MAX_STREAMS: u32 = 10_000;
+/// Flow control window of a stream: what a zone may send before it is read.
+const STREAM_WINDOW: u32 = 1 << 20;
 /// How long streams have to end after shutdown began.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -51,6 +58,8 @@ pub struct GlobalSettings {
     pub health_check_interval: Duration,
     /// `multizone.global.kds.zoneHealthCheck.timeout`: a zone silent for longer is disconnected; zero switches this off.
     pub health_check_timeout: Duration,
+    /// `multizone.global.kds.auth`: how zones prove who they are.
+    pub authentication: ZoneAuthentication,
 }
 
 /// The synchronization server of global.
@@ -64,6 +73,7 @@ struct Shared {
     store: SharedStore,
     catalogue: Arc<Catalogue>,
     insights: Arc<Insights>,
+    gate: Arc<Gate>,
     sessions: Sessions,
     envoys: Envoys,
     status: SyncStatus,
@@ -83,11 +93,12 @@ impl Global {
         shutdown: CancellationToken,
     ) -> Result<Self, StoreError> {
         let insight_settings = InsightSettings { needs_zone: true, ..settings.common.insights.clone() };
-        let insights = Insights::new(store.clone(), insight_settings);
+        let insights = Insights::new(store.clone(), insight_settings, settings.common.surroundings.clone());
         insights.close_abandoned().await?;
         let catalogue = Catalogue::new(|kind: Kind| kind.descriptor().direction.sent_to_zones());
         let shared = Shared {
-            envoys: Envoys::new(store.clone()),
+            gate: Gate::new(settings.authentication.clone(), metrics.clone()),
+            envoys: Envoys::new(store.clone(), settings.common.surroundings.clone()),
             settings,
             store,
             catalogue,
@@ -110,13 +121,22 @@ impl Global {
         self.shared.envoys.clone()
     }
 
-    /// Serves zones until shutdown.
-    pub async fn serve(self, listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) {
+    /// Serves zones until shutdown on the connections that come, each with the address of its other end.
+    pub async fn serve<C: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        self,
+        connections: impl Stream<Item = (C, SocketAddr)> + Send,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) {
         let shared = self.shared;
         let feed = shared.store.changes(0);
         let catalogue = shared.catalogue.clone();
         let follow = shared.shutdown.clone().run_until_cancelled_owned(async move { catalogue.follow(feed).await });
         let follow = tokio::spawn(follow);
+        shared.gate.warn_when_open();
+        let guard = {
+            let (gate, feed) = (shared.gate.clone(), shared.store.changes(shared.store.revision()));
+            tokio::spawn(shared.shutdown.clone().run_until_cancelled_owned(async move { gate.follow(feed).await }))
+        };
         // The writer ends after the streams, so that their end is written too.
         let written = CancellationToken::new();
         let insights = {
@@ -136,12 +156,18 @@ impl Global {
             .max_decoding_message_size(limit)
             .max_encoding_message_size(limit);
         let router = Routes::new(synchronization).add_service(health).prepare().into_axum_router();
-        let limits = Limits { grace: GRACE, streams: MAX_STREAMS, ..Limits::default() };
-        tandem_runtime::http::serve(listener, tls, router, limits, shared.shutdown.clone()).await;
+        let limits = Limits {
+            grace: GRACE,
+            streams: MAX_STREAMS,
+            stream_window: STREAM_WINDOW,
+            connection_window: UNREAD_STREAMS * STREAM_WINDOW,
+            ..Limits::default()
+        };
+        http::serve_connections(connections, tls, router, limits, shared.shutdown.clone()).await;
 
         shared.sessions.all_ended(GRACE).await;
         written.cancel();
-        for task in [follow.await.map(drop), insights.await] {
+        for task in [follow.await.map(drop), guard.await.map(drop), insights.await] {
             if let Err(error) = task {
                 tracing::error!(%error, "a task of synchronization ended unexpectedly");
             }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use futures::{Stream, StreamExt};
-use jiff::Timestamp;
 use tandem_proto::system::v1alpha1::KdsSubscription;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
 use super::Shared;
+use super::authentication::Credential;
 use super::outbound::{Inner, Outbound, outbound};
 use super::to_zone::ZoneOutlet;
 use crate::apply::{Applier, ensure_zone};
@@ -35,12 +35,12 @@ impl KDSSyncService for SyncService {
         &self,
         request: Request<Streaming<DeltaRequest>>,
     ) -> Result<Response<Self::GlobalToZoneSyncStream>, Status> {
-        let caller = metadata::caller(request.metadata(), Code::Unknown)?;
+        let (caller, credential) = self.0.admit(&request, Code::Unknown)?;
         let peer = peer(&request);
         let (inner, stream) = outbound(SEND_AHEAD);
         let shared = self.0.clone();
         tokio::spawn(async move {
-            let status = shared.global_to_zone(&caller, peer, request.into_inner(), &inner).await;
+            let status = shared.global_to_zone(&caller, credential, peer, request.into_inner(), &inner).await;
             info!(zone = caller.zone, reason = status.message(), "stream to the zone ended");
             inner.end(status);
         });
@@ -51,12 +51,12 @@ impl KDSSyncService for SyncService {
         &self,
         request: Request<Streaming<DeltaResponse>>,
     ) -> Result<Response<Self::ZoneToGlobalSyncStream>, Status> {
-        let caller = metadata::caller(request.metadata(), Code::Unknown)?;
+        let (caller, credential) = self.0.admit(&request, Code::Unknown)?;
         let peer = peer(&request);
         let (inner, stream) = outbound(SEND_AHEAD);
         let shared = self.0.clone();
         tokio::spawn(async move {
-            let status = shared.zone_to_global(&caller, peer, request.into_inner(), &inner).await;
+            let status = shared.zone_to_global(&caller, credential, peer, request.into_inner(), &inner).await;
             info!(zone = caller.zone, reason = status.message(), "stream from the zone ended");
             inner.end(status);
         });
@@ -70,22 +70,42 @@ fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
 }
 
 impl Shared {
+    /// Who calls, when it has proved it; `missing` is the code for a call without name.
+    pub(super) fn admit<T>(&self, request: &Request<T>, missing: Code) -> Result<(Caller, Credential), Status> {
+        let caller = metadata::caller(request.metadata(), missing)?;
+        let credential = self.gate.admit(&caller.zone, request)?;
+        Ok((caller, credential))
+    }
+
+    /// Waits until a stream that was opened with this credential has to end, whatever happens on it.
+    pub(super) async fn over(&self, credential: Credential) -> Status {
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Status::unavailable("stream unavailable"),
+            status = credential.lapsed() => status,
+        }
+    }
+
     async fn global_to_zone(
         &self,
         caller: &Caller,
+        credential: Credential,
         peer: Option<SocketAddr>,
         mut requests: Streaming<DeltaRequest>,
         inner: &Inner<DeltaResponse>,
     ) -> Status {
         let zone = &caller.zone;
+        let over = self.over(credential);
+        tokio::pin!(over);
         let first = tokio::select! {
+            biased;
+            status = &mut over => return status,
+            () = inner.messages.closed() => return stopped(),
             first = requests.message() => match first {
                 Ok(Some(first)) => first,
                 Ok(None) => return stopped(),
                 Err(status) => return status,
             },
-            () = inner.messages.closed() => return stopped(),
-            () = self.shutdown.cancelled() => return unavailable(),
         };
         let node = match checked_node(zone, &first) {
             Ok(node) => node.clone(),
@@ -116,9 +136,10 @@ impl Shared {
         });
         self.insights.opened(zone, StreamKind::GlobalToZone);
         self.status.update(zone, |status| {
-            status.connected = Some(Timestamp::now());
+            status.connected = Some(self.settings.common.surroundings.now());
             status.instance.clone_from(&identity.instance);
             status.version.clone_from(&identity.version.version);
+            status.features = Some(Features::of(&node));
             status.error = None;
         });
         let _connected = self.metrics.peer();
@@ -132,6 +153,10 @@ impl Shared {
         let requests = futures::stream::once(std::future::ready(Ok(first))).chain(checked(requests, zone.clone()));
         let silence = if caller.pings { self.settings.health_check_timeout } else { std::time::Duration::ZERO };
         let status = tokio::select! {
+            biased;
+            status = &mut over => status,
+            () = claim.replaced.cancelled() => Status::cancelled("stream canceled - the zone has opened a newer one"),
+            () = self.sessions.silent(zone, silence) => Status::cancelled("stream canceled - zone hc failed"),
             result = stream::send(
                 requests,
                 inner.messages.clone(),
@@ -140,13 +165,11 @@ impl Shared {
                 connection.clone(),
                 self.observer(zone),
             ) => result.err().unwrap_or_else(stopped),
-            () = claim.replaced.cancelled() => Status::cancelled("stream canceled - the zone has opened a newer one"),
-            () = self.sessions.silent(zone, silence) => Status::cancelled("stream canceled - zone hc failed"),
-            () = self.shutdown.cancelled() => unavailable(),
         };
         if !claim.replaced.is_cancelled() {
             self.status.update(zone, |peer| {
                 peer.connected = None;
+                peer.disconnected = Some(self.settings.common.surroundings.now());
                 peer.error = Some(status.message().to_owned());
             });
         }
@@ -156,15 +179,19 @@ impl Shared {
     async fn zone_to_global(
         &self,
         caller: &Caller,
+        credential: Credential,
         peer: Option<SocketAddr>,
         responses: Streaming<DeltaResponse>,
         inner: &Inner<DeltaRequest>,
     ) -> Status {
         let zone = &caller.zone;
+        let over = self.over(credential);
+        tokio::pin!(over);
         let admitted = tokio::select! {
-            admitted = self.sessions.admitted(zone, peer) => admitted,
+            biased;
+            status = &mut over => return status,
             () = inner.messages.closed() => return stopped(),
-            () = self.shutdown.cancelled() => return unavailable(),
+            admitted = self.sessions.admitted(zone, peer) => admitted,
         };
         if let Err(status) = admitted {
             return status;
@@ -180,6 +207,8 @@ impl Shared {
         };
         let identity = &self.settings.common.identity;
         tokio::select! {
+            biased;
+            status = &mut over => status,
             result = stream::receive(
                 responses,
                 inner.messages.clone(),
@@ -188,7 +217,6 @@ impl Shared {
                 identity,
                 self.observer(zone),
             ) => result.err().unwrap_or_else(stopped),
-            () = self.shutdown.cancelled() => unavailable(),
         }
     }
 
@@ -226,8 +254,4 @@ fn checked(
 
 fn stopped() -> Status {
     Status::cancelled("stream canceled - stream stopped")
-}
-
-fn unavailable() -> Status {
-    Status::unavailable("stream unavailable")
 }

@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 use super::*;
+use crate::Surroundings;
 use crate::codec;
 use crate::metadata::Headers;
 use crate::node::{self, Identity};
@@ -44,9 +45,11 @@ impl Fixture {
                     needs_zone: true,
                 },
                 validate: Arc::new(|_| Violations::none()),
+                surroundings: Surroundings::default(),
             },
             health_check_interval: Duration::ZERO,
             health_check_timeout: Duration::ZERO,
+            authentication: ZoneAuthentication::None,
         };
         let shutdown = CancellationToken::new();
         let global = Global::new(settings, store.clone(), KdsMetrics::default(), shutdown.clone())
@@ -55,7 +58,7 @@ impl Fixture {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
         let address = listener.local_addr().expect("bound");
         let status = global.status();
-        tokio::spawn(global.serve(listener, None));
+        tokio::spawn(global.serve(tandem_runtime::http::accepted(listener), None));
         let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
             .expect("an address")
             .connect()

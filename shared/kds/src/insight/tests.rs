@@ -21,7 +21,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let store: SharedStore = Arc::new(MemoryStore::new());
-        let insights = Insights::new(store.clone(), settings());
+        let insights = Insights::new(store.clone(), settings(), Surroundings::default());
         let shutdown = CancellationToken::new();
         let (writer, token) = (insights.clone(), shutdown.clone());
         tokio::spawn(async move { writer.run(token).await });
@@ -98,7 +98,8 @@ async fn old_connections_are_closed_and_forgotten() {
 #[tokio::test(start_paused = true)]
 async fn a_deleted_zone_gets_no_new_insight() {
     let store: SharedStore = Arc::new(MemoryStore::new());
-    let insights = Insights::new(store.clone(), InsightSettings { needs_zone: true, ..settings() });
+    let insights =
+        Insights::new(store.clone(), InsightSettings { needs_zone: true, ..settings() }, Surroundings::default());
     insights.pinged("east");
     insights.flush(true).await;
     assert_eq!(store.revision(), 0);
@@ -122,6 +123,9 @@ async fn shutdown_writes_the_rest_and_a_start_closes_what_is_open() {
     assert!(insight.health_check.is_some());
     assert!(insight.subscriptions[0].disconnect_time.is_none());
 
-    Insights::new(fixture.store.clone(), settings()).close_abandoned().await.expect("the store works");
+    Insights::new(fixture.store.clone(), settings(), Surroundings::default())
+        .close_abandoned()
+        .await
+        .expect("the store works");
     assert!(fixture.insight().await.expect("written").subscriptions[0].disconnect_time.is_some());
 }

@@ -43,7 +43,7 @@ fn entry(resource: Resource) -> Arc<Entry> {
 }
 
 fn gone(name: &str) -> News {
-    let resources = HashMap::from([(timeout(name, "").key, None)]);
+    let resources = BTreeMap::from([(timeout(name, "").key, None)]);
     News { loaded: true, revision: 2, resources, disabled_zones: Arc::default() }
 }
 

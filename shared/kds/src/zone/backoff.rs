@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rand::Rng;
+use crate::surroundings::Surroundings;
 
 /// The pauses of the first attempts, in milliseconds.
 const QUICK: [u64; 14] = [200, 500, 1000, 1000, 2000, 2000, 3000, 3000, 3000, 3000, 3000, 3000, 3000, 3000];
@@ -30,13 +30,14 @@ impl Default for BackoffSettings {
 #[derive(Debug)]
 pub struct Backoff {
     settings: BackoffSettings,
+    surroundings: Surroundings,
     attempt: usize,
 }
 
 impl Backoff {
     /// A sequence at its beginning.
-    pub fn new(settings: BackoffSettings) -> Self {
-        Self { settings, attempt: 0 }
+    pub fn new(settings: BackoffSettings, surroundings: Surroundings) -> Self {
+        Self { settings, surroundings, attempt: 0 }
     }
 
     /// Begins again: the last attempt was a success.
@@ -48,7 +49,7 @@ impl Backoff {
     pub fn next_pause(&mut self) -> Duration {
         let nominal = self.nominal();
         self.attempt = self.attempt.saturating_add(1);
-        nominal.mul_f64(rand::rng().random_range(0.8..1.2)).min(self.settings.max)
+        nominal.mul_f64(0.8 + 0.4 * self.surroundings.fraction()).min(self.settings.max)
     }
 
     fn nominal(&self) -> Duration {
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     fn nominals(settings: BackoffSettings, count: usize) -> Vec<u128> {
-        let mut backoff = Backoff::new(settings);
+        let mut backoff = Backoff::new(settings, Surroundings::default());
         let mut pauses = Vec::new();
         for _ in 0..count {
             pauses.push(backoff.nominal().as_millis());
@@ -96,7 +97,7 @@ mod tests {
         let pauses = nominals(settings, 16);
         assert_eq!(pauses[..2], [200, 300]);
         assert_eq!(pauses[13..], [300, 300, 400]);
-        let mut backoff = Backoff { settings, attempt: usize::MAX };
+        let mut backoff = Backoff { attempt: usize::MAX, ..Backoff::new(settings, Surroundings::default()) };
         assert!(backoff.next_pause() <= settings.max);
     }
 }

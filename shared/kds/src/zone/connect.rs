@@ -7,14 +7,19 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tandem_auth::tls::{TlsError, Trust, client_config};
+use tandem_auth::tls::{TlsError, Trust, client_config, client_config_with_certificate};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::settings::UNREAD_STREAMS;
 
 /// Limit for connecting, handshake included.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -22,8 +27,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// A ping unanswered for so long ends the connection.
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
-/// Flow control windows: room for one message of the largest size takes no round trips.
-const WINDOW: u32 = 4 * 1024 * 1024;
+/// Flow control window of a stream: what global may send before it is read.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Where global is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,27 +86,34 @@ impl fmt::Display for GlobalAddress {
     }
 }
 
-/// How the certificate of global is checked.
+/// How the certificate of global is checked, and which one it gets to see. Files are read before each attempt to connect.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientTls {
     /// `multizone.zone.kds.rootCaFile`: PEM file with the certificates to trust; `None` trusts those of the system.
     pub root_ca_file: Option<PathBuf>,
     /// `multizone.zone.kds.tlsSkipVerify`: any certificate will do.
     pub skip_verify: bool,
+    /// `multizone.zone.kds.auth.clientCertFile` and `clientKeyFile`: PEM files with the certificate of the zone and its
+    /// key, for globals that ask for one.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl ClientTls {
     /// The settings in the form of the TLS library.
     ///
     /// # Errors
-    /// When the file of trusted certificates cannot be used, or the system has none.
+    /// When the file of trusted certificates cannot be used, or the system has none, or the certificate of the zone
+    /// cannot be used.
     pub fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let trust = match &self.root_ca_file {
             _ if self.skip_verify => Trust::Anyone,
             Some(file) => Trust::File(file),
             None => Trust::System,
         };
-        Ok(Arc::new(client_config(trust)?))
+        Ok(Arc::new(match &self.certificate {
+            None => client_config(trust)?,
+            Some((certificate, key)) => client_config_with_certificate(trust, certificate, key)?,
+        }))
     }
 }
 
@@ -134,6 +146,7 @@ fn causes(error: &tonic::transport::Error) -> String {
 /// Connects to global.
 pub(crate) async fn connect(
     address: &GlobalAddress,
+    dial: &Dial,
     tls: Option<Arc<ClientConfig>>,
     version: &str,
 ) -> Result<Channel, ConnectError> {
@@ -143,12 +156,17 @@ pub(crate) async fn connect(
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
-        .initial_connection_window_size(WINDOW)
-        .initial_stream_window_size(WINDOW);
-    let address = address.clone();
+        .initial_connection_window_size(UNREAD_STREAMS * STREAM_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW);
+    let (address, dial) = (address.clone(), dial.clone());
     let connector = tower::service_fn(move |_| {
-        let (address, tls) = (address.clone(), tls.clone());
-        async move { dial(&address, tls).await.map(TokioIo::new) }
+        let (host, tls, dialled) = (address.host.clone(), tls.clone(), dial(&address));
+        async move {
+            let transport = dialled.await?;
+            let Some(tls) = tls else { return io::Result::Ok(TokioIo::new(Either::Left(transport))) };
+            let name = ServerName::try_from(host).map_err(io::Error::other)?;
+            Ok(TokioIo::new(Either::Right(TlsConnector::from(tls).connect(name, transport).await?)))
+        }
     });
     tokio::time::timeout(CONNECT, endpoint.connect_with_connector(connector))
         .await
@@ -156,16 +174,25 @@ pub(crate) async fn connect(
         .map_err(ConnectError::from)
 }
 
-async fn dial(
-    address: &GlobalAddress,
-    tls: Option<Arc<ClientConfig>>,
-) -> io::Result<Either<TcpStream, tokio_rustls::client::TlsStream<TcpStream>>> {
-    let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
-    stream.set_nodelay(true)?;
-    let Some(tls) = tls else { return Ok(Either::Left(stream)) };
-    let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
-    let stream = TlsConnector::from(tls).connect(name, stream).await?;
-    Ok(Either::Right(stream))
+/// A connection as the network makes it.
+pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for T {}
+
+/// Makes a connection to an address.
+pub type Dial = Arc<dyn Fn(&GlobalAddress) -> BoxFuture<'static, io::Result<Box<dyn Transport>>> + Send + Sync>;
+
+/// The network of the host.
+pub fn tcp() -> Dial {
+    Arc::new(|address| {
+        let address = address.clone();
+        async move {
+            let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Transport>)
+        }
+        .boxed()
+    })
 }
 
 #[cfg(test)]
@@ -190,7 +217,7 @@ mod tests {
 
     #[test]
     fn files_of_trusted_certificates() {
-        let tls = |file: &str| ClientTls { root_ca_file: Some(file.into()), skip_verify: false };
+        let tls = |file: &str| ClientTls { root_ca_file: Some(file.into()), ..ClientTls::default() };
         let error = tls("/no/such/file").config().expect_err("absent").to_string();
         assert!(error.contains("/no/such/file"), "{error}");
         let mut file = tempfile::NamedTempFile::new().expect("a file");
@@ -207,7 +234,7 @@ mod tests {
         let port = listener.local_addr().expect("bound").port();
         drop(listener);
         let address = GlobalAddress { host: "127.0.0.1".into(), port, tls: false };
-        let error = connect(&address, None, "1").await.expect_err("nobody listens").to_string();
+        let error = connect(&address, &tcp(), None, "1").await.expect_err("nobody listens").to_string();
         assert!(error.contains("refused"), "{error}");
     }
 }

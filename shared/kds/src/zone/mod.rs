@@ -1,11 +1,14 @@
 //! The side of a zone: stays connected to global, applies what it sends, and sends what the zone has.
 //!
-//! All streams share one connection. When any of them ends, all are given up and opened again after a pause; the zone
-//! goes on with what it has meanwhile, and the first responses of the new streams bring both sides up to date.
+//! All streams share one connection. When either of the two that synchronize ends, all are given up and opened again
+//! after a pause, so that no direction is ever dead while the other lives; the zone goes on with what it has meanwhile,
+//! and the first responses of the new streams bring both sides up to date. The streams on which global asks Envoys have
+//! a fate of their own.
 
 mod admin;
 mod backoff;
 mod connect;
+mod credentials;
 mod session;
 mod to_global;
 
@@ -17,10 +20,12 @@ use tandem_model::Kind;
 use tandem_store::SharedStore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::{Ascii, MetadataValue};
 use tracing::warn;
 
 pub use self::backoff::{Backoff, BackoffSettings};
-pub use self::connect::{AddressError, ClientTls, GlobalAddress};
+pub use self::connect::{AddressError, ClientTls, Dial, GlobalAddress, Transport, tcp};
+pub use self::credentials::{CpToken, CpTokenError};
 use self::session::Session;
 use crate::admin::AdminExecutor;
 use crate::catalogue::Catalogue;
@@ -47,8 +52,12 @@ pub struct ZoneSettings {
     pub zone: String,
     /// `multizone.zone.globalAddress`.
     pub global: GlobalAddress,
+    /// How to reach it: the network, below TLS.
+    pub dial: Dial,
     /// How to check the certificate of global; used for `grpcs` addresses.
     pub tls: ClientTls,
+    /// The token that proves who the zone is, for globals that ask for one.
+    pub token: CpToken,
     /// Pauses between attempts to connect.
     pub backoff: BackoffSettings,
 }
@@ -65,12 +74,17 @@ pub async fn run(
     status: SyncStatus,
     shutdown: CancellationToken,
 ) -> Result<(), SetupError> {
-    let tls = if settings.global.tls { Some(settings.tls.config()?) } else { None };
+    // What does not work at the start is told at once; it is read again before each connection.
+    if settings.global.tls {
+        settings.tls.config()?;
+    }
+    settings.token.header().await?;
     let headers =
         Headers::new(&settings.zone, &settings.common.identity.version.version).map_err(SetupError::Header)?;
 
     let catalogue = Catalogue::new(|kind: Kind| kind.descriptor().direction.sent_to_global());
-    let insights = Insights::new(store.clone(), settings.common.insights.clone());
+    let surroundings = settings.common.surroundings.clone();
+    let insights = Insights::new(store.clone(), settings.common.insights.clone(), surroundings);
     if let Err(error) = insights.close_abandoned().boxed().await {
         warn!(%error, "could not end connections of an earlier process in the zone insight");
     }
@@ -85,9 +99,9 @@ pub async fn run(
         tokio::spawn(async move { insights.run(token).await })
     };
     let observer = Observer { peer: GLOBAL.to_owned(), status, metrics };
-    let session = Session { settings, store, catalogue, insights, executor, headers, observer };
+    let mut session = Session { settings, store, catalogue, insights, executor, headers, observer };
 
-    shutdown.run_until_cancelled(stay_connected(&session, tls).boxed()).await;
+    shutdown.run_until_cancelled(stay_connected(&mut session).boxed()).await;
     drop(session);
     written.cancel();
     for task in [follow.await.map(drop), writer.await] {
@@ -102,26 +116,25 @@ pub async fn run(
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// See [`TlsError`].
-    #[error("cannot check the certificate of global (multizone.zone.kds.rootCaFile): {0}")]
+    #[error("TLS to global (multizone.zone.kds.rootCaFile, auth.clientCertFile, auth.clientKeyFile): {0}")]
     Tls(#[from] TlsError),
+    /// See [`CpTokenError`].
+    #[error(transparent)]
+    Token(#[from] CpTokenError),
     /// The name of the zone or the version cannot be sent.
     #[error("{0}")]
     Header(String),
 }
 
-async fn stay_connected(session: &Session, tls: Option<Arc<rustls::ClientConfig>>) {
-    let address = &session.settings.global;
-    let mut backoff = Backoff::new(session.settings.backoff);
+async fn stay_connected(session: &mut Session) {
+    let (settings, headers) = (session.settings.clone(), session.headers.clone());
+    let address = &settings.global;
+    let mut backoff = Backoff::new(settings.backoff, settings.common.surroundings.clone());
     loop {
-        let reason = match connect::connect(address, tls.clone(), session.settings.common.identity.version_text()).await
-        {
-            Ok(channel) => {
-                let began = Instant::now();
-                let status = session.run(channel).await;
-                if session.is_synchronized() && began.elapsed() >= STABLE {
-                    backoff.reset();
-                }
-                format!("{} ({:?})", status.message(), status.code())
+        let reason = match proofs(&settings).await {
+            Ok((tls, token)) => {
+                session.headers = headers.clone().with_authorization(token);
+                connection(session, tls, &mut backoff).await
             }
             Err(error) => error.to_string(),
         };
@@ -133,5 +146,35 @@ async fn stay_connected(session: &Session, tls: Option<Arc<rustls::ClientConfig>
             warn!(global = %address, reason, retry_in = ?pause, "cannot connect to global; the zone goes on with what it has");
         }
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// What the zone proves its name with and checks global with, as the files hold it now.
+async fn proofs(
+    settings: &ZoneSettings,
+) -> Result<(Option<Arc<rustls::ClientConfig>>, Option<MetadataValue<Ascii>>), SetupError> {
+    let token = settings.token.header().await?;
+    if !settings.global.tls {
+        return Ok((None, token));
+    }
+    let tls = settings.tls.clone();
+    let config = tokio::task::spawn_blocking(move || tls.config()).await;
+    Ok((Some(config.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?), token))
+}
+
+/// One connection from its begin to its end; tells why it ended or could not be made.
+async fn connection(session: &Session, tls: Option<Arc<rustls::ClientConfig>>, backoff: &mut Backoff) -> String {
+    let settings = &session.settings;
+    let version = settings.common.identity.version_text();
+    match connect::connect(&settings.global, &settings.dial, tls, version).await {
+        Ok(channel) => {
+            let began = Instant::now();
+            let status = session.run(channel).await;
+            if session.is_synchronized() && began.elapsed() >= STABLE {
+                backoff.reset();
+            }
+            format!("{} ({:?})", status.message(), status.code())
+        }
+        Err(error) => error.to_string(),
     }
 }

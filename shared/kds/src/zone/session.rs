@@ -1,25 +1,27 @@
 //! One connection to global, with all its streams.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryFutureExt, TryStreamExt};
-use jiff::Timestamp;
 use tandem_proto::mesh::v1alpha1::ZoneHealthCheckRequest;
 use tandem_proto::system::v1alpha1::KdsSubscription;
 use tandem_store::SharedStore;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
-use super::ZoneSettings;
-use super::admin;
+use super::admin::Answering;
+use super::backoff::Backoff;
 use super::to_global::GlobalOutlet;
+use super::{STABLE, ZoneSettings};
 use crate::admin::{AdminExecutor, AdminProtocol, Clusters, ConfigDumps, Statistics};
 use crate::apply::Applier;
 use crate::catalogue::Catalogue;
@@ -36,7 +38,11 @@ use crate::wire::DeltaRequest;
 /// Time between health checks when global names none.
 const PING_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// Limit for the answer to a health check.
-const PING_TIMEOUT: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause after a health check that failed.
+const PING_RETRY: Duration = Duration::from_secs(5);
+/// Health checks that fail one after the other before the connection is given up.
+const PING_FAILURES: usize = 3;
 
 pub(crate) struct Session {
     pub(crate) settings: ZoneSettings,
@@ -49,7 +55,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Runs all streams until one of them ends; tells why it ended.
+    /// Runs all streams until one of the two that synchronize ends, or global is not alive; tells why.
     pub(crate) async fn run(&self, channel: Channel) -> Status {
         let limit = self.settings.common.max_message_bytes;
         let synchronization = KDSSyncServiceClient::new(channel.clone())
@@ -63,24 +69,25 @@ impl Session {
             .max_decoding_message_size(limit)
             .max_encoding_message_size(limit);
         tokio::select! {
+            biased;
             status = self.receive(synchronization.clone()) => status,
             status = self.send(synchronization) => status,
             status = self.ping(health.clone()) => status,
-            status = self.admin::<ConfigDumps, _, _>(health.clone(), |mut client, request| async move {
+            never = self.admin::<ConfigDumps, _, _>(&health, |mut client, request| async move {
                 client.stream_xds_configs(request).await
-            }) => status,
-            status = self.admin::<Statistics, _, _>(health.clone(), |mut client, request| async move {
+            }) => match never {},
+            never = self.admin::<Statistics, _, _>(&health, |mut client, request| async move {
                 client.stream_stats(request).await
-            }) => status,
-            status = self.admin::<Clusters, _, _>(health, |mut client, request| async move {
+            }) => match never {},
+            never = self.admin::<Clusters, _, _>(&health, |mut client, request| async move {
                 client.stream_clusters(request).await
-            }) => status,
+            }) => match never {},
         }
     }
 
     /// True when global has answered on the last connection.
     pub(crate) fn is_synchronized(&self) -> bool {
-        self.observer.status.peer(&self.observer.peer).is_some_and(|peer| !peer.received.is_empty())
+        self.observer.status.peer(&self.observer.peer).is_some_and(|peer| peer.has_received())
     }
 
     /// Notes that there is no connection; true when there was one.
@@ -88,6 +95,9 @@ impl Session {
         let mut was_connected = false;
         self.observer.status.update(&self.observer.peer, |peer| {
             was_connected = peer.connected.take().is_some();
+            if was_connected {
+                peer.disconnected = Some(self.settings.common.surroundings.now());
+            }
             peer.error = Some(reason.to_owned());
         });
         was_connected
@@ -109,7 +119,7 @@ impl Session {
             if !connected.swap(true, Ordering::Relaxed) {
                 info!(global = %self.settings.global, "connected to global");
                 self.observer.status.update(&self.observer.peer, |peer| {
-                    peer.connected = Some(Timestamp::now());
+                    peer.connected = Some(self.settings.common.surroundings.now());
                     peer.error = None;
                 });
             }
@@ -165,44 +175,61 @@ impl Session {
         });
     }
 
-    /// Says that the zone is alive, as often as global wants; only if global wants to know.
+    /// Says that the zone is alive, as often as global wants; only if global wants to know. Ends when global has not
+    /// answered several times: one failure is no reason to give up synchronization that works.
     async fn ping(&self, mut client: GlobalKDSServiceClient<Channel>) -> Status {
         let mut interval = PING_INTERVAL;
+        let mut failures = 0;
         loop {
             let ping = client.health_check(self.request(ZoneHealthCheckRequest {}));
-            match tokio::time::timeout(PING_TIMEOUT, ping).await {
-                Err(_) => return Status::deadline_exceeded("global did not answer a health check"),
+            let failure = match tokio::time::timeout(PING_TIMEOUT, ping).await {
+                Err(_) => Status::deadline_exceeded("global did not answer a health check"),
                 Ok(Err(status)) if status.code() == Code::Unimplemented => return std::future::pending().await,
-                Ok(Err(status)) => return status,
+                Ok(Err(status)) => status,
                 Ok(Ok(response)) => {
+                    failures = 0;
                     let wanted = response.into_inner().interval.and_then(|wanted| Duration::try_from(wanted).ok());
                     interval = wanted.filter(|wanted| !wanted.is_zero()).unwrap_or(interval);
+                    tokio::time::sleep(interval).await;
+                    continue;
                 }
+            };
+            failures += 1;
+            if failures == PING_FAILURES {
+                return failure;
             }
-            tokio::time::sleep(interval).await;
+            warn!(reason = failure.message(), retry_in = ?PING_RETRY, "a health check failed ({:?})", failure.code());
+            tokio::time::sleep(PING_RETRY).await;
         }
     }
 
-    /// Answers questions to Envoys on one of the streams; a global that does not ask is no reason to part.
-    async fn admin<P, F, Call>(&self, client: GlobalKDSServiceClient<Channel>, open: F) -> Status
+    /// Answers questions to Envoys on one of the streams, which is opened again, alone, whenever it ends; a global that
+    /// does not ask is left in peace.
+    async fn admin<P, F, Call>(&self, client: &GlobalKDSServiceClient<Channel>, open: F) -> Infallible
     where
         P: AdminProtocol,
-        F: FnOnce(GlobalKDSServiceClient<Channel>, Request<ReceiverStream<P::Response>>) -> Call,
+        F: Fn(GlobalKDSServiceClient<Channel>, Request<ReceiverStream<P::Response>>) -> Call,
         Call: Future<Output = Result<Response<Streaming<P::Request>>, Status>> + Send + 'static,
     {
-        let (responses, outgoing) = mpsc::channel(SEND_AHEAD);
-        let requests = flatten(open(client, self.request(ReceiverStream::new(outgoing))));
-        let status = admin::answer::<P>(requests, responses, self.executor.clone()).await;
-        match status.code() {
-            Code::Unimplemented | Code::Cancelled => {
-                warn!(
-                    reason = status.message(),
-                    "global does not ask Envoys of this zone on a stream ({:?})",
-                    P::STREAM
-                );
-                std::future::pending().await
+        let common = &self.settings.common;
+        let answering = Answering::new(self.executor.clone(), common.max_message_bytes);
+        let mut backoff = Backoff::new(self.settings.backoff, common.surroundings.clone());
+        loop {
+            let began = Instant::now();
+            let (responses, outgoing) = mpsc::channel(SEND_AHEAD);
+            let requests = flatten(open(client.clone(), self.request(ReceiverStream::new(outgoing))));
+            let status = answering.run::<P>(requests, responses).await;
+            let (stream, reason, code) = (P::STREAM, status.message(), status.code());
+            if code == Code::Unimplemented {
+                warn!(reason, "global does not ask Envoys of this zone on a stream ({stream:?})");
+                return std::future::pending().await;
             }
-            _ => status,
+            if began.elapsed() >= STABLE {
+                backoff.reset();
+            }
+            let pause = backoff.next_pause();
+            warn!(reason, retry_in = ?pause, "a stream for questions to Envoys ended ({stream:?}, {code:?})");
+            tokio::time::sleep(pause).await;
         }
     }
 }

@@ -12,7 +12,7 @@ use tandem_kds::admin::{AdminExecutor, AdminRequest};
 use tandem_kds::global::{Envoys, Global, GlobalSettings};
 use tandem_kds::status::SyncStatus;
 use tandem_kds::zone::{self, BackoffSettings, ClientTls, GlobalAddress, ZoneSettings};
-use tandem_kds::{CommonSettings, Identity, InsightSettings, KdsMetrics, wire};
+use tandem_kds::{CommonSettings, Identity, InsightSettings, KdsMetrics, Surroundings, wire};
 use tandem_model::{Kind, Path, Resource, ResourceKey, Violations, label};
 use tandem_proto::system::v1alpha1::KumaCpVersion;
 use tandem_store::{MemoryStore, SharedStore, Write};
@@ -48,6 +48,7 @@ pub fn common(instance: &str) -> CommonSettings {
             Some(reason) => Violations::one(&Path::new("spec"), reason),
             None => tandem_model::validate(resource),
         }),
+        surroundings: Surroundings::default(),
     }
 }
 
@@ -69,6 +70,7 @@ impl RunningGlobal {
             common: common("global-0001"),
             health_check_interval: Duration::ZERO,
             health_check_timeout: Duration::ZERO,
+            authentication: tandem_kds::global::ZoneAuthentication::None,
         };
         Self::start_with(settings, store, address, tls).await
     }
@@ -79,14 +81,24 @@ impl RunningGlobal {
         address: SocketAddr,
         tls: Option<Arc<rustls::ServerConfig>>,
     ) -> Self {
+        Self::start_measured(settings, store, address, tls, KdsMetrics::default()).await
+    }
+
+    pub async fn start_measured(
+        settings: GlobalSettings,
+        store: &SharedStore,
+        address: SocketAddr,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        metrics: KdsMetrics,
+    ) -> Self {
         let shutdown = CancellationToken::new();
-        let global = Global::new(settings, store.clone(), KdsMetrics::default(), shutdown.clone())
+        let global = Global::new(settings, store.clone(), metrics, shutdown.clone())
             .await
             .expect("the store works");
         let listener = TcpListener::bind(address).await.expect("the port is free");
         let address = listener.local_addr().expect("bound");
         let (status, envoys) = (global.status(), global.envoys());
-        let task = tokio::spawn(global.serve(listener, tls));
+        let task = tokio::spawn(global.serve(tandem_runtime::http::accepted(listener), tls));
         Self { address, status, envoys, shutdown, task }
     }
 
@@ -126,8 +138,10 @@ pub fn settings(zone: &str, global: SocketAddr) -> ZoneSettings {
     ZoneSettings {
         common: common(&format!("{zone}-0001")),
         zone: zone.to_owned(),
+        dial: zone::tcp(),
         global: GlobalAddress { host: global.ip().to_string(), port: global.port(), tls: false },
         tls: ClientTls::default(),
+        token: tandem_kds::zone::CpToken::None,
         backoff: BackoffSettings { base: Duration::from_millis(100), max: Duration::from_millis(200) },
     }
 }
