@@ -1,4 +1,4 @@
-//! TLS connections of the simulated proxies. Each proxy has its own, as each Envoy has.
+//! TLS connections of the simulated clients. Each has its own, as each Envoy and each zone has.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ const WINDOW: u32 = 16 << 20;
 /// Largest response that is accepted.
 const LARGEST_RESPONSE: usize = 256 << 20;
 
-/// A data plane server.
+/// A server of proxies or zones.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     origin: Uri,
@@ -43,7 +43,7 @@ impl Server {
     pub(super) fn parse(url: &str) -> Result<Self> {
         let origin: Uri = url.parse().with_context(|| format!("{url:?} is not a URL"))?;
         if origin.scheme_str() != Some("https") {
-            bail!("{url:?} must begin with https://, as data plane servers speak TLS");
+            bail!("{url:?} must begin with https://, as servers of proxies and zones speak TLS");
         }
         let host = origin.host().ok_or_else(|| anyhow!("{url:?} has no host"))?;
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
@@ -61,6 +61,7 @@ pub(super) struct Dialer {
 }
 
 /// Sends requests on one HTTP/2 connection.
+#[derive(Clone)]
 pub(super) struct Http2(http2::SendRequest<tonic::body::Body>);
 
 impl tower::Service<Request<tonic::body::Body>> for Http2 {

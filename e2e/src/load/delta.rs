@@ -24,7 +24,8 @@ pub(super) async fn run(call: &Call<'_>, node: Bytes, observer: &Observer<'_>) -
         let kind = Type::from_url(&response.type_url)
             .ok_or_else(|| anyhow!("response of type {:?}, which nobody asked for", response.type_url))?;
         state.take(kind, response).await?;
-        observer.look(&state.envoy);
+        let envoy = &state.envoy;
+        observer.look(|| envoy.complete(), |timeout| envoy.has_connect_timeout(timeout));
     }
     bail!("the control plane ended the discovery stream")
 }

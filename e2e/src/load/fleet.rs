@@ -1,5 +1,6 @@
-//! All simulated proxies of a run.
+//! All simulated clients of a run: proxies, or zones.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
 use super::progress::{Phase, REFRESH};
-use super::session::{self, Shared};
 use super::tally::Tally;
 
-/// How long proxies may take to become ready after the last one began to connect.
+/// How long clients may take to become ready after the last one began to connect.
 const READY_LIMIT: Duration = Duration::from_secs(180);
 
 /// The same when none has become ready, as it is then no matter of load.
@@ -28,17 +28,24 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// Running sessions; they end when this is dropped.
 pub(super) struct Fleet {
+    /// `proxies` or `zones`.
+    what: &'static str,
     tally: Arc<Tally>,
     size: usize,
     sessions: JoinSet<()>,
 }
 
 impl Fleet {
-    /// Connects `size` proxies, spread evenly over `ramp`, waits until all are ready and returns how long that took.
-    pub(super) async fn connect(shared: Shared, size: usize, ramp: Duration) -> Result<(Self, Duration)> {
-        let phase = Phase::counted("Connecting proxies", size);
-        let tally = Arc::clone(&shared.tally);
-        let shared = Arc::new(shared);
+    /// Starts a `session` for each of `size` clients, spread evenly over `ramp`, waits until all are ready and returns how
+    /// long that took.
+    pub(super) async fn connect<S: Future<Output = ()> + Send + 'static>(
+        what: &'static str,
+        tally: Arc<Tally>,
+        size: usize,
+        ramp: Duration,
+        session: impl Fn(usize) -> S,
+    ) -> Result<(Self, Duration)> {
+        let phase = Phase::counted(&format!("Connecting {what}"), size);
         let started = Instant::now();
         let mut sessions = JoinSet::new();
         let step = ramp / u32::try_from(size)?;
@@ -47,21 +54,41 @@ impl Fleet {
             if at > Instant::now() {
                 sleep_until(at.into()).await;
             }
-            sessions.spawn(session::run(Arc::clone(&shared), index));
+            sessions.spawn(session(index));
             phase.at(tally.ready());
         }
-        let fleet = Self { tally, size, sessions };
-        let all_begun = Instant::now();
-        while fleet.tally.ready() < size {
-            phase.at(fleet.tally.ready());
-            let ready = fleet.tally.ready();
+        let fleet = Self { what, tally, size, sessions };
+        fleet.all_ready(&phase).await?;
+        Ok((fleet, started.elapsed()))
+    }
+
+    /// Waits until all clients are ready, from now on; also after connections were lost.
+    pub(super) async fn all_ready(&self, phase: &Phase) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let ready = self.tally.ready();
+            phase.at(ready);
+            if ready >= self.size {
+                return Ok(());
+            }
             let limit = if ready == 0 { FIRST_READY_LIMIT } else { READY_LIMIT };
-            if all_begun.elapsed() > limit {
-                bail!("only {ready} of {size} proxies became ready; {}", fleet.trouble());
+            if started.elapsed() > limit {
+                bail!("only {ready} of {} {} became ready; {}", self.size, self.what, self.trouble());
             }
             sleep(STEP).await;
         }
-        Ok((fleet, started.elapsed()))
+    }
+
+    /// Waits until no client is ready any more.
+    pub(super) async fn all_lost(&self) -> Result<()> {
+        let started = Instant::now();
+        while self.tally.ready() > 0 {
+            if started.elapsed() > FIRST_READY_LIMIT {
+                bail!("{} of {} {} did not notice that the connection is gone", self.tally.ready(), self.size, self.what);
+            }
+            sleep(STEP).await;
+        }
+        Ok(())
     }
 
     /// Waits until nothing arrives any more. Returns false when that does not happen in time.
@@ -83,13 +110,14 @@ impl Fleet {
         true
     }
 
-    /// Waits until all proxies have the change of the round.
+    /// Waits until all clients have the change of the round.
     pub(super) async fn all_seen(&self, limit: Duration) -> Result<()> {
         let started = Instant::now();
         while self.tally.seen() < self.size {
             if started.elapsed() > limit {
                 let seen = self.tally.seen();
-                bail!("only {seen} of {} proxies got the change within {limit:?}; {}", self.size, self.trouble());
+                let (size, what) = (self.size, self.what);
+                bail!("only {seen} of {size} {what} got the change within {limit:?}; {}", self.trouble());
             }
             sleep(STEP).await;
         }

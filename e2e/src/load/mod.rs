@@ -6,8 +6,9 @@
 //!
 //! [`run`] is the whole of it; the parts are, in the order of use: [`options`] → [`target`] (control planes given or started)
 //! → [`fleet`] (one [`session`] for each proxy, tallied in [`tally`]) → [`rounds`] (policy changes) → [`report`].
-//! With `--api` the load is on the HTTP API instead: [`api`].
+//! With `--api` the load is on the HTTP API instead: [`api`]; with `--kds` on synchronization: [`kds`].
 
+pub mod kds;
 pub mod options;
 
 mod api;

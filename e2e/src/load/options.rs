@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgGroup, Parser};
+
+use super::kds::options::KdsOptions;
 
 /// Connects simulated proxies to a zone, changes a policy at global in rounds, and reports how long the change took to
 /// arrive and what it cost.
 ///
 /// Works against Tandem and against Kuma alike.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "load")]
+#[command(name = "load", group = ArgGroup::new("starts").args(["start", "kds"]).multiple(true))]
 pub struct Options {
     /// Number of simulated proxies.
     #[arg(long, default_value_t = 100)]
@@ -93,16 +95,16 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["zone", "zone_dp", "pid"])]
     pub start: bool,
 
-    /// With --start: binary of the global control plane to use in place of ours.
-    #[arg(long, value_name = "FILE", requires = "start")]
+    /// With --start or --kds: binary of the global control plane to use in place of ours.
+    #[arg(long, value_name = "FILE", requires = "starts")]
     pub global_binary: Option<PathBuf>,
 
-    /// With --start: binary of the zone control plane to use in place of ours.
-    #[arg(long, value_name = "FILE", requires = "start")]
+    /// With --start or --kds: binary of the zone control plane to use in place of ours.
+    #[arg(long, value_name = "FILE", requires = "starts")]
     pub zone_binary: Option<PathBuf>,
 
-    /// With --start: environment variable for both control planes. Can be repeated.
-    #[arg(long, value_name = "KEY=VALUE", requires = "start", value_parser = key_value)]
+    /// With --start or --kds: environment variable for both control planes. Can be repeated.
+    #[arg(long, value_name = "KEY=VALUE", requires = "starts", value_parser = key_value)]
     pub env: Vec<(String, String)>,
 
     /// Load the HTTP API of a zone without a global one in place of its proxies: durable writes, reads, pages of a list.
@@ -124,6 +126,10 @@ pub struct Options {
     /// With --api: length of the phases that read, in seconds.
     #[arg(long, default_value = "10", value_parser = seconds, value_name = "SECONDS", requires = "api")]
     pub time: Duration,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // a text here would stand in for that of the command
+    pub kds: KdsOptions,
 
     /// Threads of the generator itself.
     #[arg(long, default_value_t = 2)]
@@ -152,8 +158,9 @@ impl Options {
         if self.resources == 0 || self.clients == 0 || self.readers == 0 {
             return Err("--resources, --clients and --readers must be at least 1".to_owned());
         }
-        if !self.start && self.zone.is_none() && self.zone_dp.is_empty() {
-            return Err("give --start, or --zone or --zone-dp of a running zone".to_owned());
+        self.kds.check()?;
+        if !self.start && !self.kds.kds && self.zone.is_none() && self.zone_dp.is_empty() {
+            return Err("give --start or --kds, or --zone or --zone-dp of a running zone".to_owned());
         }
         Ok(())
     }

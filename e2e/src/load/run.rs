@@ -11,12 +11,13 @@ use super::api;
 use super::connection::Dialer;
 use super::definition::Definition;
 use super::fleet::Fleet;
+use super::kds;
 use super::node::NodeEncoder;
 use super::options::Options;
 use super::progress::Phase;
 use super::report::{Connect, Process, Propagation, Quantiles, Report, round};
 use super::rounds;
-use super::session::Shared;
+use super::session::{self, Shared};
 use super::tally::Tally;
 use super::target::Target;
 use super::usage::{self, Usage};
@@ -28,6 +29,9 @@ use super::usage::{self, Usage};
 pub async fn run(options: &Options) -> Result<String> {
     if options.api {
         return api::run(options).await;
+    }
+    if options.kds.kds {
+        return kds::run(options).await;
     }
     let target = Target::prepare(options).await?;
     target.ensure_mesh(&options.mesh, options.mtls).await?;
@@ -45,7 +49,10 @@ pub async fn run(options: &Options) -> Result<String> {
     };
 
     let before = usage::read_all(&target.watched)?;
-    let (fleet, connect_time) = Fleet::connect(shared, options.proxies, options.ramp).await?;
+    let shared = Arc::new(shared);
+    let sessions = |index| session::run(Arc::clone(&shared), index);
+    let (fleet, connect_time) =
+        Fleet::connect("proxies", Arc::clone(&tally), options.proxies, options.ramp, sessions).await?;
     let connected = usage::read_all(&target.watched)?;
     let connect_bytes = tally.bytes();
 

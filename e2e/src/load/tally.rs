@@ -1,11 +1,9 @@
-//! What the proxies of a run have seen so far, kept in atomics so that counting costs next to nothing.
+//! What the clients of a run (proxies, or zones) have seen so far, kept in atomics so that counting costs next to nothing.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-
-use super::envoy::Envoy;
 
 /// Counters of a run.
 #[derive(Debug)]
@@ -15,7 +13,7 @@ pub(super) struct Tally {
     ready: AtomicUsize,
     disconnects: AtomicU64,
     last_error: Mutex<Option<String>>,
-    /// For each proxy: microseconds from its first attempt to connect until it was ready, plus one; 0 before that.
+    /// For each client: microseconds from its first attempt to connect until it was ready, plus one; 0 before that.
     ready_after: Vec<AtomicU64>,
     round: Round,
 }
@@ -23,16 +21,16 @@ pub(super) struct Tally {
 /// A change that is under way.
 #[derive(Debug)]
 struct Round {
-    /// Connect timeout in milliseconds that clusters have after the change; 0 between rounds.
+    /// Connect timeout in milliseconds that the policy has after the change; 0 between rounds.
     timeout: AtomicU64,
     seen: AtomicUsize,
-    /// For each proxy: microseconds from the epoch until it had the change.
+    /// For each client: microseconds from the epoch until it had the change.
     seen_at: Vec<AtomicU64>,
 }
 
 impl Tally {
-    pub(super) fn new(proxies: usize) -> Self {
-        let zeros = || (0..proxies).map(|_| AtomicU64::new(0)).collect();
+    pub(super) fn new(clients: usize) -> Self {
+        let zeros = || (0..clients).map(|_| AtomicU64::new(0)).collect();
         Self {
             epoch: Instant::now(),
             bytes: AtomicU64::new(0),
@@ -53,7 +51,7 @@ impl Tally {
         self.bytes.load(Relaxed)
     }
 
-    /// Number of proxies that have all they asked for.
+    /// Number of clients that have all they asked for.
     pub(super) fn ready(&self) -> usize {
         self.ready.load(Relaxed)
     }
@@ -72,13 +70,13 @@ impl Tally {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Times from the first attempt to connect until ready, of all proxies that were ready once.
+    /// Times from the first attempt to connect until ready, of all clients that were ready once.
     pub(super) fn ready_after(&self) -> Vec<Duration> {
         let times = self.ready_after.iter().map(|time| time.load(Relaxed)).filter(|time| *time > 0);
         times.map(|time| Duration::from_micros(time - 1)).collect()
     }
 
-    /// Begins a round: from now on, proxies count whose outbound clusters have this connect timeout.
+    /// Begins a round: from now on, clients count that have this connect timeout.
     pub(super) fn begin_round(&self, timeout: Duration) {
         self.round.seen.store(0, Relaxed);
         for seen in &self.round.seen_at {
@@ -87,12 +85,12 @@ impl Tally {
         self.round.timeout.store(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// Number of proxies that have the change of the current round.
+    /// Number of clients that have the change of the current round.
     pub(super) fn seen(&self) -> usize {
         self.round.seen.load(Relaxed)
     }
 
-    /// Ends a round and returns the times from `start` until each proxy had the change, sorted.
+    /// Ends a round and returns the times from `start` until each client had the change, sorted.
     pub(super) fn end_round(&self, start: Instant) -> Vec<Duration> {
         self.round.timeout.store(0, Relaxed);
         let start = start.duration_since(self.epoch);
@@ -107,7 +105,7 @@ impl Tally {
     }
 }
 
-/// Reports what one proxy sees.
+/// Reports what one client sees.
 #[derive(Debug)]
 pub(super) struct Observer<'a> {
     tally: &'a Tally,
@@ -117,14 +115,14 @@ pub(super) struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    /// For the proxy with this index, whose first attempt to connect begins now.
+    /// For the client with this index, whose first attempt to connect begins now.
     pub(super) fn new(tally: &'a Tally, index: usize) -> Self {
         Self { tally, index, started: Instant::now(), ready: AtomicBool::new(false) }
     }
 
-    /// Looks at a proxy after a response.
-    pub(super) fn look(&self, envoy: &Envoy) {
-        if !self.ready.load(Relaxed) && envoy.complete() {
+    /// Looks at a client after a response: whether it has all it asked for, and whether it has a connect timeout.
+    pub(super) fn look(&self, complete: impl FnOnce() -> bool, has_timeout: impl FnOnce(Duration) -> bool) {
+        if !self.ready.load(Relaxed) && complete() {
             self.ready.store(true, Relaxed);
             self.tally.ready.fetch_add(1, Relaxed);
             let after = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
@@ -135,14 +133,14 @@ impl<'a> Observer<'a> {
         let timeout = round.timeout.load(Relaxed);
         if timeout > 0
             && round.seen_at[self.index].load(Relaxed) == 0
-            && envoy.has_connect_timeout(Duration::from_millis(timeout))
+            && has_timeout(Duration::from_millis(timeout))
         {
             round.seen_at[self.index].store(self.tally.now().max(1), Relaxed);
             round.seen.fetch_add(1, Relaxed);
         }
     }
 
-    /// The connection of the proxy failed.
+    /// The connection of the client failed.
     pub(super) fn failed(&self, error: String) {
         if self.ready.swap(false, Relaxed) {
             self.tally.ready.fetch_sub(1, Relaxed);

@@ -79,6 +79,16 @@ impl ControlPlane {
     /// # Errors
     /// As [`start_global`](Self::start_global).
     pub async fn start_zone(name: &str, global: Option<&str>, options: ControlPlaneOptions) -> Result<Self> {
+        let mut zone = Self::zone(name, global, options)?;
+        zone.start().await?;
+        Ok(zone)
+    }
+
+    /// The zone control plane of [`start_zone`](Self::start_zone), which does not run yet.
+    ///
+    /// # Errors
+    /// When its folder cannot be made or there are no free ports.
+    pub fn zone(name: &str, global: Option<&str>, options: ControlPlaneOptions) -> Result<Self> {
         let mut zone = Self::prepare(name, options)?;
         zone.default_env("KUMA_MODE", "zone");
         let dp_server = zone.peers;
@@ -89,7 +99,6 @@ impl ControlPlane {
             // The peer's certificate is self-signed, and both ends are on this machine.
             zone.default_env("KUMA_MULTIZONE_ZONE_KDS_TLS_SKIP_VERIFY", true);
         }
-        zone.start().await?;
         Ok(zone)
     }
 
@@ -128,6 +137,18 @@ impl ControlPlane {
         if self.child.is_some() {
             return Ok(());
         }
+        self.launch()?;
+        self.wait_ready().await
+    }
+
+    /// Starts the process, unless it runs, and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch(&mut self) -> Result<()> {
+        if self.child.is_some() {
+            return Ok(());
+        }
         let path = self.log_path();
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.with_context(|| format!("cannot open {}", path.display()))?;
@@ -149,7 +170,7 @@ impl ControlPlane {
             .spawn()
             .with_context(|| format!("cannot start {}", self.options.binary.display()))?;
         self.child = Some(child);
-        self.wait_ready().await
+        Ok(())
     }
 
     /// Asks the readiness path until the answer is positive, since another process has no other way to tell.

@@ -9,14 +9,14 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 /// A kept connection, one request at a time.
-pub(super) struct Client {
+pub(in crate::load) struct Client {
     authority: String,
     sender: SendRequest<Full<Bytes>>,
 }
 
 impl Client {
     /// Connects to `host:port`.
-    pub(super) async fn connect(authority: &str) -> Result<Self> {
+    pub(in crate::load) async fn connect(authority: &str) -> Result<Self> {
         let stream = TcpStream::connect(authority).await.with_context(|| format!("cannot connect to {authority}"))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -26,7 +26,7 @@ impl Client {
     }
 
     /// Sends a request and reads the whole answer.
-    pub(super) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
+    pub(in crate::load) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
