@@ -14,7 +14,7 @@ use tandem_proto::mesh::v1alpha1::{
 
 use crate::insight::StreamKind;
 
-/// Longest time that an Envoy may take to answer.
+/// Longest time that global waits for an answer.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The stream that carries questions of this kind.
@@ -48,7 +48,7 @@ pub trait AdminExecutor: Send + Sync + 'static {
 /// One of the three pairs of messages.
 pub(crate) trait AdminProtocol: Send + 'static {
     type Request: Send + 'static;
-    type Response: Send + 'static;
+    type Response: prost::Message + 'static;
     const STREAM: StreamKind;
 
     fn ask(id: String, request: &AdminRequest) -> Self::Request;

@@ -25,7 +25,8 @@ pub async fn serve(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) {
-    let limits = Limits { header: Duration::from_secs(1), grace: Duration::from_secs(1), streams: 100 };
+    let limits =
+        Limits { header: Duration::from_secs(1), grace: Duration::from_secs(1), streams: 100, ..Limits::default() };
     serve_http(listener, tls, router(readiness, metrics), limits, shutdown).await;
 }
 

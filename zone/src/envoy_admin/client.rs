@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -31,20 +31,19 @@ const DEFAULT_PORT: u32 = 9901;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most bytes that are taken from an Envoy: what a message to global may carry.
-const MAX_BODY: usize = 10 * 1024 * 1024;
-
 /// Client of the admin interfaces of the zone's proxies.
 pub struct EnvoyClient {
     store: SharedStore,
     zone: String,
+    max_bytes: usize,
     authority: EnvoyAdmin,
 }
 
 impl EnvoyClient {
-    /// A client for the proxies of `zone` in `store`.
-    pub fn new(store: SharedStore, zone: impl Into<String>) -> Self {
-        Self { authority: EnvoyAdmin::new(store.clone()), zone: zone.into(), store }
+    /// A client for the proxies of `zone` in `store`, which takes answers of at most `max_bytes`: what a message to global
+    /// may carry (`multizone.zone.kds.maxMsgSize`).
+    pub fn new(store: SharedStore, zone: impl Into<String>, max_bytes: usize) -> Self {
+        Self { authority: EnvoyAdmin::new(store.clone()), zone: zone.into(), max_bytes, store }
     }
 
     /// What the Envoy of a proxy of this zone answers.
@@ -55,7 +54,10 @@ impl EnvoyClient {
             .unwrap_or_else(|_| Err("the proxy did not answer in time".to_owned()))
             .map_err(|error| format!("unable to send GET to {path}: {error}"))?;
         match operation {
-            AdminOperation::ConfigDump { .. } => redacted(&body),
+            // Takes a while for a large one, which nothing else shall wait for.
+            AdminOperation::ConfigDump { .. } => tokio::task::spawn_blocking(move || redacted(&body))
+                .await
+                .unwrap_or_else(|error| Err(format!("cannot read the configuration dump: {error}"))),
             _ => Ok(body),
         }
     }
@@ -69,12 +71,12 @@ impl EnvoyClient {
             .map_err(|_| format!("{host}:{port} did not answer in time"))?
             .map_err(|error| format!("{host}:{port}: {error}"))?;
         if host == LOOPBACK {
-            return exchange(stream, host, path).await;
+            return exchange(stream, host, path, self.max_bytes).await;
         }
         let name = ServerName::try_from(host.clone()).map_err(|error| format!("{host}: {error}"))?;
         let connector = TlsConnector::from(self.tls().await?);
         let stream = connector.connect(name, stream).await.map_err(|error| format!("{host}:{port}: {error}"))?;
-        exchange(stream, host, path).await
+        exchange(stream, host, path, self.max_bytes).await
     }
 
     async fn tls(&self) -> Result<Arc<ClientConfig>, String> {
@@ -132,7 +134,7 @@ fn admin_port(proxy: &Resource) -> u16 {
     u16::try_from(port).unwrap_or_default()
 }
 
-async fn exchange<S>(stream: S, host: &str, path: &str) -> Result<Bytes, String>
+async fn exchange<S>(stream: S, host: &str, path: &str, max_bytes: usize) -> Result<Bytes, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -146,7 +148,13 @@ where
         .map_err(|error| error.to_string())?;
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| error.to_string())?;
+    let body = Limited::new(response.into_body(), max_bytes).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            format!("the answer has more than {max_bytes} bytes; raise multizone.zone.kds.maxMsgSize")
+        } else {
+            error.to_string()
+        }
+    })?;
     if status != StatusCode::OK {
         return Err(format!("unexpected status code [{}]", status.as_u16()));
     }
