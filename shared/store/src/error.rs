@@ -29,3 +29,14 @@ pub enum StoreError {
     #[error("{0}")]
     Backend(String),
 }
+
+impl StoreError {
+    /// The resource that is the reason, when the transaction could succeed without it; `None` when the store failed.
+    pub fn resource(&self) -> Option<&ResourceKey> {
+        match self {
+            Self::NotFound(key) | Self::AlreadyExists(key) | Self::Conflict(key) | Self::InvalidKey(key) => Some(key),
+            Self::OwnerNotFound { key, .. } => Some(key),
+            Self::Backend(_) => None,
+        }
+    }
+}

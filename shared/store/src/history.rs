@@ -29,9 +29,9 @@ pub struct HistoryEntry {
     pub after: Option<Arc<Resource>>,
 }
 
-/// Whether resources of a kind have a history: all but what control planes observe.
+/// Whether resources of a kind have a history: all but what control planes observe, or note down for themselves.
 pub fn has_history(kind: Kind) -> bool {
-    !kind.descriptor().read_only
+    !kind.descriptor().read_only && kind != Kind::Config
 }
 
 /// Where an entry is among all of its store: by class, then by age.

@@ -9,6 +9,7 @@ mod change;
 mod error;
 mod feed;
 mod history;
+mod identity;
 mod memory;
 mod memory_history;
 mod page;
@@ -29,6 +30,7 @@ pub use change::{Change, ChangeBatch};
 pub use error::StoreError;
 pub use feed::ChangeFeed;
 pub use history::{HISTORY_LENGTH, HistoryEntry, has_history};
+pub use identity::StoreId;
 pub use memory::MemoryStore;
 pub use page::{Page, Window};
 pub use reader::Reader;
@@ -94,6 +96,9 @@ pub trait Store: Send + Sync + 'static {
     /// Everything that is committed after `revision`, in order. [`Revision`] 0 is the empty store: a feed from 0
     /// starts with a [`ChangeBatch::Reset`] that carries all resources.
     fn changes(&self, revision: Revision) -> ChangeFeed;
+
+    /// Which store this is.
+    fn id(&self) -> StoreId;
 
     /// Revision of the last commit that is visible to readers.
     fn revision(&self) -> Revision;

@@ -10,11 +10,12 @@ use crate::history;
 use crate::memory_history::MemoryHistory;
 use crate::publisher::{Core, Publisher};
 use crate::state::State;
-use crate::{Author, ChangeFeed, Committed, HistoryEntry, Page, Revision, Store, StoreError, Window, Write};
+use crate::{Author, ChangeFeed, Committed, HistoryEntry, Page, Revision, Store, StoreError, StoreId, Window, Write};
 
 /// A store in memory only: for tests, and for control planes whose state may be lost with the process.
 #[derive(Debug)]
 pub struct MemoryStore {
+    id: StoreId,
     core: Core,
     writer: Mutex<Writer>,
 }
@@ -30,7 +31,7 @@ impl MemoryStore {
     /// An empty store at revision 0.
     pub fn new() -> Self {
         let (core, publisher) = Publisher::new(State::default());
-        Self { core, writer: Mutex::new(Writer { publisher, history: MemoryHistory::default() }) }
+        Self { id: StoreId::new(), core, writer: Mutex::new(Writer { publisher, history: MemoryHistory::default() }) }
     }
 }
 
@@ -84,6 +85,10 @@ impl Store for MemoryStore {
 
     fn changes(&self, revision: Revision) -> ChangeFeed {
         self.core.changes(revision)
+    }
+
+    fn id(&self) -> StoreId {
+        self.id
     }
 
     fn revision(&self) -> Revision {

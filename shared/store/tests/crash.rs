@@ -120,6 +120,7 @@ async fn acknowledged_writes_survive_kill() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut acknowledged: BTreeMap<String, u64> = BTreeMap::new();
     let mut total = 0;
+    let mut id = None;
     for round in 0..ROUNDS {
         let lifetime = Duration::from_millis(rand::rng().random_range(150..700));
         let (last, revision) = run_and_kill(directory.path(), round, lifetime);
@@ -128,6 +129,7 @@ async fn acknowledged_writes_survive_kill() {
             total += n;
         }
         let store = SledStore::open(directory.path()).await.expect("the store opens");
+        assert_eq!(*id.get_or_insert(store.id().store), store.id().store, "round {round}");
         assert!(store.revision() >= revision, "round {round}: {} of {revision}", store.revision());
         for (mesh, last) in &acknowledged {
             for n in last.saturating_sub(KEYS - 1)..=*last {

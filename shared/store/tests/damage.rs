@@ -194,3 +194,21 @@ async fn damaged_files_are_refused_or_harmless() {
     }
     assert!(refused > 5, "the damage does not reach anything that matters");
 }
+
+#[tokio::test]
+async fn the_id_of_a_store_stays() {
+    let directory = closed_store().await;
+    let opened = || async { SledStore::open(directory.path()).await.expect("intact").id() };
+    let (first, second) = (opened().await, opened().await);
+    assert_eq!(first.store, second.store);
+    assert_ne!(first.opening, second.opening);
+
+    // One of an earlier version has none until it is opened.
+    tamper(directory.path(), "meta", b"id", None);
+    let (first, second) = (opened().await, opened().await);
+    assert_eq!(first.store, second.store);
+
+    tamper(directory.path(), "meta", b"id", Some(b"damaged"));
+    let text = refusal(directory.path()).await;
+    assert!(text.contains("its id is damaged"), "{text}");
+}

@@ -262,3 +262,14 @@ async fn windows_are_parts_of_the_list() {
         }
     }
 }
+
+#[tokio::test]
+async fn each_store_has_an_id_of_its_own() {
+    let mut ids = std::collections::BTreeSet::new();
+    for backend in backends().await.into_iter().chain(backends().await) {
+        assert_eq!(backend.store.id(), backend.store.id());
+        create(&*backend.store, policy("m", "a", 1)).await;
+        assert!(ids.insert(backend.store.id().store), "{} has the id of another store", backend.name);
+    }
+    assert_eq!(ids.len(), 4);
+}

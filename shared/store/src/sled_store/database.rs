@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use tandem_model::{Resource, ResourceKey};
+use uuid::Uuid;
 
 use sled::Transactional;
 use sled::transaction::TransactionError;
@@ -16,10 +17,10 @@ use sled::transaction::TransactionError;
 use super::history::{Bytes, History};
 use super::record::{self, Summary};
 use super::witness::Witness;
-use crate::Revision;
 use crate::history::Recorded;
 use crate::stage::Staged;
 use crate::state::State;
+use crate::{Revision, StoreId};
 
 /// Format of the database: which trees there are and what they hold.
 const FORMAT: &str = "1";
@@ -27,6 +28,8 @@ const FORMAT: &str = "1";
 const META_TREE: &str = "meta";
 /// Key of [`FORMAT`] in the meta tree.
 const FORMAT_KEY: &str = "format";
+/// Key of the id of the store in the meta tree.
+const ID_KEY: &str = "id";
 /// Tree of the resources.
 const RESOURCES_TREE: &str = "resources";
 /// Key of the [`Summary`] in the tree of the resources, so that one batch covers both. No kind has an empty name.
@@ -42,6 +45,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// to close it.
 #[derive(Debug)]
 pub(super) struct Database {
+    id: StoreId,
     path: PathBuf,
     trees: Option<Trees>,
     witness: Witness,
@@ -76,10 +80,11 @@ impl Database {
                 path.display()
             )
         };
-        let Loaded { trees, summary, resources, history, witness } = loaded.map_err(damaged)?;
+        let Loaded { id, trees, summary, resources, history, witness } = loaded.map_err(damaged)?;
         let db = db.ok_or_else(|| damaged("the database failed while it was read".to_owned()))?;
         let state = State::restored(summary.revision, resources);
         let database = Self {
+            id,
             path: path.to_owned(),
             trees: Some(Trees { db, resources: trees.0, history: trees.1 }),
             witness,
@@ -88,6 +93,11 @@ impl Database {
             failure: None,
         };
         Ok((database, state))
+    }
+
+    /// Which store this is.
+    pub(super) fn id(&self) -> StoreId {
+        self.id
     }
 
     /// Makes the changes of a group of commits durable, all or none, and their part of the history with them.
@@ -248,6 +258,7 @@ pub(super) fn text(error: sled::Error) -> String {
 }
 
 struct Loaded {
+    id: StoreId,
     /// Of the resources, and of the history.
     trees: (sled::Tree, History),
     summary: Summary,
@@ -256,7 +267,7 @@ struct Loaded {
     witness: Witness,
 }
 
-/// Checks the database and reads all resources; a new one gets its format.
+/// Checks the database and reads all resources; a new one gets its format, and one without id gets that.
 fn load(path: &Path, db: &sled::Db) -> Result<Loaded, String> {
     let (witness, acknowledged) = Witness::open(path)?;
     let meta = db.open_tree(META_TREE).map_err(text)?;
@@ -276,8 +287,8 @@ fn load(path: &Path, db: &sled::Db) -> Result<Loaded, String> {
         None if acknowledged.is_none() && summary.is_none() && is_blank(db, &meta, &tree, &history) => {
             tree.insert(SUMMARY_KEY, Summary::default().encode_to_vec()).map_err(text)?;
             meta.insert(FORMAT_KEY, FORMAT).map_err(text)?;
-            db.flush().map_err(text)?;
             return Ok(Loaded {
+                id: identify(db, &meta)?,
                 trees: (tree, history),
                 summary: Summary::default(),
                 history: Bytes::default(),
@@ -313,7 +324,21 @@ fn load(path: &Path, db: &sled::Db) -> Result<Loaded, String> {
         return Err(format!("it holds {} resources of {}", resources.len(), summary.resources));
     }
     let bytes = history.check().map_err(|error| format!("history: {error}"))?;
-    Ok(Loaded { trees: (tree, history), summary, history: bytes, resources, witness })
+    Ok(Loaded { id: identify(db, &meta)?, trees: (tree, history), summary, history: bytes, resources, witness })
+}
+
+/// The id of the store, which is made, and durable, the first time.
+fn identify(db: &sled::Db, meta: &sled::Tree) -> Result<StoreId, String> {
+    let store = match meta.get(ID_KEY).map_err(text)? {
+        Some(id) => Uuid::try_parse_ascii(&id).map_err(|error| format!("its id is damaged: {error}"))?,
+        None => {
+            let id = Uuid::new_v4();
+            meta.insert(ID_KEY, id.to_string().as_bytes()).map_err(text)?;
+            db.flush().map_err(text)?;
+            id
+        }
+    };
+    Ok(StoreId::opened(store))
 }
 
 /// True for a database in which nothing was ever stored; one that another program made is not blank.

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::history::entries;
 use crate::publisher::{Core, Publisher};
 use crate::stage::Staged;
-use crate::{Author, ChangeFeed, Committed, HistoryEntry, Page, Revision, Store, StoreError, Window, Write};
+use crate::{Author, ChangeFeed, Committed, HistoryEntry, Page, Revision, Store, StoreError, StoreId, Window, Write};
 use database::Database;
 
 /// Most transactions that wait for the writer; more callers wait for room.
@@ -33,6 +33,7 @@ const GROUP: usize = 512;
 /// Dropping the store waits until what was accepted is durable and the directory is released.
 #[derive(Debug)]
 pub struct SledStore {
+    id: StoreId,
     core: Core,
     path: PathBuf,
     /// `None` only while dropping.
@@ -64,7 +65,7 @@ impl SledStore {
             .spawn(move || match Database::open(&directory) {
                 Ok((database, state)) => {
                     let (core, publisher) = Publisher::new(state);
-                    if opened.send(Ok(core)).is_ok() {
+                    if opened.send(Ok((database.id(), core))).is_ok() {
                         run(queue, &publisher, database);
                     }
                 }
@@ -74,8 +75,8 @@ impl SledStore {
             .map_err(|error| {
                 StoreError::Backend(format!("cannot start the writer of store {}: {error}", path.display()))
             })?;
-        let core = opening.await.map_err(|_| stopped(&path))??;
-        Ok(Self { core, path, requests: Some(requests), writer: Some(writer) })
+        let (id, core) = opening.await.map_err(|_| stopped(&path))??;
+        Ok(Self { id, core, path, requests: Some(requests), writer: Some(writer) })
     }
 }
 
@@ -145,6 +146,10 @@ impl Store for SledStore {
 
     fn changes(&self, revision: Revision) -> ChangeFeed {
         self.core.changes(revision)
+    }
+
+    fn id(&self) -> StoreId {
+        self.id
     }
 
     fn revision(&self) -> Revision {
