@@ -1,4 +1,4 @@
-//! What every process needs: configuration, command line, logs, metrics, diagnostics, sockets, shutdown.
+//! What every process needs: configuration, command line, logs, metrics, diagnostics, sockets, leadership, shutdown.
 //!
 //! [`cli::main`] is the entry of both programs: it reads the command line and the configuration, begins to log, and
 //! runs the control plane until it ends or a signal arrives.
@@ -8,6 +8,7 @@ pub mod config;
 pub mod diagnostics;
 pub mod http;
 pub mod instance;
+pub mod leadership;
 pub mod limits;
 pub mod listen;
 pub mod log;
