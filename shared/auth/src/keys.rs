@@ -23,7 +23,7 @@ pub enum Realm {
         /// The mesh.
         mesh: String,
     },
-    /// Zone ingresses and egresses.
+    /// Zone control planes, ingresses and egresses.
     Zone,
     /// Users of the HTTP API.
     User,
@@ -57,6 +57,13 @@ impl Realm {
             "" => Some(0),
             rest => rest.strip_prefix('-')?.parse().ok().filter(|serial| *serial > 0),
         }
+    }
+
+    /// True when a resource is one of the keys of this realm, or lists its revoked tokens.
+    pub fn has(&self, key: &ResourceKey) -> bool {
+        let first = self.key(FIRST_SERIAL);
+        let is_key = key.kind == first.kind && key.mesh == first.mesh && self.serial(&key.name).is_some();
+        is_key || self.revocations().contains(key)
     }
 
     /// Secrets that list revoked tokens. Kuma documents a Secret of the mesh for dataplane tokens and reads a
@@ -226,6 +233,11 @@ mod tests {
             ("zone-token-signing-key-1", None),
         ] {
             assert_eq!(realm.serial(name), serial, "{name}");
+        }
+        for name in ["zone-token-signing-key", "zone-token-signing-key-2", "zone-token-revocations"] {
+            assert!(Realm::Zone.has(&ResourceKey::global(Kind::GlobalSecret, name)), "{name}");
+            assert!(!Realm::User.has(&ResourceKey::global(Kind::GlobalSecret, name)), "{name}");
+            assert!(!Realm::Zone.has(&ResourceKey::new(Kind::Secret, "default", name)), "{name}");
         }
     }
 

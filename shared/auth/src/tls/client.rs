@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use super::verifier::{Anyone, PinnedOrSigned};
 use super::{TlsError, files};
@@ -27,6 +27,34 @@ pub enum Trust<'a> {
 /// # Errors
 /// When the CAs cannot be read.
 pub fn client_config(trust: Trust<'_>) -> Result<ClientConfig, TlsError> {
+    Ok(speaking_http2(trusting(trust)?.with_no_client_auth()))
+}
+
+/// TLS of a client that speaks HTTP/2 and has a certificate of its own.
+///
+/// # Errors
+/// When the CAs, the certificate or the key cannot be read, or the latter do not belong together.
+pub fn client_config_with_certificate(
+    trust: Trust<'_>,
+    certificate: &Path,
+    key: &Path,
+) -> Result<ClientConfig, TlsError> {
+    let chain = files::certificates("client certificate", certificate)?;
+    let private_key = files::private_key(key)?;
+    let config = trusting(trust)?.with_client_auth_cert(chain, private_key);
+    Ok(speaking_http2(config.map_err(|error| TlsError::Mismatch {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        reason: error.to_string(),
+    })?))
+}
+
+fn speaking_http2(mut config: ClientConfig) -> ClientConfig {
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config
+}
+
+fn trusting(trust: Trust<'_>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
         Trust::Anyone => Arc::new(Anyone::new(&provider)),
@@ -40,9 +68,7 @@ pub fn client_config(trust: Trust<'_>) -> Result<ClientConfig, TlsError> {
         Trust::System => signed_by(system_roots()?, provider.clone())?,
     };
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
 fn signed_by(

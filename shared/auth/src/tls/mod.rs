@@ -1,6 +1,7 @@
 //! TLS of servers and clients: certificates from files, versions, trust.
 
 mod client;
+mod clients;
 mod files;
 mod server;
 #[cfg(test)]
@@ -9,7 +10,8 @@ mod verifier;
 
 use std::path::PathBuf;
 
-pub use client::{Trust, client_config};
+pub use client::{Trust, client_config, client_config_with_certificate};
+pub use clients::{ClientCertificate, ClientTrust};
 pub use server::{ClientAuth, client_roots, server_config};
 
 /// Why TLS cannot be set up. Names the file to look at.

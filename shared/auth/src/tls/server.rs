@@ -9,6 +9,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tandem_runtime::config::{Tls, TlsVersion};
 
+use super::clients::AnyClient;
 use super::{TlsError, files};
 
 /// Whether clients have certificates.
@@ -21,6 +22,9 @@ pub enum ClientAuth {
     Optional(Arc<RootCertStore>),
     /// They must.
     Required(Arc<RootCertStore>),
+    /// They may; whether it is trusted is decided for each request, with [`super::ClientTrust`], so that a refusal can be
+    /// told in words. A client still has to prove that it has the key.
+    Presented,
 }
 
 /// TLS of a server that speaks HTTP/2 and HTTP/1.1, with the certificate, versions and cipher suites of `settings`.
@@ -47,6 +51,7 @@ pub fn server_config(settings: &Tls, clients: &ClientAuth) -> Result<Arc<ServerC
             builder.with_client_cert_verifier(verifier(roots).allow_unauthenticated().build().map_err(unusable)?)
         }
         ClientAuth::Required(roots) => builder.with_client_cert_verifier(verifier(roots).build().map_err(unusable)?),
+        ClientAuth::Presented => builder.with_client_cert_verifier(Arc::new(AnyClient::new(&provider))),
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

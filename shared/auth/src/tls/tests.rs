@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use tandem_runtime::config::{Config, Role, Tls, TlsVersion, load};
@@ -129,6 +130,59 @@ fn clients_may_have_to_have_a_certificate() {
     connect(optional, client(), "localhost").expect("without a certificate");
     let required = server_config(&settings, &ClientAuth::Required(roots)).expect("usable");
     assert_eq!(connect(required, client(), "localhost").expect_err("refused"), rustls::Error::NoCertificatesPresented);
+}
+
+/// Certificate of a client in PEM, its key in PEM, and both in files.
+fn issued(directory: &Path, name: &str, ca: &rcgen::Issuer<'_, rcgen::KeyPair>, days: (i64, i64)) -> Tls {
+    let mut params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+    let now = time::OffsetDateTime::now_utc();
+    (params.not_before, params.not_after) = (now + time::Duration::days(days.0), now + time::Duration::days(days.1));
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = params.signed_by(&key, ca).expect("signed");
+    tls(directory, name, &(certificate.pem(), key.serialize_pem()))
+}
+
+fn authority(name: &str) -> (String, rcgen::Issuer<'static, rcgen::KeyPair>) {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    (params.self_signed(&key).expect("signed").pem(), rcgen::Issuer::new(params, key))
+}
+
+#[test]
+fn certificates_that_clients_present_are_judged_later() {
+    let directory = tempfile::tempdir().expect("directory");
+    let settings = tls(directory.path(), "server", &server_cert::generate("localhost", []).expect("made"));
+    let server = server_config(&settings, &ClientAuth::Presented).expect("usable");
+    let trust = Trust::File(&settings.cert_file);
+    connect(server.clone(), client_config(trust).expect("usable"), "localhost").expect("without a certificate");
+
+    let ((ca, signer), (_, stranger)) = (authority("ours"), authority("theirs"));
+    let ca_file = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, ca).expect("written");
+    let judge = ClientTrust::new(client_roots(&ca_file, Path::new("")).expect("readable")).expect("one CA");
+    let present = |files: &Tls| {
+        let client = client_config_with_certificate(trust, &files.cert_file, &files.key_file).expect("usable");
+        connect(server.clone(), client, "localhost").expect("any certificate will do");
+        judge.check(&files::certificates("certificate", &files.cert_file).expect("readable"))
+    };
+    let good = present(&issued(directory.path(), "east", &signer, (-1, 1))).expect("trusted");
+    assert_eq!(good.dns_names, ["east"]);
+    assert!(good.expires > Timestamp::now());
+    let refused = |files: &Tls| present(files).expect_err("refused").to_string();
+    let unknown = refused(&issued(directory.path(), "west", &stranger, (-1, 1)));
+    assert!(unknown.contains("UnknownIssuer"), "{unknown}");
+    let old = refused(&issued(directory.path(), "old", &signer, (-2, -1)));
+    assert!(old.contains("expired"), "{old}");
+    let future = refused(&issued(directory.path(), "early", &signer, (1, 2)));
+    assert!(future.contains("not valid yet"), "{future}");
+    assert_eq!(judge.check(&[]), Err(rustls::Error::NoCertificatesPresented));
+    assert!(ClientTrust::new(rustls::RootCertStore::empty()).is_err());
+
+    let (one, other) = (directory.path().join("east.crt"), directory.path().join("west.key"));
+    let crossed = client_config_with_certificate(trust, &one, &other).expect_err("of two pairs").to_string();
+    assert!(crossed.contains("east.crt' and key '") && crossed.contains("do not belong together"), "{crossed}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub struct DataplaneClaims {
 pub struct ZoneClaims {
     /// The zone; empty is any.
     pub zone: String,
-    /// Kinds of proxies: `ingress`, `egress`.
+    /// What it is for: `cp`, `ingress`, `egress`.
     pub scope: Vec<String>,
 }
 

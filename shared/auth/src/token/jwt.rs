@@ -118,6 +118,12 @@ pub(super) fn parse(token: &str) -> Result<Parsed, String> {
 }
 
 impl Parsed {
+    /// When the token ends; `None` for never, or later than can be told.
+    pub(super) fn expires(&self) -> Option<Timestamp> {
+        let seconds = jiff::SignedDuration::try_from_secs_f64(self.expires?).ok()?;
+        Timestamp::UNIX_EPOCH.checked_add(seconds).ok()
+    }
+
     /// Checks that the token is valid at a time. Without `exp` it never ends.
     pub(super) fn check_time(&self, now: Timestamp) -> Result<(), String> {
         let now = now.as_duration().as_secs_f64();

@@ -100,9 +100,26 @@ pub enum TokenError {
         /// The store is lost at a restart.
         memory: bool,
     },
+    /// It is too late, or too early, for it.
+    #[error("could not parse token{}: {reason}", if *memory { MEMORY_HINT } else { "" })]
+    OutOfTime {
+        /// What is wrong with it.
+        reason: String,
+        /// The store is lost at a restart.
+        memory: bool,
+    },
     /// It was revoked.
     #[error("token is revoked")]
     Revoked,
+}
+
+/// A token that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Valid<C> {
+    /// What it says.
+    pub claims: C,
+    /// When it ends; `None` for never.
+    pub expires: Option<Timestamp>,
 }
 
 const MEMORY_HINT: &str = ". kuma-cp runs with an in-memory database and its state isn't preserved between restarts. \
@@ -188,7 +205,8 @@ impl Tokens {
     /// # Errors
     /// When the token is refused.
     pub fn check_dataplane(&self, token: &str, mesh: &str) -> Result<DataplaneClaims, TokenError> {
-        self.check(&self.settings.dataplane, &Realm::Dataplane { mesh: mesh.to_owned() }, token)
+        let realm = Realm::Dataplane { mesh: mesh.to_owned() };
+        Ok(self.check(&self.settings.dataplane, &realm, token)?.claims)
     }
 
     /// Checks the token of a zone proxy; [`crate::proxy::check_zone_proxy`] then compares the claims.
@@ -196,6 +214,14 @@ impl Tokens {
     /// # Errors
     /// When the token is refused.
     pub fn check_zone(&self, token: &str) -> Result<ZoneClaims, TokenError> {
+        Ok(self.check_zone_until(token)?.claims)
+    }
+
+    /// Checks a zone token that is to hold for longer than a moment: tells when it ends as well.
+    ///
+    /// # Errors
+    /// When the token is refused.
+    pub fn check_zone_until(&self, token: &str) -> Result<Valid<ZoneClaims>, TokenError> {
         self.check(&self.settings.zone, &Realm::Zone, token)
     }
 
@@ -204,7 +230,7 @@ impl Tokens {
     /// # Errors
     /// When the token is refused.
     pub fn check_user(&self, token: &str) -> Result<UserClaims, TokenError> {
-        self.check(&self.settings.user, &Realm::User, token)
+        Ok(self.check(&self.settings.user, &Realm::User, token)?.claims)
     }
 
     fn issue(
@@ -233,8 +259,9 @@ impl Tokens {
         Ok(jwt::sign(&key, &serial.to_string(), &members)?)
     }
 
-    fn check<C: Claims>(&self, settings: &TokenSettings, realm: &Realm, token: &str) -> Result<C, TokenError> {
-        let invalid = |reason: String| TokenError::Invalid { reason, memory: self.settings.is_memory_store };
+    fn check<C: Claims>(&self, settings: &TokenSettings, realm: &Realm, token: &str) -> Result<Valid<C>, TokenError> {
+        let memory = self.settings.is_memory_store;
+        let invalid = |reason: String| TokenError::Invalid { reason, memory };
         let parsed = jwt::parse(token).map_err(invalid)?;
         let claims = C::from_members(&parsed.claims)
             .map_err(|reason| invalid(format!("token is malformed: could not JSON decode claim: {reason}")))?;
@@ -251,11 +278,11 @@ impl Tokens {
             };
             return Err(invalid(reason.to_owned()));
         }
-        parsed.check_time(Timestamp::now()).map_err(invalid)?;
+        parsed.check_time(Timestamp::now()).map_err(|reason| TokenError::OutOfTime { reason, memory })?;
         if self.ring.is_revoked(realm, &parsed.id) {
             return Err(TokenError::Revoked);
         }
-        Ok(claims)
+        Ok(Valid { claims, expires: parsed.expires() })
     }
 
     fn verifying_key(

@@ -309,3 +309,25 @@ fn public_pem(private_pem: &str) -> String {
     let pair = aws_lc_rs::rsa::KeyPair::from_der(&der).expect("key");
     crate::pkcs1::encode("RSA PUBLIC KEY", pair.public_key().as_ref().to_vec())
 }
+
+#[tokio::test]
+async fn it_is_told_when_a_token_ends() {
+    let store = store();
+    let pem = generate_pem().expect("key");
+    put(&store, Realm::Zone.key(1), &pem).await;
+    let tokens = Tokens::new(&store, Settings::default());
+    let zone = ZoneClaims { zone: "east".into(), scope: vec!["cp".into()] };
+    let token = tokens.issue_zone(&zone, HOUR).expect("issued");
+    let valid = tokens.check_zone_until(&token).expect("valid");
+    let end = payload(&token)["exp"].as_i64().expect("seconds");
+    assert_eq!((valid.claims, valid.expires.map(Timestamp::as_second)), (zone, Some(end)));
+
+    let key = SigningKey::read(pem.as_bytes()).expect("key");
+    let header = json!({"alg": "RS256", "kid": "1"});
+    let forged = |claims: Value| tokens.check_zone_until(&forge(&key, &header, &claims));
+    assert_eq!(forged(json!({"Zone": "east"})).expect("valid").expires, None);
+    assert_eq!(forged(json!({"exp": 1e300})).expect("valid").expires, None, "beyond all time");
+    for outside in [json!({"exp": 1}), json!({"nbf": 99_999_999_999_u64})] {
+        assert!(matches!(forged(outside), Err(TokenError::OutOfTime { .. })));
+    }
+}
