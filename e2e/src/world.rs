@@ -64,7 +64,7 @@ pub struct Zone {
     pub control_plane: ControlPlane,
     /// API of the zone.
     pub api: Api,
-    /// The network between the zone and global.
+    /// The network between the zone and global, which can be disturbed.
     pub network: Relay,
     /// Where proxies of the zone go.
     pub dp_server: DpServer,
@@ -83,8 +83,19 @@ impl World {
     /// # Errors
     /// When it does not start.
     pub async fn start(programs: Programs, folder: &Path) -> Result<Self> {
-        let options = ControlPlaneOptions::new(&programs.global, folder.join("global"))
+        Self::start_with(programs, folder, &[]).await
+    }
+
+    /// As [`Self::start`], with settings `(variable, value)` of global.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_with(programs: Programs, folder: &Path, settings: &[(&str, &str)]) -> Result<Self> {
+        let mut options = ControlPlaneOptions::new(&programs.global, folder.join("global"))
             .env("KUMA_DEFAULTS_SKIP_MESH_CREATION", "true");
+        for (key, value) in settings {
+            options = options.env(*key, *value);
+        }
         let global = ControlPlane::start_global(options).await?;
         let api = Api::new(global.api_url())?;
         Ok(Self { global, api, zones: Vec::new(), programs, folder: folder.to_path_buf() })
