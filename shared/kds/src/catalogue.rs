@@ -12,11 +12,12 @@ use parking_lot::Mutex;
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::system::v1alpha1::Zone;
 use tandem_store::{ChangeBatch, ChangeFeed, Revision};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 use crate::codec::Encoded;
 use crate::filter;
+use crate::pause::Disabled;
 
 /// A resource that may travel, with its encoded forms once a stream has asked for them.
 #[derive(Debug)]
@@ -103,6 +104,7 @@ impl Drop for Subscription {
 pub(crate) struct Catalogue {
     travels: fn(Kind) -> bool,
     state: Mutex<State>,
+    disabled: watch::Sender<Disabled>,
 }
 
 #[derive(Debug, Default)]
@@ -118,7 +120,7 @@ struct State {
 impl Catalogue {
     /// An empty catalogue of the kinds for which `travels` holds.
     pub(crate) fn new(travels: fn(Kind) -> bool) -> Arc<Self> {
-        Arc::new(Self { travels, state: Mutex::default() })
+        Arc::new(Self { travels, state: Mutex::default(), disabled: watch::Sender::new(None) })
     }
 
     /// Follows a feed that starts at revision 0, until the store is closed.
@@ -126,6 +128,17 @@ impl Catalogue {
         while let Some(batch) = feed.next().await {
             self.absorb(batch);
         }
+    }
+
+    /// Everything there is, and the disabled zones.
+    pub(crate) fn entries(&self) -> (Vec<Arc<Entry>>, Arc<BTreeSet<String>>) {
+        let state = self.state.lock();
+        (state.entries.values().cloned().collect(), state.disabled_zones.clone())
+    }
+
+    /// The disabled zones, as they change.
+    pub(crate) fn disabled_zones(&self) -> watch::Receiver<Disabled> {
+        self.disabled.subscribe()
     }
 
     /// A mailbox that starts with everything there is.
@@ -195,6 +208,9 @@ impl Catalogue {
             }
         }
         let first = !std::mem::replace(&mut state.loaded, true);
+        if first || !switched.is_empty() {
+            self.disabled.send_replace(Some(state.disabled_zones.clone()));
+        }
         if changed.is_empty() && !first {
             return;
         }

@@ -29,11 +29,10 @@ struct ResultLabel {
     result: &'static str,
 }
 
-/// A peer and a type.
+/// Why a zone was not let in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PeerTypeLabels {
-    peer: String,
-    type_url: String,
+struct ReasonLabel {
+    reason: &'static str,
 }
 
 /// Counters and gauges of all streams of a control plane.
@@ -45,9 +44,10 @@ pub struct KdsMetrics {
     response_bytes: Histogram,
     generation: Histogram,
     generation_errors: Counter,
+    delivery: Histogram,
     sync: Family<ResultLabel, Histogram>,
-    left_out: Family<PeerTypeLabels, Gauge>,
     connected: Gauge,
+    authentication_failures: Family<ReasonLabel, Counter>,
 }
 
 impl Default for KdsMetrics {
@@ -59,9 +59,10 @@ impl Default for KdsMetrics {
             response_bytes: Histogram::new(exponential_buckets(256.0, 4.0, 9)),
             generation: Histogram::new(exponential_buckets(0.000_1, 4.0, 9)),
             generation_errors: Counter::default(),
+            delivery: Histogram::new(exponential_buckets(0.5, 4.0, 10)),
             sync: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_1, 4.0, 9))),
-            left_out: Family::default(),
             connected: Gauge::default(),
+            authentication_failures: Family::default(),
         }
     }
 }
@@ -93,18 +94,23 @@ impl KdsMetrics {
             "Resources and types that could not be sent",
             metrics.generation_errors.clone(),
         );
+        registry.register(
+            "kds_delta_delivery",
+            "Time in milliseconds from a response to its answer",
+            metrics.delivery.clone(),
+        );
         registry.register_with_unit(
             "kds_resources_sync",
             "Time to apply a received response to the store",
             Unit::Seconds,
             metrics.sync.clone(),
         );
-        registry.register(
-            "kds_resources_left_out",
-            "Resources that a peer sent and that were left out, by peer and type",
-            metrics.left_out.clone(),
-        );
         registry.register("kds_peers_connected", "Control planes connected now", metrics.connected.clone());
+        registry.register(
+            "kds_authentication_failures",
+            "Calls of zones that did not prove who they are, by reason",
+            metrics.authentication_failures.clone(),
+        );
         metrics
     }
 
@@ -137,17 +143,22 @@ impl KdsMetrics {
         self.generation.observe(took.as_secs_f64());
     }
 
+    pub(crate) fn delivered(&self, took: Duration) {
+        self.delivery.observe(took.as_secs_f64() * 1000.0);
+    }
+
+    /// `reason` is one of `missing`, `invalid`, `expired`, `revoked`, `scope` and `zone`.
+    pub(crate) fn authentication_failed(&self, reason: &'static str) {
+        self.authentication_failures.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
     pub(crate) fn not_sent(&self) {
         self.generation_errors.inc();
     }
 
-    pub(crate) fn applied(&self, peer: &str, type_url: &str, left_out: usize, took: Duration) {
+    pub(crate) fn applied(&self, left_out: usize, took: Duration) {
         let result = if left_out == 0 { "applied" } else { "left_out" };
         self.sync.get_or_create(&ResultLabel { result }).observe(took.as_secs_f64());
-        let labels = PeerTypeLabels { peer: peer.to_owned(), type_url: type_url.to_owned() };
-        if left_out > 0 || self.left_out.get(&labels).is_some() {
-            self.left_out.get_or_create(&labels).set(i64::try_from(left_out).unwrap_or(i64::MAX));
-        }
     }
 }
 

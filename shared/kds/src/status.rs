@@ -3,10 +3,15 @@
 //! The loops of the streams write down what happens and when; whoever asks computes from that what it means now
 //! ([`State`]), so that no timer is needed for a stall to be seen. Times are on the monotonic clock.
 
+mod backlog;
+mod collector;
+mod report;
+mod reports;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -15,8 +20,14 @@ use tandem_store::Revision;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use report::{
+    Held, HeldReport, Left, LeftOut, PeerReport, ReceivedReport, SentReport, SyncOverview, SyncTotal, TroubleReport,
+};
+pub use reports::{Peers, SyncReports};
 pub use state::{STALL, State};
 
+use self::backlog::Waiting;
+pub(crate) use self::backlog::backlog;
 use crate::feature::Features;
 use crate::sender::{Confirmed, Standing};
 
@@ -123,6 +134,8 @@ pub struct PeerStatus {
     pub instance: String,
     /// Version of the peer; empty until it is known.
     pub version: String,
+    /// True while nothing is sent and applied because the zone is disabled.
+    pub resting: bool,
     /// The stream on which this side sends, while there is one.
     pub sending: Option<OpenStream>,
     /// The stream on which this side receives, while there is one.
@@ -138,7 +151,7 @@ pub struct PeerStatus {
     /// Types that are received from the peer.
     pub received: BTreeMap<Kind, ReceivedStatus>,
     /// Why the last connection ended or could not be made; gone with the next success.
-    pub error: Option<String>,
+    pub error: Option<Trouble>,
 }
 
 /// A stream of a peer.
@@ -151,8 +164,23 @@ pub struct OpenStream {
 }
 
 /// Shared view on the synchronization with all peers: zones by name, or `global`.
-#[derive(Debug, Clone, Default)]
-pub struct SyncStatus(Arc<Mutex<BTreeMap<String, Peer>>>);
+#[derive(Clone, Default)]
+pub struct SyncStatus(Arc<Notes>);
+
+#[derive(Default)]
+struct Notes {
+    peers: Mutex<BTreeMap<String, Peer>>,
+    /// Computes what waits for a peer that is away; `None` when that cannot be known.
+    backlog: OnceLock<Backlog>,
+}
+
+type Backlog = Box<dyn Fn(&str, &PeerStatus) -> Option<BTreeMap<Kind, Waiting>> + Send + Sync>;
+
+impl fmt::Debug for SyncStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.peers.lock().iter()).finish()
+    }
+}
 
 #[derive(Debug, Default)]
 struct Peer {
@@ -186,24 +214,38 @@ impl SyncStatus {
 
     /// Names of all peers seen since the start of the process.
     pub fn peers(&self) -> Vec<String> {
-        self.0.lock().keys().cloned().collect()
+        self.0.peers.lock().keys().cloned().collect()
     }
 
     /// The state of one peer.
     pub fn peer(&self, name: &str) -> Option<PeerStatus> {
-        self.0.lock().get(name).map(|peer| peer.status.clone())
+        self.0.peers.lock().get(name).map(|peer| peer.status.clone())
     }
 
     /// What `read` makes of each peer; it holds the lock that streams need to write down what they do.
     pub(crate) fn each(&self, mut read: impl FnMut(&str, &PeerStatus)) {
-        for (name, peer) in self.0.lock().iter() {
+        for (name, peer) in self.0.peers.lock().iter() {
             read(name, &peer.status);
         }
     }
 
+    /// Says how to compute what waits for a peer that is away; the first who says so is heard.
+    pub(crate) fn set_backlog(
+        &self,
+        backlog: impl Fn(&str, &PeerStatus) -> Option<BTreeMap<Kind, Waiting>> + Send + Sync + 'static,
+    ) {
+        // Only a second start in the same process comes too late, with nothing that the first does not have.
+        let _ = self.0.backlog.set(Box::new(backlog));
+    }
+
+    /// What waits for a peer that is away, as far as it can be told.
+    fn waiting(&self, name: &str, peer: &PeerStatus) -> Option<BTreeMap<Kind, Waiting>> {
+        self.0.backlog.get().and_then(|backlog| backlog(name, peer))
+    }
+
     /// Forgets a peer that does not exist any more.
     pub fn forget(&self, name: &str) {
-        self.0.lock().remove(name);
+        self.0.peers.lock().remove(name);
     }
 
     /// Has the held deletions of a type carried out; returns how many there are.
@@ -211,7 +253,7 @@ impl SyncStatus {
     /// # Errors
     /// When there are none, or the peer is not connected.
     pub fn release(&self, peer: &str, kind: Kind) -> Result<usize, ReleaseError> {
-        let peers = self.0.lock();
+        let peers = self.0.peers.lock();
         let known = peers.get(peer).ok_or(ReleaseError::NotConnected)?;
         let held = known.status.received.get(&kind).and_then(|status| status.held.as_ref());
         let count = held.ok_or(ReleaseError::NothingHeld)?.resources.len();
@@ -226,7 +268,7 @@ impl SyncStatus {
     /// Waits until somebody releases the held deletions of a type of this peer. Cancellation safe.
     pub(crate) async fn released(&self, peer: &str) -> Kind {
         loop {
-            let releases = self.0.lock().entry(peer.to_owned()).or_default().releases.clone();
+            let releases = self.0.peers.lock().entry(peer.to_owned()).or_default().releases.clone();
             if let Some(kind) = releases.asked.lock().pop_first() {
                 return kind;
             }
@@ -235,7 +277,7 @@ impl SyncStatus {
     }
 
     pub(crate) fn update<T>(&self, peer: &str, change: impl FnOnce(&mut PeerStatus) -> T) -> T {
-        let mut peers = self.0.lock();
+        let mut peers = self.0.peers.lock();
         match peers.get_mut(peer) {
             Some(known) => change(&mut known.status),
             None => change(&mut peers.entry(peer.to_owned()).or_default().status),
@@ -268,6 +310,11 @@ impl PeerStatus {
         }
     }
 
+    /// True when there was a stream to this peer that is over.
+    pub(crate) fn sending_was_open(&self) -> bool {
+        self.sending.is_none() && self.sent.values().any(|status| status.subscribed)
+    }
+
     /// A receiving stream begins.
     pub(crate) fn begin_receiving(&mut self) -> OpenStream {
         let stream = self.open();
@@ -293,6 +340,14 @@ impl PeerStatus {
         }
     }
 
+    /// What went wrong last and is not over, of the type if it is about one.
+    pub(crate) fn last_error(&self) -> Option<(Option<Kind>, &Trouble)> {
+        let sent = self.sent.iter().filter_map(|(kind, status)| Some((Some(*kind), status.error.as_ref()?)));
+        let received = self.received.iter().filter_map(|(kind, status)| Some((Some(*kind), status.error.as_ref()?)));
+        let connection = self.error.iter().map(|error| (None, error));
+        sent.chain(received).chain(connection).max_by_key(|(_, error)| error.since)
+    }
+
     /// True when the peer has sent something on the present connection, or the last one.
     pub(crate) fn has_received(&self) -> bool {
         self.received.values().any(|status| status.responses > 0)
@@ -300,6 +355,11 @@ impl PeerStatus {
 }
 
 impl SentStatus {
+    /// Changes that the peer has asked for and not confirmed.
+    pub(crate) fn unconfirmed(&self) -> usize {
+        if self.subscribed { self.pending } else { 0 }
+    }
+
     /// Takes over how far the peer is.
     pub(crate) fn stand(&mut self, standing: Standing) {
         self.subscribed = standing.subscribed;

@@ -348,7 +348,7 @@ async fn a_second_control_plane_under_the_same_name_is_refused_and_harms_nothing
     let mut settings = settings("east", global.address);
     settings.common = common("other-0002");
     let second = RunningZone::start_with(settings, &second_store);
-    let error = || second.status.peer("global").and_then(|peer| peer.error).unwrap_or_default();
+    let error = || second.status.peer("global").and_then(|peer| peer.error).map(|error| error.text).unwrap_or_default();
     eventually("the second is told", || error().contains("zone name \"east\" is taken")).await;
     assert!(error().contains("\"east-0001\"") && error().contains("multizone.zone.name"), "{}", error());
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -407,16 +407,15 @@ async fn envoys_of_a_zone_can_be_asked() {
 async fn a_silent_zone_is_disconnected_when_health_checks_are_on() {
     let (global_store, zone_store) = (store(), store());
     let settings = tandem_kds::global::GlobalSettings {
-        common: common("global-0001"),
         health_check_interval: Duration::from_secs(100),
         health_check_timeout: Duration::from_millis(300),
-        authentication: tandem_kds::global::ZoneAuthentication::None,
+        ..tandem_kds::global::GlobalSettings::new(common("global-0001"))
     };
     let address = "127.0.0.1:0".parse().expect("an address");
     let global = RunningGlobal::start_with(settings, &global_store, address, None).await;
     let zone = RunningZone::start("east", &zone_store, global.address);
     eventually("the zone is parted from", || {
-        zone.status.peer("global").and_then(|peer| peer.error).is_some_and(|error| error.contains("zone hc failed"))
+        zone.status.peer("global").and_then(|peer| peer.error).is_some_and(|error| error.text.contains("zone hc failed"))
     })
     .await;
     zone.stop().await;
@@ -458,7 +457,7 @@ async fn tls_is_checked_against_the_configured_roots() {
     std::fs::write(file.path(), other.cert.pem()).expect("written");
     let zone = RunningZone::start_with(with(Some(file.path().to_owned()), false), &zone_store);
     eventually("the certificate is refused", || {
-        zone.status.peer("global").and_then(|peer| peer.error).is_some_and(|error| error.contains("certificate"))
+        zone.status.peer("global").and_then(|peer| peer.error).is_some_and(|error| error.text.contains("certificate"))
     })
     .await;
     assert!(zone_store.get(&mesh("default").key).await.expect("readable").is_none());

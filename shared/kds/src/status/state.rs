@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{PeerStatus, ReceivedStatus, SentStatus};
@@ -11,17 +13,22 @@ use super::{PeerStatus, ReceivedStatus, SentStatus};
 pub const STALL: Duration = Duration::from_secs(5);
 
 /// How far a peer, or one type of it, is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum State {
     /// Everything that was sent is confirmed to be applied.
+    #[serde(rename = "in sync")]
     InSync,
     /// Something is pending, for a short time or with progress.
+    #[serde(rename = "catching up")]
     CatchingUp,
     /// Something is pending, and nothing moves.
+    #[serde(rename = "stalled")]
     Stalled,
     /// There is no connection.
+    #[serde(rename = "offline")]
     Offline,
     /// The zone is switched off.
+    #[serde(rename = "disabled")]
     Disabled,
 }
 
@@ -48,10 +55,13 @@ impl fmt::Display for State {
 }
 
 impl PeerStatus {
-    /// State of the connected or not connected peer at `now`; a zone that is switched off is not known here.
+    /// State of the peer at `now`; that a zone is switched off is known here only while it is connected.
     pub fn state(&self, now: Instant) -> State {
         if self.connected.is_none() {
             return State::Offline;
+        }
+        if self.resting {
+            return State::Disabled;
         }
         let moved = self.sent.values().filter_map(|status| status.confirmed).max();
         let sent = self.sent.values().map(|status| status.state(now, moved));
@@ -62,7 +72,8 @@ impl PeerStatus {
     /// How many changes are pending in both directions, as far as this side can know.
     pub fn pending(&self) -> usize {
         let held = self.received.values().filter_map(|status| status.held.as_ref());
-        self.sent.values().map(|status| status.pending).sum::<usize>() + held.map(|held| held.resources.len()).sum::<usize>()
+        self.sent.values().map(SentStatus::unconfirmed).sum::<usize>()
+            + held.map(|held| held.resources.len()).sum::<usize>()
     }
 
     /// Age of the oldest change that this side has for the peer and that the peer has not confirmed.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tandem_model::{Kind, Resource};
 
+use super::ZoneSettings;
 use crate::catalogue::Entry;
 use crate::codec::Encoded;
 use crate::sender::Outlet;
@@ -15,6 +16,13 @@ use crate::{filter, mapper};
 pub(crate) struct GlobalOutlet {
     pub(crate) zone: String,
     pub(crate) skip_label_prefixes: Vec<String>,
+}
+
+impl GlobalOutlet {
+    /// The outlet of a zone with these settings.
+    pub(crate) fn new(settings: &ZoneSettings) -> Self {
+        Self { zone: settings.zone.clone(), skip_label_prefixes: settings.common.skip_label_prefixes.clone() }
+    }
 }
 
 impl Outlet for GlobalOutlet {
