@@ -8,9 +8,9 @@ use tandem_api::Proxies;
 use tandem_auth::tls::{ClientAuth, ClientTrust, client_roots, server_config};
 use tandem_control_plane::{Parts, Tasks, kds_settings, keep_insights, serve_api, serve_diagnostics};
 use tandem_kds::KdsMetrics;
-use tandem_kds::global::{Global, GlobalSettings, ZoneAuthentication};
+use tandem_kds::global::{DisabledZones, Global, GlobalSettings, ZoneAuthentication};
 use tandem_runtime::cli::Start;
-use tandem_runtime::config::{KdsServer, ZoneAuthn};
+use tandem_runtime::config::{self, KdsServer, ZoneAuthn};
 use tandem_runtime::{http, listen};
 use tracing::warn;
 
@@ -33,8 +33,9 @@ pub async fn run(start: Start) -> Result<()> {
     let mut tasks = Tasks::new(start.shutdown.clone());
     serve_diagnostics(&start, &mut tasks).await?;
     let global = synchronization(&start, &parts).await?;
+    start.metrics.register(|registry| global.status().register(registry));
     let proxies = Proxies { envoys: Arc::new(ZoneEnvoys(global.envoys())), configurations: None };
-    serve_api(&start, &parts, proxies, &mut tasks).await?;
+    serve_api(&start, &parts, proxies, global.status(), &mut tasks).await?;
     serve_zones(&start, global, &mut tasks).await?;
     keep_insights(&start, &parts, &mut tasks);
     ready.ready();
@@ -44,11 +45,17 @@ pub async fn run(start: Start) -> Result<()> {
 /// What zones synchronize with.
 async fn synchronization(start: &Start, parts: &Parts) -> Result<Global> {
     let kds = &start.loaded.config.multizone.global.kds;
+    let common = kds_settings(start, kds.max_msg_size, &kds.labels.skip_prefixes, String::new());
     let settings = GlobalSettings {
-        common: kds_settings(start, kds.max_msg_size, &kds.labels.skip_prefixes, String::new()),
         health_check_interval: kds.zone_health_check.poll_interval,
         health_check_timeout: kds.zone_health_check.timeout,
+        disabled_zones: match kds.disabled_zones {
+            config::DisabledZones::Pause => DisabledZones::Pause,
+            config::DisabledZones::Sync => DisabledZones::Sync,
+        },
         authentication: authentication(kds, parts)?,
+        instances: parts.instances.clone(),
+        common,
     };
     let metrics = start.metrics.register(KdsMetrics::register);
     Ok(Global::new(settings, parts.store.clone(), metrics, start.shutdown.clone()).await?)

@@ -63,14 +63,16 @@ pub async fn run(start: Start) -> Result<()> {
     let envoys = Arc::new(EnvoyClient::new(parts.store.clone(), zone.name.as_str(), zone.kds.max_msg_size));
     let previews = Previews(context.snapshot.clone());
     let proxies = Proxies { envoys: envoys.clone(), configurations: Some(Arc::new(previews)) };
-    serve_api(&start, &parts, proxies, &mut tasks).await?;
+    let status = SyncStatus::new();
+    start.metrics.register(|registry| status.register(registry));
+    serve_api(&start, &parts, proxies, status.clone(), &mut tasks).await?;
     collect_proxies(&start, &context, &mut tasks);
     serve_proxies(&start, &parts, context, &mut tasks).await?;
     publish_services(&start, &parts, &mut tasks);
     keep_services(&start, &parts, &mut tasks);
     keep_workloads(&start, &parts, &mut tasks);
     if start.loaded.config.is_federated_zone() {
-        join_global(&start, &parts, envoys, &mut tasks)?;
+        join_global(&start, &parts, envoys, status, &mut tasks)?;
     } else {
         keep_insights(&start, &parts, &mut tasks);
     }
@@ -283,7 +285,13 @@ fn publish_services(start: &Start, parts: &Parts, tasks: &mut Tasks) {
 }
 
 /// Keeps the zone connected to global.
-fn join_global(start: &Start, parts: &Parts, executor: Arc<EnvoyClient>, tasks: &mut Tasks) -> Result<()> {
+fn join_global(
+    start: &Start,
+    parts: &Parts,
+    executor: Arc<EnvoyClient>,
+    status: SyncStatus,
+    tasks: &mut Tasks,
+) -> Result<()> {
     let config = &start.loaded.config;
     let zone = &config.multizone.zone;
     let auth = &zone.kds.auth;
@@ -319,7 +327,7 @@ fn join_global(start: &Start, parts: &Parts, executor: Arc<EnvoyClient>, tasks: 
     let metrics = start.metrics.register(KdsMetrics::register);
     let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
     tasks.spawn("synchronization with global", async move {
-        Ok(kds_zone::run(settings, store, executor, metrics, SyncStatus::new(), shutdown).await?)
+        Ok(kds_zone::run(settings, store, executor, metrics, status, shutdown).await?)
     });
     Ok(())
 }

@@ -18,6 +18,12 @@ use crate::wire::{self, Any, DeltaResource, KumaResource, Meta};
 /// Longest name or mesh accepted from a peer, in bytes.
 const MAX_NAME_BYTES: usize = 253;
 
+/// Most labels accepted from a peer. Nobody has more than some dozens.
+const MAX_LABELS: usize = 512;
+/// Longest key or value of a label accepted from a peer, in bytes. Longer than Kubernetes has them: the label with the
+/// name that people see may hold a whole name, and those of the future may hold more.
+const MAX_LABEL_BYTES: usize = 1024;
+
 /// SHA-256 of an encoded [`KumaResource`].
 pub type Version = [u8; 32];
 
@@ -153,6 +159,22 @@ fn check_identity(kind: Kind, meta: &Meta) -> Result<(), String> {
             return Err(format!("the {what} {value:?} contains a character that is not allowed"));
         }
     }
+    check_labels(&meta.labels)
+}
+
+fn check_labels(labels: &Labels) -> Result<(), String> {
+    if labels.len() > MAX_LABELS {
+        return Err(format!("it has {} labels, more than {MAX_LABELS}", labels.len()));
+    }
+    for (key, value) in labels {
+        if key.len() > MAX_LABEL_BYTES || value.len() > MAX_LABEL_BYTES {
+            let end = key.floor_char_boundary(64);
+            return Err(format!("key or value of the label {:?} is longer than {MAX_LABEL_BYTES} bytes", &key[..end]));
+        }
+        if key.chars().chain(value.chars()).any(char::is_control) {
+            return Err(format!("the label {key:?} contains a character that is not allowed"));
+        }
+    }
     Ok(())
 }
 
@@ -253,11 +275,18 @@ mod tests {
         Meta { name: name.into(), mesh: mesh.into(), ..Meta::default() }
     }
 
+    fn with_labels(meta: Meta, labels: impl IntoIterator<Item = (String, String)>) -> Meta {
+        Meta { labels: labels.into_iter().collect(), ..meta }
+    }
+
     #[test]
     fn each_defect_is_named_and_keeps_the_key() {
         let key = Some(ResourceKey::new(Kind::MeshTimeout, "default", "t"));
         let json =
             |text: &'static str| Some(Any { type_url: String::new(), value: Bytes::from_static(text.as_bytes()) });
+        let labelled = |labels: Vec<(String, String)>| {
+            body("t.default", kuma_resource(with_labels(meta("t", "default"), labels), json("{}")))
+        };
         let cases = [
             (body("t.default", None), "no content"),
             (body("t.default", Some(Any { type_url: "x".into(), value: Bytes::new() })), "content of type \"x\""),
@@ -267,6 +296,9 @@ mod tests {
             (body("t.default", kuma_resource(meta("", "default"), json("{}"))), "the name is empty"),
             (body("t.default", kuma_resource(meta("t", ""), json("{}"))), "names no mesh"),
             (body("t.default", kuma_resource(meta("t\0", "default"), json("{}"))), "not allowed"),
+            (labelled(vec![("a".to_owned(), "\0".to_owned())]), "label \"a\" contains a character"),
+            (labelled(vec![("a".to_owned(), "x".repeat(1025))]), "label \"a\" is longer"),
+            (labelled((0..513).map(|index| (index.to_string(), String::new())).collect()), "513 labels"),
         ];
         for (body, reason) in cases {
             let failure = decode(Kind::MeshTimeout, &body).expect_err(reason);

@@ -12,6 +12,8 @@ const CLIENT_ID: &str = "client-id";
 const FEATURES: &str = "features";
 const VERSION: &str = "version";
 const KDS_VERSION: &str = "kds-version";
+/// Header with the token of a zone.
+pub(crate) const AUTHORIZATION: &str = "authorization";
 
 /// What a zone says in the headers of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,12 @@ impl Headers {
         Ok(Self(headers))
     }
 
+    /// These headers with that of a token, if there is one.
+    pub(crate) fn with_authorization(mut self, value: Option<MetadataValue<Ascii>>) -> Self {
+        self.0.extend(value.map(|value| (AUTHORIZATION, value)));
+        self
+    }
+
     /// Adds the headers to a request.
     pub(crate) fn apply(&self, metadata: &mut MetadataMap) {
         for (name, value) in &self.0 {
@@ -72,7 +80,7 @@ pub(crate) fn caller(metadata: &MetadataMap, missing: Code) -> Result<Caller, St
     Ok(Caller {
         zone: zone.to_owned(),
         pings: features.contains(&feature::ZONE_PING_HEALTH),
-        has_token: metadata.get_all("authorization").iter().count() == 1,
+        has_token: metadata.get_all(AUTHORIZATION).iter().count() == 1,
     })
 }
 
@@ -99,6 +107,18 @@ mod tests {
     fn a_zone_is_read_back() {
         let caller = caller(&headers("east"), Code::Unknown).expect("complete");
         assert_eq!(caller, Caller { zone: "east".into(), pings: true, has_token: false });
+    }
+
+    #[test]
+    fn a_token_is_one_more_header() {
+        let mut metadata = MetadataMap::new();
+        let plain = Headers::new("east", "2.13.10").expect("plain text");
+        plain.clone().with_authorization(Some("Bearer t".parse().expect("plain text"))).apply(&mut metadata);
+        assert_eq!(metadata.get("authorization").expect("set"), "Bearer t");
+        assert!(caller(&metadata, Code::Unknown).expect("complete").has_token);
+        let mut without = MetadataMap::new();
+        plain.with_authorization(None).apply(&mut without);
+        assert!(without.get("authorization").is_none());
     }
 
     #[test]

@@ -11,16 +11,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tandem_model::{Kind, Resource, ResourceKey};
-use tandem_store::Revision;
+use tandem_store::{Revision, StoreId};
 
 use self::progress::Progress;
 pub(crate) use self::progress::Standing;
 use crate::catalogue::{Entry, Latest, News};
 use crate::codec::{Encoded, Version};
+use crate::origin::Origin;
 use crate::wire::{ControlPlane, DeltaRequest, DeltaResponse};
 
 /// Bytes that field headers add to each part of a response, at most.
 const PART_OVERHEAD: usize = 6;
+/// Types that the peer may subscribe to although they do not travel in this direction or are not known here.
+const MAX_FOREIGN_TYPES: usize = 64;
 /// Bytes of a response besides its parts, at most.
 const RESPONSE_OVERHEAD: usize = 1024;
 
@@ -47,10 +50,16 @@ pub(crate) enum Meaning {
     Nack(String),
 }
 
-/// A request that names no type.
-#[derive(Debug, thiserror::Error)]
-#[error("type URL is required for ADS")]
-pub(crate) struct NoType;
+/// A request that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadRequest {
+    #[error("type URL is required for ADS")]
+    NoType,
+    #[error("subscriptions to more than {MAX_FOREIGN_TYPES} types that this control plane does not know")]
+    ForeignTypes,
+    #[error("initial_resource_versions of more than {0} bytes")]
+    Announced(usize),
+}
 
 /// A response to be sent now, and what it is about.
 #[derive(Debug)]
@@ -105,6 +114,8 @@ pub(crate) struct DeltaSender<O> {
     outlet: O,
     limit: usize,
     loaded: bool,
+    /// Told to the peer.
+    store: Option<StoreId>,
     revision: Revision,
     types: BTreeMap<String, TypeState>,
     nonce: u64,
@@ -125,6 +136,7 @@ impl<O: Outlet> DeltaSender<O> {
             outlet,
             limit,
             loaded: false,
+            store: None,
             revision: 0,
             types,
             nonce: 0,
@@ -132,6 +144,11 @@ impl<O: Outlet> DeltaSender<O> {
             oversized: Vec::new(),
             moved: BTreeSet::new(),
         }
+    }
+
+    /// Tells the peer that what it gets is of this store.
+    pub(crate) fn of(self, store: StoreId) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// Takes note of what changed in the store, as far as it concerns the peer.
@@ -158,10 +175,21 @@ impl<O: Outlet> DeltaSender<O> {
     /// Takes note of a request.
     ///
     /// # Errors
-    /// When it names no type.
-    pub(crate) fn request(&mut self, request: DeltaRequest) -> Result<Meaning, NoType> {
+    /// When it names no type, or there would be too much to remember.
+    pub(crate) fn request(&mut self, request: DeltaRequest) -> Result<Meaning, BadRequest> {
         if request.type_url.is_empty() {
-            return Err(NoType);
+            return Err(BadRequest::NoType);
+        }
+        let foreign = |types: &BTreeMap<String, TypeState>| types.values().filter(|state| state.kind.is_none()).count();
+        if !self.types.contains_key(&request.type_url) && foreign(&self.types) >= MAX_FOREIGN_TYPES {
+            return Err(BadRequest::ForeignTypes);
+        }
+        if !request.initial_resource_versions.is_empty() {
+            let announced = self.types.values().map(|state| &state.announced).chain([&request.initial_resource_versions]);
+            let bytes: usize = announced.flatten().map(|(name, version)| name.len() + version.len()).sum();
+            if bytes > self.limit {
+                return Err(BadRequest::Announced(self.limit));
+            }
         }
         let state = self.types.entry(request.type_url).or_default();
         state.ready = true;
@@ -217,7 +245,9 @@ impl<O: Outlet> DeltaSender<O> {
             state.owes_first = false;
             self.nonce += 1;
             state.progress.sent(&self.nonce.to_string(), difference.names(), !state.dirty.is_empty());
+            let origin = self.store.map(|store| Origin { store, revision: self.revision });
             let response = DeltaResponse {
+                system_version_info: origin.map(|origin| origin.to_string()).unwrap_or_default(),
                 resources: difference.resources,
                 type_url: type_url.clone(),
                 nonce: self.nonce.to_string(),

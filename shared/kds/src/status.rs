@@ -384,6 +384,9 @@ impl ReceivedStatus {
     }
 }
 
+/// Resources of a type that are remembered as left out; a peer that goes on sending others does not fill the memory.
+const MAX_LEFT_OUT: usize = 10_000;
+
 /// A reason that stays the same keeps its time.
 fn note(left_out: &mut BTreeMap<ResourceKey, Trouble>, key: ResourceKey, reason: Option<String>) {
     match reason {
@@ -391,6 +394,7 @@ fn note(left_out: &mut BTreeMap<ResourceKey, Trouble>, key: ResourceKey, reason:
             left_out.remove(&key);
         }
         Some(text) if left_out.get(&key).is_some_and(|known| known.text == text) => {}
+        Some(_) if left_out.len() >= MAX_LEFT_OUT && !left_out.contains_key(&key) => {}
         Some(text) => {
             left_out.insert(key, Trouble::new(text));
         }

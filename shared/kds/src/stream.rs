@@ -3,7 +3,8 @@
 //! Neither loop ever waits for room to send while the peer may be waiting for it to receive: sending and receiving are
 //! branches of one `select!`, and what is to be sent is decided when there is room.
 
-use std::collections::{BTreeSet, VecDeque};
+mod receive;
+
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
@@ -12,22 +13,21 @@ use tandem_model::Kind;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-use crate::apply::{Applied, Applier};
 use crate::catalogue::Subscription;
-use crate::inlet::Inlet;
 use crate::insight::Connection;
+use crate::limits;
 use crate::metrics::KdsMetrics;
-use crate::node::{self, Identity};
-use crate::sender::{DeltaSender, Due, Meaning, Outlet, Standing};
-use crate::status::{OpenStream, PeerStatus, ReceivedStatus, SentStatus, SyncStatus, Trouble};
-use crate::wire::{DeltaRequest, DeltaResponse, ErrorDetail, WILDCARD};
+use crate::pause::Pause;
+use crate::sender::{BadRequest, DeltaSender, Due, Meaning, Outlet, Standing};
+use crate::status::{OpenStream, ReceivedStatus, SentStatus, SyncStatus, Trouble};
+use crate::wire::{DeltaRequest, DeltaResponse};
+
+pub(crate) use receive::{Pace, receive};
 
 /// Responses handed to the transport ahead of what it has sent.
 pub(crate) const SEND_AHEAD: usize = 1;
-/// Requests waiting to be sent, above which no more responses are read.
-const MAX_PENDING_REQUESTS: usize = 256;
 
 /// Where both loops tell what they do.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ pub(crate) struct Observer {
     pub(crate) metrics: KdsMetrics,
 }
 
-/// Sends what the peer subscribes to, until the peer ends the stream.
+/// Sends what the peer subscribes to, until the peer ends the stream; nothing while the stream rests.
 ///
 /// # Errors
 /// The status that the peer is to see, when a request cannot be understood or read.
@@ -48,10 +48,14 @@ pub(crate) async fn send<O: Outlet>(
     sender: DeltaSender<O>,
     subscription: Subscription,
     connection: Arc<Connection>,
+    mut pause: Pause,
     observer: Observer,
 ) -> Result<(), Status> {
     let _open = observer.metrics.stream();
-    let stream = observer.status.update(&observer.peer, PeerStatus::begin_sending);
+    let stream = observer.status.update(&observer.peer, |peer| {
+        peer.resting = pause.is_on();
+        peer.begin_sending()
+    });
     let mut sending = Sending { sender, stream, observer };
     let Sending { sender, observer, .. } = &mut sending;
     loop {
@@ -60,12 +64,13 @@ pub(crate) async fn send<O: Outlet>(
         tokio::select! {
             biased;
             () = responses.closed() => return Ok(()),
+            () = pause.switched() => observer.status.update(&observer.peer, |peer| peer.resting = pause.is_on()),
             request = requests.next() => match request {
                 None => return Ok(()),
-                Some(Err(status)) => return Err(status),
+                Some(Err(status)) => return Err(limits::clarified(status)),
                 Some(Ok(request)) => note_request(request, sender, &connection, observer)?,
             },
-            permit = responses.reserve(), if sender.has_work() => {
+            permit = responses.reserve(), if !pause.is_on() && sender.has_work() => {
                 let Ok(permit) = permit else { return Ok(()) };
                 sender.absorb(subscription.take());
                 let started = Instant::now();
@@ -102,20 +107,29 @@ fn note_request<O: Outlet>(
     connection: &Connection,
     observer: &Observer,
 ) -> Result<(), Status> {
-    let type_url = request.type_url.clone();
-    let meaning = sender.request(request).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    limits::check_request(&request)?;
+    let kind = request.type_url.parse::<Kind>().ok();
+    let meaning = sender.request(request).map_err(|bad| match bad {
+        BadRequest::NoType => Status::invalid_argument(bad.to_string()),
+        BadRequest::ForeignTypes | BadRequest::Announced(_) => Status::resource_exhausted(bad.to_string()),
+    })?;
     let rejection = match meaning {
         Meaning::Subscribe => return Ok(()),
         Meaning::Ack => None,
-        Meaning::Nack(text) => Some(text),
+        Meaning::Nack(text) => Some(limits::shortened(text)),
     };
-    observer.metrics.answered(&type_url, rejection.as_deref());
-    connection.answered(&type_url, rejection.is_some());
+    observer.metrics.answered(label(kind), rejection.as_deref());
+    connection.answered(label(kind), rejection.is_some());
     if let Some(text) = &rejection {
-        warn!(peer = observer.peer, r#type = type_url, reason = text, "the peer left out a part of what it was sent");
+        let r#type = label(kind);
+        warn!(peer = observer.peer, r#type, reason = text, "the peer left out a part of what it was sent");
     }
-    if let Ok(kind) = type_url.parse::<Kind>() {
+    if let Some(kind) = kind {
         observer.sent(kind, |status| {
+            // The new standing is noted afterwards.
+            if let Some(sent) = status.unanswered_since {
+                observer.metrics.delivered(sent.elapsed());
+            }
             match rejection {
                 None => status.acknowledged += 1,
                 Some(_) => status.rejected += 1,
@@ -127,6 +141,11 @@ fn note_request<O: Outlet>(
         });
     }
     Ok(())
+}
+
+/// How a type is called in metrics and insights, whatever a peer calls it.
+fn label(kind: Option<Kind>) -> &'static str {
+    kind.map_or("unknown", Kind::name)
 }
 
 fn note_failures<O: Outlet>(sender: &mut DeltaSender<O>, observer: &Observer) {
@@ -150,9 +169,9 @@ fn note_failures<O: Outlet>(sender: &mut DeltaSender<O>, observer: &Observer) {
 
 fn note_response(due: &Due, started: Instant, connection: &Connection, observer: &Observer) {
     let response = &due.response;
-    connection.sent(&response.type_url);
+    connection.sent(label(due.kind));
     let bytes = response.encoded_len();
-    observer.metrics.sent(&response.type_url, bytes, started.elapsed());
+    observer.metrics.sent(label(due.kind), bytes, started.elapsed());
     debug!(
         peer = observer.peer,
         r#type = response.type_url,
@@ -188,151 +207,5 @@ impl Observer {
 
     fn received(&self, kind: Kind, change: impl FnOnce(&mut ReceivedStatus)) {
         self.status.update(&self.peer, |peer| change(peer.received.entry(kind).or_default()));
-    }
-}
-
-/// Subscribes to all types of the direction and applies what comes, until the peer ends the stream.
-///
-/// # Errors
-/// When the store fails, or the stream does.
-pub(crate) async fn receive(
-    mut responses: impl Stream<Item = Result<DeltaResponse, Status>> + Unpin,
-    requests: mpsc::Sender<DeltaRequest>,
-    applier: Applier,
-    zone: &str,
-    identity: &Identity,
-    observer: Observer,
-) -> Result<(), Status> {
-    let _open = observer.metrics.stream();
-    let _receiving = Receiving {
-        stream: observer.status.update(&observer.peer, PeerStatus::begin_receiving),
-        observer: observer.clone(),
-    };
-    let mut pending = subscriptions(&applier.inlet, zone, identity);
-    let mut seen = BTreeSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = requests.closed() => return Ok(()),
-            permit = requests.reserve(), if !pending.is_empty() => {
-                let Ok(permit) = permit else { return Ok(()) };
-                if let Some(request) = pending.pop_front() {
-                    permit.send(request);
-                }
-            }
-            response = responses.next(), if pending.len() < MAX_PENDING_REQUESTS => match response {
-                None => return Ok(()),
-                Some(Err(status)) => return Err(status),
-                Some(Ok(response)) => {
-                    let complaint = take(&response, &applier, &mut seen, &observer).await?;
-                    pending.push_back(answer(response, zone, complaint));
-                }
-            },
-        }
-    }
-}
-
-/// A receiving stream.
-struct Receiving {
-    stream: OpenStream,
-    observer: Observer,
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        self.observer.status.update(&self.observer.peer, |peer| peer.end_receiving(self.stream));
-    }
-}
-
-/// The first request of each type. The node's configuration is large, and peers look at the first one only.
-fn subscriptions(inlet: &Inlet, zone: &str, identity: &Identity) -> VecDeque<DeltaRequest> {
-    let full = identity.node(zone);
-    let short = Identity { config: String::new(), ..identity.clone() }.node(zone);
-    Kind::all()
-        .filter(|&kind| inlet.receives(kind))
-        .enumerate()
-        .map(|(index, kind)| DeltaRequest {
-            node: Some(if index == 0 { full.clone() } else { short.clone() }),
-            type_url: kind.name().to_owned(),
-            resource_names_subscribe: vec![WILDCARD.to_owned()],
-            ..DeltaRequest::default()
-        })
-        .collect()
-}
-
-/// Confirms a response, or tells what was left out.
-fn answer(response: DeltaResponse, zone: &str, complaint: Option<String>) -> DeltaRequest {
-    DeltaRequest {
-        node: Some(node::bare(zone)),
-        type_url: response.type_url,
-        resource_names_subscribe: complaint.iter().map(|_| WILDCARD.to_owned()).collect(),
-        response_nonce: response.nonce,
-        error_detail: complaint.map(|message| ErrorDetail { code: 0, message }),
-        ..DeltaRequest::default()
-    }
-}
-
-/// Applies a response; returns what to complain about.
-async fn take(
-    response: &DeltaResponse,
-    applier: &Applier,
-    seen: &mut BTreeSet<Kind>,
-    observer: &Observer,
-) -> Result<Option<String>, Status> {
-    let kind = response.type_url.parse::<Kind>().ok().filter(|&kind| applier.inlet.receives(kind));
-    let Some(kind) = kind else {
-        let text = format!("type {:?} is not sent in this direction", response.type_url);
-        warn!(peer = observer.peer, "refused a response: {text}");
-        return Ok(Some(text));
-    };
-    let started = Instant::now();
-    let full = !seen.contains(&kind);
-    observer.received(kind, |status| {
-        status.bytes += response.encoded_len() as u64;
-        status.applying_since = Some(started);
-    });
-    let applied =
-        applier.apply(kind, &response.resources, &response.removed_resources, full).await.map_err(|error| {
-            let text = format!("could not store resources of type {kind}: {error}");
-            observer.received(kind, |status| status.error = Some(Trouble::new(text.clone())));
-            Status::internal(text)
-        })?;
-    seen.insert(kind);
-    let complaint = applied.complaint();
-    log_applied(kind, &applied, observer);
-    observer.received(kind, |status| {
-        status.applying_since = None;
-        status.responses += 1;
-        match &complaint {
-            None => status.acknowledged += 1,
-            Some(_) => status.rejected += 1,
-        }
-        status.error = complaint.clone().map(Trouble::new);
-        if full {
-            status.left_out.clear();
-            status.resources = applied.accepted.len();
-        } else {
-            status.resources = (status.resources + applied.created).saturating_sub(applied.deleted);
-        }
-        for key in applied.accepted.iter().chain(&applied.gone) {
-            status.note(key.clone(), None);
-        }
-        for rejection in &applied.rejected {
-            if let Some(key) = &rejection.key {
-                status.note(key.clone(), Some(rejection.reason.clone()));
-            }
-        }
-        observer.metrics.applied(&observer.peer, kind.name(), status.left_out.len(), started.elapsed());
-    });
-    Ok(complaint)
-}
-
-fn log_applied(kind: Kind, applied: &Applied, observer: &Observer) {
-    for rejection in &applied.rejected {
-        warn!(peer = observer.peer, r#type = %kind, reason = rejection.reason, "left out a resource of the peer");
-    }
-    if applied.created + applied.updated + applied.deleted > 0 {
-        let (created, updated, deleted) = (applied.created, applied.updated, applied.deleted);
-        info!(peer = observer.peer, r#type = %kind, created, updated, deleted, "synchronized");
     }
 }

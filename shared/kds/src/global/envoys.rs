@@ -8,14 +8,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
+use tandem_instances::Instances;
 use tandem_model::{AdminOperation, Kind, Resource, ResourceKey, label};
-use tandem_proto::system::v1alpha1::ZoneInsight;
+use tandem_proto::system::v1alpha1::{KdsStreams, ZoneInsight};
 use tandem_store::{SharedStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use crate::admin::{AdminProtocol, AdminRequest, TIMEOUT, stream_of};
 use crate::insight::StreamKind;
+use crate::limits;
 use crate::surroundings::Surroundings;
 
 /// Questions of one stream that may wait to be sent.
@@ -39,6 +41,7 @@ struct Streams {
 pub struct Envoys {
     store: SharedStore,
     streams: Arc<Mutex<Streams>>,
+    instances: Instances,
     surroundings: Surroundings,
 }
 
@@ -54,6 +57,14 @@ pub enum AskError {
     /// The zone is connected, but not on the stream needed.
     #[error("client {0} is not connected")]
     NotConnected(String),
+    /// The stream needed is at another instance of global.
+    #[error("zone {zone} is connected to instance {instance} of global; ask that one")]
+    Elsewhere {
+        /// Name of the zone.
+        zone: String,
+        /// Id of the instance.
+        instance: String,
+    },
     /// The zone did not answer in time.
     #[error("zone {zone} did not answer within {} s", TIMEOUT.as_secs())]
     Timeout {
@@ -69,8 +80,8 @@ pub enum AskError {
 }
 
 impl Envoys {
-    pub(crate) fn new(store: SharedStore, surroundings: Surroundings) -> Self {
-        Self { store, streams: Arc::default(), surroundings }
+    pub(crate) fn new(store: SharedStore, instances: Instances, surroundings: Surroundings) -> Self {
+        Self { store, streams: Arc::default(), instances, surroundings }
     }
 
     /// Asks the Envoy of `proxy`, a Dataplane, ZoneIngress or ZoneEgress that a zone sent.
@@ -79,11 +90,19 @@ impl Envoys {
     /// See [`AskError`].
     pub async fn ask(&self, proxy: &Resource, operation: AdminOperation) -> Result<Bytes, AskError> {
         let zone = proxy.label(label::ZONE).ok_or_else(|| AskError::NoZone(proxy.key.clone()))?.to_owned();
-        let name = self.name_in_zone(proxy, &zone).await?;
+        let insight = self.store.get(&ResourceKey::global(Kind::ZoneInsight, zone.as_str())).await?;
+        let insight = insight.and_then(|insight| insight.proto::<ZoneInsight>().ok()).unwrap_or_default();
+        let name = name_in_zone(proxy, &insight)?;
         let request = AdminRequest { proxy: ResourceKey::new(proxy.kind(), proxy.key.mesh.clone(), name), operation };
         let stream =
             self.streams.lock().by_zone.get(&(zone.clone(), stream_of(operation))).map(|(_, sender)| sender.clone());
-        let stream = stream.ok_or_else(|| AskError::NotConnected(zone.clone()))?;
+        let Some(stream) = stream else {
+            let holder = insight.kds_streams.as_ref().and_then(|streams| holder(streams, stream_of(operation)));
+            return Err(match holder.filter(|&id| id != self.instances.own_id() && self.instances.is_alive(id)) {
+                Some(instance) => AskError::Elsewhere { zone, instance: instance.to_owned() },
+                None => AskError::NotConnected(zone),
+            });
+        };
         let asked = async {
             let (answer, answered) = oneshot::channel();
             stream.send(Question { request, answer }).await.ok()?;
@@ -95,23 +114,6 @@ impl Envoys {
             Ok(None) => Err(AskError::NotConnected(zone)),
             Err(_) => Err(AskError::Timeout { zone }),
         }
-    }
-
-    /// Name that a proxy has in its zone. On Kubernetes it ends with the namespace.
-    async fn name_in_zone(&self, proxy: &Resource, zone: &str) -> Result<String, AskError> {
-        let insight = self.store.get(&ResourceKey::global(Kind::ZoneInsight, zone)).await?;
-        let insight = insight.and_then(|insight| insight.proto::<ZoneInsight>().ok()).unwrap_or_default();
-        let last = insight.subscriptions.last().ok_or(AskError::Offline)?;
-        if last.disconnect_time.is_some() {
-            return Err(AskError::Offline);
-        }
-        let name = proxy.display_name();
-        let config: serde_json::Value = serde_json::from_str(&last.config)
-            .map_err(|_| AskError::Refused("cannot read control-plane configuration".into()))?;
-        Ok(match proxy.label(label::K8S_NAMESPACE) {
-            Some(namespace) if config["store"]["type"] == "kubernetes" => format!("{name}.{namespace}"),
-            _ => name.to_owned(),
-        })
     }
 
     /// Passes questions on to a zone and answers back, until the zone ends the stream.
@@ -132,7 +134,7 @@ impl Envoys {
                 () = requests.closed() => break Status::cancelled("stream canceled"),
                 response = responses.next() => match response {
                     None => break Status::cancelled("stream canceled"),
-                    Some(Err(status)) => break status,
+                    Some(Err(status)) => break limits::clarified(status),
                     Some(Ok(response)) => {
                         let (id, result) = P::answered(response);
                         // An answer that nobody waits for any more came too late; that is no reason to part.
@@ -173,6 +175,33 @@ impl Envoys {
         streams.by_zone.insert(key.clone(), (id, sender));
         Registration { streams: self.streams.clone(), key, id }
     }
+}
+
+/// Name that a proxy has in its zone. On Kubernetes it ends with the namespace.
+fn name_in_zone(proxy: &Resource, insight: &ZoneInsight) -> Result<String, AskError> {
+    let last = insight.subscriptions.last().ok_or(AskError::Offline)?;
+    if last.disconnect_time.is_some() {
+        return Err(AskError::Offline);
+    }
+    let name = proxy.display_name();
+    let config: serde_json::Value = serde_json::from_str(&last.config)
+        .map_err(|_| AskError::Refused("cannot read control-plane configuration".into()))?;
+    Ok(match proxy.label(label::K8S_NAMESPACE) {
+        Some(namespace) if config["store"]["type"] == "kubernetes" => format!("{name}.{namespace}"),
+        _ => name.to_owned(),
+    })
+}
+
+/// The instance of global that has a stream of a zone.
+fn holder(streams: &KdsStreams, kind: StreamKind) -> Option<&str> {
+    let stream = match kind {
+        StreamKind::GlobalToZone => &streams.global_to_zone,
+        StreamKind::ZoneToGlobal => &streams.zone_to_global,
+        StreamKind::ConfigDump => &streams.config_dump,
+        StreamKind::Stats => &streams.stats,
+        StreamKind::Clusters => &streams.clusters,
+    };
+    stream.as_ref().map(|stream| stream.global_instance_id.as_str())
 }
 
 /// A stream that can be asked, until this is dropped.

@@ -12,12 +12,16 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod to_zone;
+mod zone_watch;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
+use parking_lot::Mutex;
+use tandem_instances::Instances;
 use tandem_model::Kind;
 use tandem_runtime::http::{self, Limits};
 use tandem_store::{SharedStore, StoreError};
@@ -33,18 +37,24 @@ use self::authentication::Gate;
 use self::health::HealthService;
 use self::sessions::Sessions;
 use self::sync::SyncService;
+use self::to_zone::ZoneOutlet;
+use self::zone_watch::finalize;
+use crate::apply::Applier;
 use crate::catalogue::Catalogue;
 use crate::insight::{InsightSettings, Insights};
 use crate::metrics::KdsMetrics;
+pub use crate::pause::DisabledZones;
 use crate::rpc::global_k_d_s_service_server::GlobalKDSServiceServer;
 use crate::rpc::k_d_s_sync_service_server::KDSSyncServiceServer;
 use crate::settings::{CommonSettings, UNREAD_STREAMS};
-use crate::status::SyncStatus;
+use crate::status::{SyncStatus, backlog};
 
 /// Most streams of one connection.
 const MAX_STREAMS: u32 = 10_000;
 /// Flow control window of a stream: what a zone may send before it is read.
 const STREAM_WINDOW: u32 = 1 << 20;
+/// Time between pings on a connection from which nothing comes, and the limit for their answers: as in Kuma.
+const PING: Duration = Duration::from_secs(15);
 /// How long streams have to end after shutdown began.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -58,8 +68,26 @@ pub struct GlobalSettings {
     pub health_check_interval: Duration,
     /// `multizone.global.kds.zoneHealthCheck.timeout`: a zone silent for longer is disconnected; zero switches this off.
     pub health_check_timeout: Duration,
+    /// `multizone.global.kds.disabledZones`.
+    pub disabled_zones: DisabledZones,
+    /// This instance, and the others over its store.
+    pub instances: Instances,
     /// `multizone.global.kds.auth`: how zones prove who they are.
     pub authentication: ZoneAuthentication,
+}
+
+impl GlobalSettings {
+    /// Kuma's defaults, for the only instance over its store.
+    pub fn new(common: CommonSettings) -> Self {
+        Self {
+            health_check_interval: Duration::ZERO,
+            health_check_timeout: Duration::ZERO,
+            disabled_zones: DisabledZones::default(),
+            instances: Instances::alone(&common.identity.instance),
+            authentication: ZoneAuthentication::None,
+            common,
+        }
+    }
 }
 
 /// The synchronization server of global.
@@ -75,6 +103,7 @@ struct Shared {
     insights: Arc<Insights>,
     gate: Arc<Gate>,
     sessions: Sessions,
+    appliers: Mutex<BTreeMap<String, Arc<Applier>>>,
     envoys: Envoys,
     status: SyncStatus,
     metrics: KdsMetrics,
@@ -94,17 +123,34 @@ impl Global {
     ) -> Result<Self, StoreError> {
         let insight_settings = InsightSettings { needs_zone: true, ..settings.common.insights.clone() };
         let insights = Insights::new(store.clone(), insight_settings, settings.common.surroundings.clone());
-        insights.close_abandoned().await?;
+        let instances = &settings.instances;
+        insights
+            .close_abandoned(instances.read(), |connection, alive| {
+                // Nothing is connected to this instance yet.
+                let here = connection.global_instance_id == instances.own_id();
+                here || !alive.contains(&connection.global_instance_id)
+            })
+            .await?;
         let catalogue = Catalogue::new(|kind: Kind| kind.descriptor().direction.sent_to_zones());
+        let status = SyncStatus::new();
+        status.set_backlog({
+            let (catalogue, prefixes) = (catalogue.clone(), settings.common.skip_label_prefixes.clone());
+            move |zone, peer| {
+                let outlet =
+                    ZoneOutlet { zone: zone.to_owned(), features: peer.features?, skip_label_prefixes: prefixes.clone() };
+                Some(backlog(&outlet, &catalogue, &peer.confirmed))
+            }
+        });
         let shared = Shared {
             gate: Gate::new(settings.authentication.clone(), metrics.clone()),
-            envoys: Envoys::new(store.clone(), settings.common.surroundings.clone()),
+            envoys: Envoys::new(store.clone(), settings.instances.clone(), settings.common.surroundings.clone()),
             settings,
             store,
             catalogue,
             insights,
             sessions: Sessions::default(),
-            status: SyncStatus::new(),
+            appliers: Mutex::default(),
+            status,
             metrics,
             shutdown,
         };
@@ -137,6 +183,11 @@ impl Global {
             let (gate, feed) = (shared.gate.clone(), shared.store.changes(shared.store.revision()));
             tokio::spawn(shared.shutdown.clone().run_until_cancelled_owned(async move { gate.follow(feed).await }))
         };
+        let watch = {
+            let (zones, feed) = (shared.clone(), shared.store.changes(0));
+            tokio::spawn(shared.shutdown.clone().run_until_cancelled_owned(async move { zones.watch_zones(feed).await }))
+        };
+        let finalizer = tokio::spawn(finalize(shared.clone()));
         // The writer ends after the streams, so that their end is written too.
         let written = CancellationToken::new();
         let insights = {
@@ -161,13 +212,21 @@ impl Global {
             streams: MAX_STREAMS,
             stream_window: STREAM_WINDOW,
             connection_window: UNREAD_STREAMS * STREAM_WINDOW,
+            ping: Some(PING),
             ..Limits::default()
         };
         http::serve_connections(connections, tls, router, limits, shared.shutdown.clone()).await;
 
         shared.sessions.all_ended(GRACE).await;
         written.cancel();
-        for task in [follow.await.map(drop), guard.await.map(drop), insights.await] {
+        let tasks = [
+            follow.await.map(drop),
+            guard.await.map(drop),
+            watch.await.map(drop),
+            finalizer.await,
+            insights.await,
+        ];
+        for task in tasks {
             if let Err(error) = task {
                 tracing::error!(%error, "a task of synchronization ended unexpectedly");
             }

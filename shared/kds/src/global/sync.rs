@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use futures::{Stream, StreamExt};
@@ -12,17 +13,24 @@ use tracing::{info, warn};
 use super::Shared;
 use super::authentication::Credential;
 use super::outbound::{Inner, Outbound, outbound};
+use super::sessions::{Claim, End, taken};
 use super::to_zone::ZoneOutlet;
 use crate::apply::{Applier, ensure_zone};
 use crate::feature::Features;
 use crate::inlet::Inlet;
-use crate::insight::StreamKind;
+use crate::insight::{ClaimError, Connection, StreamKind};
+use crate::limits;
 use crate::metadata::{self, Caller};
-use crate::node::{self, identity_of};
+use crate::node::{self, Identity, identity_of};
+use crate::pause::{DisabledZones, Pause};
 use crate::rpc::k_d_s_sync_service_server::KDSSyncService;
 use crate::sender::DeltaSender;
-use crate::stream::{self, Observer, SEND_AHEAD};
+use crate::status::Trouble;
+use crate::stream::{self, Observer, Pace, SEND_AHEAD};
 use crate::wire::{DeltaRequest, DeltaResponse, Node};
+
+/// How long a zone may take from opening the stream from global to its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
 
 pub(crate) struct SyncService(pub(crate) Arc<Shared>);
 
@@ -65,7 +73,7 @@ impl KDSSyncService for SyncService {
 }
 
 /// Address of the other end of the connection.
-fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
+pub(super) fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
 }
 
@@ -104,8 +112,9 @@ impl Shared {
             first = requests.message() => match first {
                 Ok(Some(first)) => first,
                 Ok(None) => return stopped(),
-                Err(status) => return status,
+                Err(status) => return limits::clarified(status),
             },
+            () = tokio::time::sleep(FIRST_REQUEST) => return Status::deadline_exceeded("no request on the stream"),
         };
         let node = match checked_node(zone, &first) {
             Ok(node) => node.clone(),
@@ -119,22 +128,13 @@ impl Shared {
                 return status;
             }
         };
-        if let Err(error) = ensure_zone(&self.store, zone).await {
-            return Status::internal(format!("could not create Zone {zone:?}: {error}"));
-        }
-        info!(zone, instance = identity.instance, version = identity.version.version, "zone connected");
-        let subscription = KdsSubscription {
-            global_instance_id: self.settings.common.identity.instance.clone(),
-            auth_token_provided: caller.has_token,
-            ..KdsSubscription::default()
+        let connection = match self.register(caller, &identity, &claim).await {
+            Ok(connection) => Arc::new(connection),
+            Err(status) => {
+                warn!(zone, instance = identity.instance, "{}", status.message());
+                return status;
+            }
         };
-        let connection = Arc::new(self.insights.connect(zone, subscription));
-        connection.describe(|subscription| {
-            subscription.version = Some(node::judged(&identity.version, &self.settings.common.identity.version));
-            subscription.config.clone_from(&identity.config);
-            subscription.zone_instance_id.clone_from(&identity.instance);
-        });
-        self.insights.opened(zone, StreamKind::GlobalToZone);
         self.status.update(zone, |status| {
             status.connected = Some(self.settings.common.surroundings.now());
             status.instance.clone_from(&identity.instance);
@@ -149,31 +149,70 @@ impl Shared {
             features: Features::of(&node),
             skip_label_prefixes: self.settings.common.skip_label_prefixes.clone(),
         };
-        let sender = DeltaSender::new(outlet, self.settings.common.max_message_bytes);
+        let sender = DeltaSender::new(outlet, self.settings.common.max_message_bytes).of(self.store.id());
         let requests = futures::stream::once(std::future::ready(Ok(first))).chain(checked(requests, zone.clone()));
         let silence = if caller.pings { self.settings.health_check_timeout } else { std::time::Duration::ZERO };
         let status = tokio::select! {
             biased;
             status = &mut over => status,
-            () = claim.replaced.cancelled() => Status::cancelled("stream canceled - the zone has opened a newer one"),
-            () = self.sessions.silent(zone, silence) => Status::cancelled("stream canceled - zone hc failed"),
+            status = claim.ending.ended() => status,
+            () = claim.silent(silence) => Status::cancelled("stream canceled - zone hc failed"),
             result = stream::send(
                 requests,
                 inner.messages.clone(),
                 sender,
                 self.catalogue.subscribe(),
                 connection.clone(),
+                self.pause(zone),
                 self.observer(zone),
             ) => result.err().unwrap_or_else(stopped),
         };
-        if !claim.replaced.is_cancelled() {
-            self.status.update(zone, |peer| {
+        match claim.ending.reason() {
+            Some(End::Replaced) => {}
+            Some(End::Deleted) => self.status.forget(zone),
+            _ => self.status.update(zone, |peer| {
                 peer.connected = None;
                 peer.disconnected = Some(self.settings.common.surroundings.now());
-                peer.error = Some(status.message().to_owned());
-            });
+                peer.error = Some(Trouble::new(status.message()));
+            }),
         }
         status
+    }
+
+    /// Enters a zone that has its name into the store: its Zone, and the connection in its insight.
+    async fn register(&self, caller: &Caller, identity: &Identity, claim: &Claim) -> Result<Connection, Status> {
+        let zone = &caller.zone;
+        let common = &self.settings.common;
+        let before = self.store.revision();
+        if let Err(error) = ensure_zone(&self.store, zone).await {
+            return Err(Status::internal(format!("could not create Zone {zone:?}: {error}")));
+        }
+        let version = node::judged(&identity.version, &common.identity.version);
+        info!(zone, instance = identity.instance, version = identity.version.version, "zone connected");
+        if version.kuma_cp.as_ref().is_some_and(|version| !version.kuma_cp_global_compatible) {
+            let (theirs, ours) = (&identity.version.version, &common.identity.version.version);
+            warn!(zone, zone_version = theirs, global_version = ours, "{}", node::INCOMPATIBLE);
+        }
+        let subscription = self.insights.begin(KdsSubscription {
+            global_instance_id: common.identity.instance.clone(),
+            zone_instance_id: identity.instance.clone(),
+            auth_token_provided: caller.has_token,
+            version: Some(version),
+            config: identity.config.clone(),
+            ..KdsSubscription::default()
+        });
+        let instances = &self.settings.instances;
+        if instances.is_shared() {
+            let claimed = self.insights.claim(zone, &subscription, |instance| instances.is_alive(instance)).await;
+            claim.settle(claimed.map_err(|error| match error {
+                ClaimError::Taken(holder) => taken(zone, &holder, &identity.instance),
+                ClaimError::Store(error) => Status::internal(format!("could not record zone {zone:?}: {error}")),
+            })?);
+        } else {
+            claim.settle(before);
+            self.insights.opened(zone, StreamKind::GlobalToZone);
+        }
+        Ok(self.insights.enter(zone, subscription))
     }
 
     async fn zone_to_global(
@@ -191,32 +230,54 @@ impl Shared {
             biased;
             status = &mut over => return status,
             () = inner.messages.closed() => return stopped(),
-            admitted = self.sessions.admitted(zone, peer) => admitted,
+            admitted = self.sessions.uplink(zone, peer) => admitted,
         };
-        if let Err(status) = admitted {
-            return status;
-        }
+        let uplink = match admitted {
+            Ok(uplink) => uplink,
+            Err(status) => return status,
+        };
         if let Err(error) = ensure_zone(&self.store, zone).await {
             return Status::internal(format!("could not create Zone {zone:?}: {error}"));
         }
         self.insights.opened(zone, StreamKind::ZoneToGlobal);
-        let applier = Applier {
-            store: self.store.clone(),
-            inlet: Inlet::Global { zone: zone.clone() },
-            validate: self.settings.common.validate.clone(),
+        let intake = self.applier(zone).open();
+        let common = &self.settings.common;
+        let pace = Pace {
+            backoff: common.response_backoff,
+            pause: self.pause(zone),
+            most_kept: common.max_message_bytes,
         };
-        let identity = &self.settings.common.identity;
         tokio::select! {
             biased;
             status = &mut over => status,
+            status = uplink.ending.ended() => status,
             result = stream::receive(
                 responses,
                 inner.messages.clone(),
-                applier,
+                intake,
                 zone,
-                identity,
+                &common.identity,
+                pace,
                 self.observer(zone),
             ) => result.err().unwrap_or_else(stopped),
+        }
+    }
+
+    /// What applies the resources of a zone; the same one for all streams of the zone.
+    fn applier(&self, zone: &str) -> Arc<Applier> {
+        let new = || {
+            let common = &self.settings.common;
+            let inlet = Inlet::Global { zone: zone.to_owned() };
+            Applier::new(self.store.clone(), inlet, common.validate.clone(), common.deletion_guard)
+        };
+        self.appliers.lock().entry(zone.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// Whether the streams of a zone rest.
+    fn pause(&self, zone: &str) -> Pause {
+        match self.settings.disabled_zones {
+            DisabledZones::Pause => Pause::while_disabled(zone, self.catalogue.disabled_zones()),
+            DisabledZones::Sync => Pause::never(),
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
+use crate::limits;
 use crate::admin::{AdminExecutor, AdminProtocol};
 
 /// Questions of one stream that are worked on at the same time; it bounds the answers that are in memory.
@@ -54,7 +55,7 @@ impl Answering {
                 }
                 request = requests.next(), if running.len() < WAITING => match request {
                     None => return Status::unavailable("global ended the stream"),
-                    Some(Err(status)) => return status,
+                    Some(Err(status)) => return limits::clarified(status),
                     Some(Ok(request)) => {
                         running.spawn(self.clone().answer::<P>(request, responses.clone()));
                     }

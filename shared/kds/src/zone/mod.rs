@@ -27,13 +27,16 @@ pub use self::backoff::{Backoff, BackoffSettings};
 pub use self::connect::{AddressError, ClientTls, Dial, GlobalAddress, Transport, tcp};
 pub use self::credentials::{CpToken, CpTokenError};
 use self::session::Session;
+use self::to_global::GlobalOutlet;
 use crate::admin::AdminExecutor;
+use crate::apply::Applier;
 use crate::catalogue::Catalogue;
+use crate::inlet::Inlet;
 use crate::insight::Insights;
 use crate::metadata::Headers;
 use crate::metrics::KdsMetrics;
 use crate::settings::CommonSettings;
-use crate::status::SyncStatus;
+use crate::status::{SyncStatus, backlog};
 use crate::stream::Observer;
 pub use tandem_auth::tls::TlsError;
 
@@ -85,7 +88,8 @@ pub async fn run(
     let catalogue = Catalogue::new(|kind: Kind| kind.descriptor().direction.sent_to_global());
     let surroundings = settings.common.surroundings.clone();
     let insights = Insights::new(store.clone(), settings.common.insights.clone(), surroundings);
-    if let Err(error) = insights.close_abandoned().boxed().await {
+    let everything = insights.close_abandoned(async { Ok(()) }, |_, ()| true);
+    if let Err(error) = everything.boxed().await {
         warn!(%error, "could not end connections of an earlier process in the zone insight");
     }
     let follow = {
@@ -98,8 +102,14 @@ pub async fn run(
         let (insights, token) = (insights.clone(), written.clone());
         tokio::spawn(async move { insights.run(token).await })
     };
+    status.set_backlog({
+        let (catalogue, outlet) = (catalogue.clone(), GlobalOutlet::new(&settings));
+        move |_, peer| peer.sending_was_open().then(|| backlog(&outlet, &catalogue, &peer.confirmed))
+    });
     let observer = Observer { peer: GLOBAL.to_owned(), status, metrics };
-    let mut session = Session { settings, store, catalogue, insights, executor, headers, observer };
+    let CommonSettings { validate, deletion_guard, .. } = &settings.common;
+    let applier = Applier::new(store.clone(), Inlet::Zone, validate.clone(), *deletion_guard);
+    let mut session = Session { settings, store, applier, catalogue, insights, executor, headers, observer };
 
     shutdown.run_until_cancelled(stay_connected(&mut session).boxed()).await;
     drop(session);

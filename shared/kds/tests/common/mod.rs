@@ -12,7 +12,7 @@ use tandem_kds::admin::{AdminExecutor, AdminRequest};
 use tandem_kds::global::{Envoys, Global, GlobalSettings};
 use tandem_kds::status::SyncStatus;
 use tandem_kds::zone::{self, BackoffSettings, ClientTls, GlobalAddress, ZoneSettings};
-use tandem_kds::{CommonSettings, Identity, InsightSettings, KdsMetrics, Surroundings, wire};
+use tandem_kds::{CommonSettings, DeletionGuard, Identity, InsightSettings, KdsMetrics, Surroundings, wire};
 use tandem_model::{Kind, Path, Resource, ResourceKey, Violations, label};
 use tandem_proto::system::v1alpha1::KumaCpVersion;
 use tandem_store::{MemoryStore, SharedStore, Write};
@@ -48,8 +48,14 @@ pub fn common(instance: &str) -> CommonSettings {
             Some(reason) => Violations::one(&Path::new("spec"), reason),
             None => tandem_model::validate(resource),
         }),
+        deletion_guard: DeletionGuard::default(),
+        response_backoff: Duration::ZERO,
         surroundings: Surroundings::default(),
     }
+}
+
+pub fn global_settings() -> GlobalSettings {
+    GlobalSettings::new(common("global-0001"))
 }
 
 pub struct RunningGlobal {
@@ -66,13 +72,7 @@ impl RunningGlobal {
     }
 
     pub async fn start_at(store: &SharedStore, address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
-        let settings = GlobalSettings {
-            common: common("global-0001"),
-            health_check_interval: Duration::ZERO,
-            health_check_timeout: Duration::ZERO,
-            authentication: tandem_kds::global::ZoneAuthentication::None,
-        };
-        Self::start_with(settings, store, address, tls).await
+        Self::start_with(global_settings(), store, address, tls).await
     }
 
     pub async fn start_with(
@@ -92,9 +92,7 @@ impl RunningGlobal {
         metrics: KdsMetrics,
     ) -> Self {
         let shutdown = CancellationToken::new();
-        let global = Global::new(settings, store.clone(), metrics, shutdown.clone())
-            .await
-            .expect("the store works");
+        let global = Global::new(settings, store.clone(), metrics, shutdown.clone()).await.expect("the store works");
         let listener = TcpListener::bind(address).await.expect("the port is free");
         let address = listener.local_addr().expect("bound");
         let (status, envoys) = (global.status(), global.envoys());
@@ -121,9 +119,13 @@ impl RunningZone {
     }
 
     pub fn start_with(settings: ZoneSettings, store: &SharedStore) -> Self {
+        Self::start_answering(settings, store, Arc::new(Echo))
+    }
+
+    /// Starts a zone whose Envoys answer as `executor` does.
+    pub fn start_answering(settings: ZoneSettings, store: &SharedStore, executor: Arc<dyn AdminExecutor>) -> Self {
         let (status, shutdown) = (SyncStatus::new(), CancellationToken::new());
-        let run =
-            zone::run(settings, store.clone(), Arc::new(Echo), KdsMetrics::default(), status.clone(), shutdown.clone());
+        let run = zone::run(settings, store.clone(), executor, KdsMetrics::default(), status.clone(), shutdown.clone());
         let task = tokio::spawn(async move { run.await.expect("usable settings") });
         Self { store: store.clone(), status, shutdown, task }
     }
