@@ -2,5 +2,7 @@
 
 mod envoys;
 mod run;
+mod zones;
 
 pub use run::run;
+pub use zones::ZONES;

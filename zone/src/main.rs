@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let program = Program {
         role: Role::Zone,
         about: "Control plane of one zone: configures the proxies of its cluster, and learns meshes and policies from global",
+        tools: &[],
     };
     cli::main(program, zone_cp::run::run)
 }

@@ -19,6 +19,11 @@ pub fn metadata(context: &ApiContext, user: &User) -> Result<(), Problem> {
     context.access.control_plane_metadata(user).map_err(|denied| Problem::access_denied(denied.to_string()))
 }
 
+/// Releasing deletions that synchronization holds back.
+pub fn synchronization(context: &ApiContext, user: &User) -> Result<(), Problem> {
+    context.access.admin_resource(user, "Zone").map_err(|denied| Problem::access_denied(denied.to_string()))
+}
+
 /// Asking an Envoy.
 pub fn envoy(context: &ApiContext, user: &User, operation: AdminOperation) -> Result<(), Problem> {
     let allowed = match operation {

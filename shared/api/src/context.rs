@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tandem_admission::Admission;
 use tandem_auth::access::AccessRules;
 use tandem_auth::token::Tokens;
+use tandem_kds::status::SyncReports;
 use tandem_runtime::instance::InstanceId;
 use tandem_store::SharedStore;
 
@@ -23,6 +24,8 @@ pub struct ApiContext {
     pub access: AccessRules,
     /// Answers about proxies.
     pub proxies: Proxies,
+    /// Tells how far synchronization is.
+    pub sync: SyncReports,
     /// What is told of this control plane.
     pub identity: Identity,
     /// Settings of the server.

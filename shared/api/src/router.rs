@@ -7,6 +7,7 @@ use axum::routing::{MethodFilter, on};
 use axum::{Extension, Router};
 use http::{Method, StatusCode};
 use serde_json::json as schema;
+use tandem_kds::status::Peers;
 use tandem_model::{Kind, Scope};
 
 use crate::context::SharedContext;
@@ -17,9 +18,9 @@ use crate::handlers::inspect::{
 use crate::handlers::overviews::{self, OVERVIEWS, Overview};
 use crate::handlers::{
     apply, envoy_admin, global_insight, history, hostnames, index, kri, proxy_config, resources, service_insights,
-    tokens, types, watch,
+    sync, tokens, types, watch,
 };
-use crate::openapi::describe::{self, CONTROL_PLANE, INSPECTION, TOKENS};
+use crate::openapi::describe::{self, CONTROL_PLANE, INSPECTION, SYNCHRONIZATION, TOKENS};
 use crate::openapi::{Document, Operation, Server, Shape};
 use crate::routes::{Endpoint, Routes, get, post};
 use crate::{cors, identity, json, measure};
@@ -47,6 +48,7 @@ fn routes(context: &SharedContext) -> Routes {
     let mut routes = own_routes(Routes::default());
     routes = token_routes(routes, context);
     routes = service_insight_routes(routes);
+    routes = sync_routes(routes, context);
     for kind in Kind::all().filter(|kind| *kind != Kind::ServiceInsight) {
         let descriptor = kind.descriptor();
         for path in descriptor.path.iter().chain(&descriptor.alternative_path) {
@@ -86,6 +88,30 @@ fn own_routes(routes: Routes) -> Routes {
             get(global_insight::global_counts).does(about("Counts what belongs to no mesh", "GlobalCounts")),
         )
         .route("/_kri/{kri}", get(kri::get).does(by_identifier.answers(200, Shape::object()).refuses(&[400, 403, 404])))
+}
+
+/// How far synchronization is.
+fn sync_routes(routes: Routes, context: &SharedContext) -> Routes {
+    let shows =
+        |what: &str, component: &str| Operation::new(SYNCHRONIZATION, what).answers(200, Shape::component(component));
+    let releases = || {
+        Operation::new(SYNCHRONIZATION, "Has deletions of a type carried out that are held back")
+            .answers(202, Shape::component("Released"))
+            .refuses(&[403, 404, 405, 409])
+    };
+    let overview = shows("Shows how far synchronization is", "SyncOverview");
+    let routes = routes.route("/_sync", get(sync::overview).does(overview));
+    match context.sync.peers() {
+        Peers::None => routes,
+        Peers::Global => routes.route("/_sync/{type}/_release", post(sync::release).does(releases())),
+        Peers::Zones => {
+            let zone =
+                shows("Shows how far synchronization with a zone is, type by type", "PeerReport").refuses(&[404]);
+            routes
+                .route("/zones/{name}/_sync", get(sync::zone).does(zone))
+                .route("/zones/{name}/_sync/{type}/_release", post(sync::release).does(releases()))
+        }
+    }
 }
 
 /// Services of meshes. They are shown one by one, other than they are stored.

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use tandem_admission::Admission;
 use tandem_auth::server_cert;
 use tandem_auth::token::{Settings as TokenSettings, Tokens};
+use tandem_instances::Instances;
 use tandem_runtime::cli::Start;
 use tandem_runtime::config::StoreType;
 use tandem_store::{MemoryStore, SharedStore, SledStore};
@@ -22,6 +23,8 @@ pub struct Parts {
     pub admission: Arc<Admission>,
     /// Issues and checks tokens.
     pub tokens: Arc<Tokens>,
+    /// This instance, and the others over its store.
+    pub instances: Instances,
 }
 
 impl Parts {
@@ -46,6 +49,8 @@ impl Parts {
         let admission = Arc::new(Admission::new(store.clone(), settings::admission(config)));
         admission.ensure_defaults().await.context("cannot create the default resources")?;
         let tokens = Arc::new(Tokens::new(&store, TokenSettings::of(config)?));
-        Ok(Self { store, admission, tokens })
+        // Neither kind of store can be shared between processes.
+        let instances = Instances::alone(start.instance.as_str());
+        Ok(Self { store, admission, tokens, instances })
     }
 }

@@ -8,6 +8,7 @@ use tandem_api::{ApiContext, ApiMetrics, Authentication, Identity, Listeners, Pr
 use tandem_auth::access::AccessRules;
 use tandem_auth::tls::{ClientAuth, client_roots, server_config};
 use tandem_insights::InsightsSettings;
+use tandem_kds::status::{SyncReports, SyncStatus};
 use tandem_runtime::cli::Start;
 use tandem_runtime::config::{Config, Tls};
 use tandem_runtime::diagnostics;
@@ -37,11 +38,17 @@ fn api_tls(config: &Config) -> Result<Arc<ServerConfig>> {
     Ok(server_config(&api.https.tls, &clients)?)
 }
 
-/// Serves the HTTP API.
+/// Serves the HTTP API. What synchronization does is read from `status`.
 ///
 /// # Errors
 /// When a port is taken or a certificate cannot be read.
-pub async fn serve_api(start: &Start, parts: &Parts, proxies: Proxies, tasks: &mut Tasks) -> Result<()> {
+pub async fn serve_api(
+    start: &Start,
+    parts: &Parts,
+    proxies: Proxies,
+    status: SyncStatus,
+    tasks: &mut Tasks,
+) -> Result<()> {
     let config = &start.loaded.config;
     let listeners = Listeners::bind(&config.api_server, api_tls(config)?).await?;
     let context = Arc::new(ApiContext {
@@ -50,6 +57,7 @@ pub async fn serve_api(start: &Start, parts: &Parts, proxies: Proxies, tasks: &m
         tokens: parts.tokens.clone(),
         access: AccessRules::new(config.access.r#static.clone()),
         proxies,
+        sync: SyncReports::new(status, parts.store.clone(), settings::peers(config), start.instance.as_str()),
         identity: Identity {
             instance: start.instance.clone(),
             config: start.loaded.effective_json().to_string().into(),
@@ -65,12 +73,15 @@ pub async fn serve_api(start: &Start, parts: &Parts, proxies: Proxies, tasks: &m
     Ok(())
 }
 
-/// Keeps the insights of meshes current.
+/// Keeps the insights of meshes current, while this instance leads.
 pub fn keep_insights(start: &Start, parts: &Parts, tasks: &mut Tasks) {
     let settings = InsightsSettings { min_interval: start.loaded.config.metrics.mesh.min_resync_interval };
-    let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
+    let store = parts.store.clone();
+    let insights = parts.instances.leadership().run(start.shutdown.clone(), move |end| {
+        tandem_insights::run(store.clone(), settings, end)
+    });
     tasks.spawn("insights", async move {
-        tandem_insights::run(store, settings, shutdown).await;
+        insights.await;
         Ok(())
     });
 }

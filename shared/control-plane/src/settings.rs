@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tandem_admission::AdmissionSettings;
 use tandem_api::{ApiSettings, Authentication, GuiSettings};
-use tandem_kds::{CommonSettings, Identity, InsightSettings, Surroundings};
+use tandem_kds::{CommonSettings, DeletionGuard, Identity, InsightSettings, Surroundings};
+use tandem_kds::status::Peers;
 use tandem_model::{Mode, Resource, Spec, Violations};
 use tandem_proto::system::v1alpha1::KumaCpVersion;
 use tandem_runtime::cli::Start;
@@ -16,6 +17,15 @@ pub fn mode(config: &Config) -> Mode {
     match config.mode {
         Role::Global => Mode::Global,
         Role::Zone => Mode::Zone { federated: config.is_federated_zone() },
+    }
+}
+
+/// With whom a control plane of this role synchronizes.
+pub(crate) fn peers(config: &Config) -> Peers {
+    match mode(config) {
+        Mode::Global => Peers::Zones,
+        Mode::Zone { federated: true } => Peers::Global,
+        Mode::Zone { federated: false } => Peers::None,
     }
 }
 
@@ -73,6 +83,11 @@ pub fn kds_settings(
 ) -> CommonSettings {
     let settings = &start.loaded.config;
     let instance = start.instance.as_str().to_owned();
+    let multizone = &settings.multizone;
+    let (guard, response_backoff) = match settings.mode {
+        Role::Global => (&multizone.global.kds.deletion_guard, multizone.global.kds.response_backoff),
+        Role::Zone => (&multizone.zone.kds.deletion_guard, multizone.zone.kds.response_backoff),
+    };
     CommonSettings {
         identity: Identity {
             instance: instance.clone(),
@@ -95,6 +110,8 @@ pub fn kds_settings(
             needs_zone: settings.mode == Role::Global,
         },
         validate: Arc::new(validate),
+        deletion_guard: DeletionGuard { share: guard.share, minimum: guard.minimum, hold: guard.hold },
+        response_backoff,
         surroundings: Surroundings::default(),
     }
 }

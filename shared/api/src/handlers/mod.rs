@@ -14,6 +14,7 @@ pub mod overviews;
 pub mod proxy_config;
 pub mod resources;
 pub mod service_insights;
+pub mod sync;
 pub mod tokens;
 pub mod types;
 pub mod watch;

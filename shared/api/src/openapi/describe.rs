@@ -13,6 +13,8 @@ use crate::names::{plural, singular};
 pub const CONTROL_PLANE: &str = "Control plane";
 /// Heading for inspection.
 pub const INSPECTION: &str = "Inspection";
+/// Heading for synchronization.
+pub const SYNCHRONIZATION: &str = "Synchronization";
 /// Heading for tokens.
 pub const TOKENS: &str = "Tokens";
 

@@ -14,6 +14,7 @@ use tandem_api::{
 };
 use tandem_auth::access::AccessRules;
 use tandem_auth::token::{Settings, Tokens};
+use tandem_kds::status::{Peers, SyncReports, SyncStatus};
 use tandem_model::rest::{Unknown, from_json};
 use tandem_model::{AdminOperation, Mode, Resource};
 use tandem_runtime::instance::InstanceId;
@@ -52,6 +53,7 @@ pub struct Setup {
     pub configurations: Option<Arc<dyn ProxyConfigurations>>,
     pub access: AccessRules,
     pub store: SharedStore,
+    pub status: SyncStatus,
 }
 
 /// Envoys that nobody started.
@@ -75,11 +77,17 @@ impl Setup {
             configurations: None,
             access: AccessRules::default(),
             store: Arc::new(MemoryStore::new()),
+            status: SyncStatus::new(),
         }
     }
 
     pub async fn start(self) -> Api {
         let store = self.store;
+        let peers = match self.admission.mode {
+            Mode::Global => Peers::Zones,
+            Mode::Zone { federated: true } => Peers::Global,
+            Mode::Zone { federated: false } => Peers::None,
+        };
         let http = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let https = match self.tls {
             Some(tls) => Some((TcpListener::bind("127.0.0.1:0").await.expect("a free port"), tls)),
@@ -95,6 +103,7 @@ impl Setup {
             tokens: tokens.clone(),
             access: self.access,
             proxies: Proxies { envoys: self.envoys, configurations: self.configurations },
+            sync: SyncReports::new(self.status, store.clone(), peers, "api-0001"),
             identity: Identity { instance: InstanceId::generate(), config: r#"{"mode":"zone"}"#.into() },
             settings: self.settings,
             metrics: ApiMetrics::register(&metrics),

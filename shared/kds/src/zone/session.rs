@@ -25,14 +25,15 @@ use super::{STABLE, ZoneSettings};
 use crate::admin::{AdminExecutor, AdminProtocol, Clusters, ConfigDumps, Statistics};
 use crate::apply::Applier;
 use crate::catalogue::Catalogue;
-use crate::inlet::Inlet;
 use crate::insight::{Connection, Insights};
 use crate::metadata::Headers;
 use crate::node::{self, identity_of};
 use crate::rpc::global_k_d_s_service_client::GlobalKDSServiceClient;
 use crate::rpc::k_d_s_sync_service_client::KDSSyncServiceClient;
 use crate::sender::DeltaSender;
-use crate::stream::{self, Observer, SEND_AHEAD};
+use crate::status::Trouble;
+use crate::pause::Pause;
+use crate::stream::{self, Observer, Pace, SEND_AHEAD};
 use crate::wire::DeltaRequest;
 
 /// Time between health checks when global names none.
@@ -47,6 +48,7 @@ const PING_FAILURES: usize = 3;
 pub(crate) struct Session {
     pub(crate) settings: ZoneSettings,
     pub(crate) store: SharedStore,
+    pub(crate) applier: Arc<Applier>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) insights: Arc<Insights>,
     pub(crate) executor: Arc<dyn AdminExecutor>,
@@ -98,7 +100,7 @@ impl Session {
             if was_connected {
                 peer.disconnected = Some(self.settings.common.surroundings.now());
             }
-            peer.error = Some(reason.to_owned());
+            peer.error = Some(Trouble::new(reason));
         });
         was_connected
     }
@@ -124,12 +126,12 @@ impl Session {
                 });
             }
         });
-        let applier =
-            Applier { store: self.store.clone(), inlet: Inlet::Zone, validate: self.settings.common.validate.clone() };
-        let identity = &self.settings.common.identity;
+        let ZoneSettings { zone, common, .. } = &self.settings;
+        let intake = self.applier.open();
+        let pace = Pace { backoff: common.response_backoff, pause: Pause::never(), most_kept: 0 };
+        let observer = self.observer.clone();
         let result =
-            stream::receive(responses.boxed(), requests, applier, &self.settings.zone, identity, self.observer.clone())
-                .await;
+            stream::receive(responses.boxed(), requests, intake, zone, &common.identity, pace, observer).await;
         result.err().unwrap_or_else(|| Status::unavailable("global ended the stream"))
     }
 
@@ -148,15 +150,11 @@ impl Session {
                 self.describe(&connection, request);
             }
         });
-        let outlet = GlobalOutlet {
-            zone: self.settings.zone.clone(),
-            skip_label_prefixes: self.settings.common.skip_label_prefixes.clone(),
-        };
-        let sender = DeltaSender::new(outlet, self.settings.common.max_message_bytes);
+        let sender = DeltaSender::new(GlobalOutlet::new(&self.settings), self.settings.common.max_message_bytes).of(self.store.id());
         let subscription = self.catalogue.subscribe();
+        let (pause, observer) = (Pause::never(), self.observer.clone());
         let result =
-            stream::send(requests.boxed(), responses, sender, subscription, connection.clone(), self.observer.clone())
-                .await;
+            stream::send(requests.boxed(), responses, sender, subscription, connection.clone(), pause, observer).await;
         result.err().unwrap_or_else(|| Status::unavailable("global ended the stream"))
     }
 

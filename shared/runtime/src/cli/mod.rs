@@ -1,12 +1,14 @@
-//! The command line of both programs: `run`, `version`, `config show`.
+//! The command line of both programs: `run`, `version`, `config show`, and what a program adds.
 
 mod show;
+
+pub use show::{columns, print};
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Loaded, Role};
@@ -23,6 +25,17 @@ pub struct Program {
     pub role: Role,
     /// One line for `--help`.
     pub about: &'static str,
+    /// Commands that the other program does not have.
+    pub tools: &'static [Tool],
+}
+
+/// A command of one program.
+#[derive(Debug, Clone, Copy)]
+pub struct Tool {
+    /// Its arguments.
+    pub command: fn() -> Command,
+    /// Does what they say; status 1 and the text of the error when it fails.
+    pub run: fn(&ArgMatches) -> anyhow::Result<()>,
 }
 
 /// What a control plane starts with.
@@ -44,11 +57,11 @@ pub struct Start {
 #[command(arg_required_else_help = true, disable_version_flag = true, subcommand_required = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    action: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum Action {
     /// Start the control plane and run until SIGTERM or SIGINT.
     Run(Configuration),
     /// Print the version.
@@ -97,8 +110,9 @@ enum Output {
     Yaml,
 }
 
+/// Where the configuration comes from.
 #[derive(Debug, Args)]
-struct Configuration {
+pub struct Configuration {
     /// YAML file with configuration keys of Kuma; `KUMA_*` variables win over it.
     #[arg(short, long, value_name = "FILE")]
     config_file: Option<PathBuf>,
@@ -111,7 +125,11 @@ struct Configuration {
 }
 
 impl Configuration {
-    fn load(&self, role: Role) -> anyhow::Result<Loaded> {
+    /// The configuration of a program, from file and environment.
+    ///
+    /// # Errors
+    /// When it is not valid; the text names key and source.
+    pub fn load(&self, role: Role) -> anyhow::Result<Loaded> {
         let environment = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
         let flags = [("log.level", "--log-level", &self.log_level), ("log.format", "--log-format", &self.log_format)];
@@ -133,21 +151,33 @@ where
         Cli::command().name(name).bin_name(name).about(program.about).after_help(format!(
             "Example:\n  {name} config show -c cp.yaml\n  {name} run -c cp.yaml --log-level debug"
         ));
-    let cli = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = cli.unwrap_or_else(|error| error.exit());
-    let result = match cli.command {
-        Command::Run(configuration) => run_until_end(program.role, &configuration, run),
-        Command::Version { json, detailed } => show::print(&version(name, json, detailed)),
-        Command::Config { command: ConfigCommand::Show { configuration, output, json, all } } => {
-            let output = if json { Output::Json } else { output };
-            configuration.load(program.role).and_then(|loaded| show::show(&loaded, output, all))
-        }
-    };
-    match result {
+    let command = command.subcommands(program.tools.iter().map(|tool| (tool.command)()));
+    let matches = command.try_get_matches().unwrap_or_else(|error| error.exit());
+    let tool = matches.subcommand().and_then(|(name, matches)| {
+        let tool = program.tools.iter().find(|tool| (tool.command)().get_name() == name);
+        tool.map(|tool| (tool.run)(matches))
+    });
+    match tool.unwrap_or_else(|| act(program.role, &matches, run)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("Error: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what both programs can do.
+fn act<F, R>(role: Role, matches: &ArgMatches, run: F) -> anyhow::Result<()>
+where
+    F: FnOnce(Start) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
+    match Cli::from_arg_matches(matches).unwrap_or_else(|error| error.exit()).action {
+        Action::Run(configuration) => run_until_end(role, &configuration, run),
+        Action::Version { json, detailed } => print(&version(role.program(), json, detailed)),
+        Action::Config { command: ConfigCommand::Show { configuration, output, json, all } } => {
+            let output = if json { Output::Json } else { output };
+            configuration.load(role).and_then(|loaded| show::show(&loaded, output, all))
         }
     }
 }

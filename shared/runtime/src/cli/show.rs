@@ -21,7 +21,10 @@ pub(super) fn show(loaded: &Loaded, output: Output, all: bool) -> anyhow::Result
 }
 
 /// Prints to standard output; a reader that went away, as `head`, is not an error.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
@@ -48,6 +51,17 @@ fn table(loaded: &Loaded, all: bool) -> String {
         let _ = writeln!(table, "{key:<key_width$}  {value:<value_width$}  {source}");
     }
     table
+}
+
+/// Rows as lines whose columns stand below each other; the last column may be of any length.
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }
 
 fn text(value: &Value) -> String {
