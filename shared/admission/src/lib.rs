@@ -26,6 +26,7 @@ mod ownership;
 mod provided_ca;
 mod read_only;
 mod register;
+mod rename;
 mod secrets;
 mod settings;
 mod startup;

@@ -2,6 +2,7 @@
 //!
 //! Names, specifications and conditions: Kuma `pkg/defaults`, `pkg/clusterid`, `pkg/plugins/authn/api-server/tokens`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,10 +14,11 @@ use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1::Mesh;
 use tandem_proto::system::v1alpha1::{Config, Zone};
 use tandem_store::{StoreError, Write};
+use tracing::info;
 
 use crate::admission::{Admission, over};
 use crate::error::{AdmissionError, Reason, Stage};
-use crate::{blocking, delete, mesh, ownership, secrets};
+use crate::{blocking, mesh, ownership, rename, secrets};
 
 const DEFAULT_MESH: &str = "default";
 const CLUSTER_ID: &str = "kuma-cluster-id";
@@ -89,15 +91,18 @@ impl Admission {
         self.create(secrets::resource(key, token.into_bytes())).await
     }
 
-    /// A zone knows exactly one zone: itself. Others are left over from a former name.
+    /// A zone knows exactly one zone: itself. Others are left over from a former name, whatever their insights say: nobody
+    /// is connected under it any more.
     async fn ensure_zone(&self) -> Result<(), Reason> {
-        for zone in self.store.list(Kind::Zone, None).await? {
-            if zone.key.name != self.settings.zone {
-                tracing::info!(zone = %zone.key.name, name = %self.settings.zone, "deleting a Zone with another name");
-                delete::check(&self.store, &self.settings, &zone.key).await?;
-                let write = Write::Delete { key: zone.key.clone(), expected: None };
-                self.store.commit(vec![write]).await?;
-            }
+        let name = &self.settings.zone;
+        let mut former: BTreeSet<_> = self.store.list(Kind::Zone, None).await?.iter().map(|z| z.key.name.clone()).collect();
+        former.remove(name);
+        if !former.is_empty() {
+            let mut writes = rename::writes(&self.store, &former, name).await?;
+            info!(?former, name, resources = writes.len(), "this zone was renamed; what was created in it is renamed too");
+            let deleted = former.into_iter().map(|zone| ResourceKey::global(Kind::Zone, zone));
+            writes.extend(deleted.map(|key| Write::Delete { key, expected: None }));
+            self.store.commit(writes).await?;
         }
         let key = ResourceKey::global(Kind::Zone, self.settings.zone.as_str());
         self.create(Resource::from_proto(key, &Zone::default())).await

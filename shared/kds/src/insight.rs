@@ -2,9 +2,11 @@
 //!
 //! On global it tells about the streams of each zone; a zone keeps one about its own stream to global. Records are kept
 //! in memory and written by one task: at once when a connection opens or closes, else together once in a flush interval,
-//! and only when something changed. No timer runs while nothing changes.
+//! and only when something changed. What is due at the same time is one transaction. No timer runs while nothing changes.
 //!
 //! Source of the format: Kuma `api/system/v1alpha1/zone_insight.proto`, `pkg/kds/status`.
+
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,20 +16,21 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use prost::Message;
 use tandem_model::{Kind, Resource, ResourceKey};
-use tandem_proto::system::v1alpha1::{
-    EnvoyAdminStreams, HealthCheck, KdsServiceStats, KdsStream, KdsStreams, KdsSubscription, KdsSubscriptionStatus,
-    ZoneInsight,
-};
-use tandem_store::{SharedStore, StoreError, Write};
+use tandem_proto::system::v1alpha1::{KdsServiceStats, KdsSubscription, KdsSubscriptionStatus, ZoneInsight};
+use tandem_store::{Revision, SharedStore, StoreError, Write};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use self::snapshot::Snapshot;
+use crate::apply::ensure_zone;
 use crate::surroundings::Surroundings;
 
 /// How often a write is tried again when someone else wrote the same insight.
 const ATTEMPTS: usize = 8;
+/// Most insights in one transaction.
+const BATCH: usize = 256;
 
 /// Settings of the records; the configuration keys are those of Kuma.
 #[derive(Debug, Clone)]
@@ -85,8 +88,11 @@ struct Record {
     /// To be written at once.
     urgent: bool,
     written: Option<Instant>,
+    /// Open connections, and those that were closed since the last write.
     subscriptions: BTreeMap<String, KdsSubscription>,
-    streams: BTreeMap<StreamKind, Timestamp>,
+    /// Streams that were opened since the last write.
+    opened: BTreeMap<StreamKind, Timestamp>,
+    /// The last sign of life, since the last write.
     health_check: Option<Timestamp>,
 }
 
@@ -97,6 +103,38 @@ impl Record {
             _ => now,
         })
     }
+
+    /// What is to be written; the rest waits for what changes next.
+    fn take(&mut self, now: Instant) -> Snapshot {
+        self.dirty = false;
+        self.urgent = false;
+        self.written = Some(now);
+        let snapshot = Snapshot {
+            subscriptions: self.subscriptions.values().cloned().collect(),
+            opened: std::mem::take(&mut self.opened),
+            health_check: self.health_check.take(),
+        };
+        // A closed connection is written one last time.
+        self.subscriptions.retain(|_, subscription| subscription.disconnect_time.is_none());
+        snapshot
+    }
+
+    /// Puts back what could not be written; what is newer stays.
+    fn put_back(&mut self, snapshot: Snapshot) {
+        self.dirty = true;
+        for subscription in snapshot.subscriptions {
+            self.subscriptions.entry(subscription.id.clone()).or_insert(subscription);
+        }
+        for (stream, time) in snapshot.opened {
+            self.opened.entry(stream).or_insert(time);
+        }
+        self.health_check = self.health_check.max(snapshot.health_check);
+    }
+
+    /// Nobody is connected, and everything is written.
+    fn is_over(&self) -> bool {
+        !self.dirty && self.subscriptions.is_empty()
+    }
 }
 
 /// One connection, counted in the insight of its zone until it is dropped.
@@ -105,6 +143,21 @@ pub(crate) struct Connection {
     insights: Arc<Insights>,
     zone: String,
     id: String,
+}
+
+/// Why a connection could not be recorded ahead of all others.
+#[derive(Debug)]
+pub(crate) enum ClaimError {
+    /// Another control plane of this name is connected to another instance of global; its instance id.
+    Taken(String),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for ClaimError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 impl Insights {
@@ -129,23 +182,47 @@ impl Insights {
         self.flush(true).await;
     }
 
-    /// Ends the connections that an earlier process left open in the insights.
+    /// Ends the open connections for which `abandoned` holds: those that a process left open that is gone. `alive` is
+    /// asked for what `abandoned` needs after the connections were read, so that none is younger than the answer.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn close_abandoned(&self) -> Result<(), StoreError> {
-        for resource in self.store.0.list(Kind::ZoneInsight, None).await? {
+    pub async fn close_abandoned<Alive>(
+        &self,
+        alive: impl Future<Output = Result<Alive, StoreError>>,
+        abandoned: impl Fn(&KdsSubscription, &Alive) -> bool,
+    ) -> Result<(), StoreError> {
+        let stored = self.store.0.list(Kind::ZoneInsight, None).await?;
+        let alive = alive.await?;
+        let mut writes = Vec::new();
+        for resource in stored {
             let Ok(mut insight) = resource.proto::<ZoneInsight>() else { continue };
-            let open = insight.subscriptions.iter_mut().filter(|subscription| subscription.disconnect_time.is_none());
-            let closed = open.map(|subscription| subscription.disconnect_time = Some(self.now())).count();
-            if closed == 0 {
-                continue;
+            let now = self.now();
+            let mut closed = false;
+            for subscription in &mut insight.subscriptions {
+                if subscription.disconnect_time.is_none() && abandoned(subscription, &alive) {
+                    subscription.disconnect_time = Some(now);
+                    closed = true;
+                }
             }
-            let mut changed = (*resource).clone();
-            changed.spec = tandem_model::Spec::Proto(insight.encode_to_vec().into());
-            match self.store.0.commit(vec![Write::Update { resource: changed, expected: Some(resource.version) }]).await
-            {
-                Ok(_) | Err(StoreError::Conflict(_) | StoreError::NotFound(_)) => {}
+            if closed {
+                let mut changed = (*resource).clone();
+                changed.spec = tandem_model::Spec::Proto(insight.encode_to_vec().into());
+                writes.push(Write::Update { resource: changed, expected: Some(resource.version) });
+            }
+        }
+        for batch in writes.chunks(BATCH) {
+            match self.store.0.commit(batch.to_vec()).await {
+                Ok(_) => {}
+                // Somebody who is alive wrote one of them; the others are tried alone.
+                Err(StoreError::Conflict(_) | StoreError::NotFound(_)) => {
+                    for write in batch {
+                        match self.store.0.commit(vec![write.clone()]).await {
+                            Ok(_) | Err(StoreError::Conflict(_) | StoreError::NotFound(_)) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -160,17 +237,74 @@ impl Insights {
     /// Notes that this instance holds a stream of a zone.
     pub(crate) fn opened(&self, zone: &str, stream: StreamKind) {
         self.change(zone, true, |record| {
-            record.streams.insert(stream, self.surroundings.now());
+            record.opened.insert(stream, self.surroundings.now());
         });
     }
 
     /// Starts to count a connection.
     pub(crate) fn connect(self: &Arc<Self>, zone: &str, subscription: KdsSubscription) -> Connection {
-        let id = self.surroundings.id();
+        self.enter(zone, self.begin(subscription))
+    }
+
+    /// A connection that begins now.
+    pub(crate) fn begin(&self, subscription: KdsSubscription) -> KdsSubscription {
         let status =
             KdsSubscriptionStatus { total: Some(KdsServiceStats::default()), ..KdsSubscriptionStatus::default() };
-        let subscription =
-            KdsSubscription { id: id.clone(), connect_time: Some(self.now()), status: Some(status), ..subscription };
+        KdsSubscription {
+            id: self.surroundings.id(),
+            connect_time: Some(self.now()),
+            status: Some(status),
+            ..subscription
+        }
+    }
+
+    /// Writes a connection of a zone before anything else happens on it, unless another control plane of this name is
+    /// connected to an instance of global for which `alive` holds. For instances that share a store: of two that try at the
+    /// same time, one is refused. The revision of the store since which the connection is recorded.
+    ///
+    /// # Errors
+    /// See [`ClaimError`].
+    pub(crate) async fn claim(
+        &self,
+        zone: &str,
+        subscription: &KdsSubscription,
+        alive: impl Fn(&str) -> bool,
+    ) -> Result<Revision, ClaimError> {
+        let key = ResourceKey::global(Kind::ZoneInsight, zone);
+        let snapshot = Snapshot {
+            subscriptions: vec![subscription.clone()],
+            opened: BTreeMap::from([(StreamKind::GlobalToZone, self.surroundings.now())]),
+            health_check: None,
+        };
+        for _ in 0..ATTEMPTS {
+            if let Some(present) = self.store.0.get(&key).await? {
+                let insight = present.proto::<ZoneInsight>().unwrap_or_default();
+                let other = insight.subscriptions.into_iter().find(|other| {
+                    other.disconnect_time.is_none()
+                        && other.global_instance_id != self.settings.instance
+                        && other.zone_instance_id != subscription.zone_instance_id
+                        && alive(&other.global_instance_id)
+                });
+                if let Some(other) = other {
+                    return Err(ClaimError::Taken(other.zone_instance_id));
+                }
+            }
+            let Some(write) = self.plan(zone, &snapshot).await? else {
+                ensure_zone(&self.store.0, zone).await?;
+                continue;
+            };
+            match self.store.0.commit(vec![write]).await {
+                Ok(committed) => return Ok(committed.revision),
+                Err(error) if is_outdated(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ClaimError::Store(StoreError::Conflict(key)))
+    }
+
+    /// Counts a connection that [`Self::begin`] made.
+    pub(crate) fn enter(self: &Arc<Self>, zone: &str, subscription: KdsSubscription) -> Connection {
+        let id = subscription.id.clone();
         self.change(zone, true, |record| {
             record.subscriptions.insert(id.clone(), subscription);
         });
@@ -206,64 +340,80 @@ impl Insights {
             let due = records.iter_mut().filter(|(_, record)| {
                 record.due(self.settings.flush_interval, now).is_some_and(|due| all || due <= now)
             });
-            due.map(|(zone, record)| {
-                record.dirty = false;
-                record.urgent = false;
-                record.written = Some(now);
-                let snapshot = Snapshot {
-                    subscriptions: record.subscriptions.values().cloned().collect(),
-                    streams: record.streams.clone(),
-                    health_check: record.health_check,
-                };
-                // A closed connection is written one last time.
-                record.subscriptions.retain(|_, subscription| subscription.disconnect_time.is_none());
-                (zone.clone(), snapshot)
-            })
-            .collect()
+            due.map(|(zone, record)| (zone.clone(), record.take(now))).collect()
         };
-        for (zone, snapshot) in due {
-            if let Err(error) = self.write(&zone, &snapshot).await {
-                warn!(zone, %error, "could not write the insight of a zone");
+        for batch in due.chunks(BATCH) {
+            // Together if possible; a zone that stands in the way does so for itself only.
+            if self.write(batch).await.is_err() {
+                for one in batch {
+                    if let Err(error) = self.write(std::slice::from_ref(one)).await {
+                        warn!(zone = one.0, %error, "could not write the insight of a zone; it is tried again");
+                        self.records.lock().entry(one.0.clone()).or_default().put_back(one.1.clone());
+                    }
+                }
             }
         }
+        self.records.lock().retain(|_, record| !record.is_over());
     }
 
-    async fn write(&self, zone: &str, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let store = &self.store.0;
-        let key = ResourceKey::global(Kind::ZoneInsight, zone);
-        let owner = ResourceKey::global(Kind::Zone, zone);
+    /// Writes several insights as one transaction.
+    async fn write(&self, batch: &[(String, Snapshot)]) -> Result<(), StoreError> {
+        let mut last = None;
         for _ in 0..ATTEMPTS {
-            let present = store.get(&key).await?;
-            let mut insight = match &present {
-                Some(resource) => resource.proto::<ZoneInsight>().unwrap_or_default(),
-                None => ZoneInsight::default(),
-            };
-            snapshot.write_into(&mut insight, &self.settings, self.now());
-            let mut resource = Resource::from_proto(key.clone(), &insight);
-            resource.owner = store.get(&owner).await?.map(|_| owner.clone());
-            if resource.owner.is_none() && self.settings.needs_zone {
+            let mut writes = Vec::with_capacity(batch.len());
+            for (zone, snapshot) in batch {
+                writes.extend(self.plan(zone, snapshot).await?);
+            }
+            if writes.is_empty() {
                 return Ok(());
             }
-            let write = match present {
-                Some(present) => {
-                    resource.labels.clone_from(&present.labels);
-                    Write::Update { resource, expected: Some(present.version) }
-                }
-                None => Write::Create(resource),
-            };
-            match store.commit(vec![write]).await {
+            match self.store.0.commit(writes).await {
                 Ok(_) => return Ok(()),
-                Err(
-                    StoreError::Conflict(_)
-                    | StoreError::AlreadyExists(_)
-                    | StoreError::NotFound(_)
-                    | StoreError::OwnerNotFound { .. },
-                ) => {}
+                Err(error) if is_outdated(&error) => last = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        Err(StoreError::Conflict(key))
+        last.map_or(Ok(()), Err)
     }
+
+    /// The write that brings an insight up to date; `None` when it is, or when there must be none.
+    async fn plan(&self, zone: &str, snapshot: &Snapshot) -> Result<Option<Write>, StoreError> {
+        let store = &self.store.0;
+        let key = ResourceKey::global(Kind::ZoneInsight, zone);
+        let owner = ResourceKey::global(Kind::Zone, zone);
+        let owner = store.get(&owner).await?.map(|_| owner);
+        if owner.is_none() && self.settings.needs_zone {
+            return Ok(None);
+        }
+        let Some(present) = store.get(&key).await? else {
+            let mut insight = ZoneInsight::default();
+            snapshot.write_into(&mut insight, &self.settings, self.now());
+            let mut resource = Resource::from_proto(key, &insight);
+            resource.owner = owner;
+            return Ok(Some(Write::Create(resource)));
+        };
+        let before = present.proto::<ZoneInsight>().unwrap_or_default();
+        let mut insight = before.clone();
+        snapshot.write_into(&mut insight, &self.settings, self.now());
+        if insight == before && present.owner == owner {
+            return Ok(None);
+        }
+        let mut resource = Resource::from_proto(key, &insight);
+        resource.owner = owner;
+        resource.labels.clone_from(&present.labels);
+        Ok(Some(Write::Update { resource, expected: Some(present.version) }))
+    }
+}
+
+/// Whether a write failed only because of what somebody else wrote meanwhile.
+fn is_outdated(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Conflict(_)
+            | StoreError::AlreadyExists(_)
+            | StoreError::NotFound(_)
+            | StoreError::OwnerNotFound { .. }
+    )
 }
 
 impl Connection {
@@ -307,68 +457,6 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.change(true, |subscription| subscription.disconnect_time = Some(self.insights.now()));
-    }
-}
-
-struct Snapshot {
-    subscriptions: Vec<KdsSubscription>,
-    streams: BTreeMap<StreamKind, Timestamp>,
-    health_check: Option<Timestamp>,
-}
-
-impl Snapshot {
-    fn write_into(&self, insight: &mut ZoneInsight, settings: &InsightSettings, now: prost_types::Timestamp) {
-        let mut ordered: Vec<_> = self.subscriptions.iter().collect();
-        ordered.sort_by_key(|subscription| subscription.connect_time.map(|time| (time.seconds, time.nanos)));
-        for subscription in ordered {
-            match insight.subscriptions.iter_mut().find(|known| known.id == subscription.id) {
-                Some(known) => known.clone_from(subscription),
-                None => {
-                    for earlier in &mut insight.subscriptions {
-                        earlier.disconnect_time.get_or_insert(now);
-                    }
-                    insight.subscriptions.push(subscription.clone());
-                }
-            }
-        }
-        let excess = insight.subscriptions.len().saturating_sub(settings.subscription_limit);
-        insight.subscriptions.drain(..excess);
-        if settings.compact_finished
-            && let Some((_, finished)) = insight.subscriptions.split_last_mut()
-        {
-            for subscription in finished {
-                subscription.config.clear();
-                if let Some(status) = &mut subscription.status {
-                    status.stat.clear();
-                }
-            }
-        }
-        if let Some(time) = self.health_check {
-            insight.health_check = Some(HealthCheck { time: Some(wire_time(time)) });
-        }
-        if !self.streams.is_empty() {
-            self.write_streams(insight, &settings.instance);
-        }
-    }
-
-    #[allow(deprecated)] // older readers look at the superseded member
-    fn write_streams(&self, insight: &mut ZoneInsight, instance: &str) {
-        let streams: &mut KdsStreams = insight.kds_streams.get_or_insert_default();
-        let admin: &mut EnvoyAdminStreams = insight.envoy_admin_streams.get_or_insert_default();
-        for (kind, time) in &self.streams {
-            let stream = KdsStream { global_instance_id: instance.to_owned(), connect_time: Some(wire_time(*time)) };
-            let (slot, superseded) = match kind {
-                StreamKind::GlobalToZone => (&mut streams.global_to_zone, None),
-                StreamKind::ZoneToGlobal => (&mut streams.zone_to_global, None),
-                StreamKind::ConfigDump => (&mut streams.config_dump, Some(&mut admin.config_dump_global_instance_id)),
-                StreamKind::Stats => (&mut streams.stats, Some(&mut admin.stats_global_instance_id)),
-                StreamKind::Clusters => (&mut streams.clusters, Some(&mut admin.clusters_global_instance_id)),
-            };
-            *slot = Some(stream);
-            if let Some(superseded) = superseded {
-                instance.clone_into(superseded);
-            }
-        }
     }
 }
 

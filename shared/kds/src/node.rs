@@ -93,6 +93,10 @@ fn text(value: &str) -> Value {
     Value { kind: Some(ValueKind::StringValue(value.to_owned())) }
 }
 
+/// What is said of peers whose versions are too far apart.
+pub(crate) const INCOMPATIBLE: &str =
+    "zone and global are more than two minor versions apart, which is not supported; upgrade the older one";
+
 /// The version of a zone as its insight shows it, with the verdict whether it goes together with global's
 /// ([`are_compatible`]). The verdict is for people; it never stops a connection.
 pub fn judged(zone: &KumaCpVersion, global: &KumaCpVersion) -> Version {

@@ -49,6 +49,9 @@ pub struct Limits {
     /// Flow control window of an HTTP/2 connection. Streams that are not read take from it until nothing is left for the
     /// others; so it should be larger than the windows of all streams that may be unread at a time.
     pub connection_window: u32,
+    /// Time between HTTP/2 pings on a connection from which nothing comes, and the limit for their answers. `None` leaves it
+    /// to the kernel to find dead peers; that does not see past a proxy in between.
+    pub ping: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -59,6 +62,7 @@ impl Default for Limits {
             streams: 1_000,
             stream_window: 1 << 20,
             connection_window: 1 << 20,
+            ping: None,
         }
     }
 }
@@ -117,7 +121,11 @@ pub async fn serve_connections<C: AsyncRead + AsyncWrite + Unpin + Send + 'stati
         .max_concurrent_streams(limits.streams)
         .initial_stream_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
-        .max_send_buf_size(SEND_BUFFER);
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(limits.ping);
+    if let Some(ping) = limits.ping {
+        builder.http2().keep_alive_timeout(ping);
+    }
     let server = Server { builder, tls: tls.map(TlsAcceptor::from), router };
     let server = Arc::new(server);
     let graceful = GracefulShutdown::new();

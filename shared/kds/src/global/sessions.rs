@@ -2,15 +2,20 @@
 //!
 //! A name belongs to one zone control plane at a time: two with one name would delete each other's resources. The
 //! stream from global to the zone decides, because there the zone tells its instance id. A second instance is refused
-//! while the first is connected; the same instance, when it comes back, takes over from its old stream.
+//! while the first is connected; the same instance, when it comes back, takes over from its old streams. The stream to
+//! global belongs to the one that decides and ends with it; the next one begins when the last one has let go, so that
+//! nothing older is applied after something newer.
+//!
+//! Where several instances of global share a store, each notes here which zones the others hold.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tandem_store::Revision;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -20,19 +25,99 @@ const WAIT_FOR_SESSION: Duration = Duration::from_secs(20);
 /// How long it waits when there is one on another connection only: long enough for a zone that was refused to leave.
 const OTHER_CONNECTION: Duration = Duration::from_secs(3);
 
+/// Why a stream has to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The zone has opened a newer one.
+    Replaced,
+    /// The zone has connected to another instance of global.
+    TakenOver(String),
+    /// The Zone was deleted.
+    Deleted,
+    /// The stream that decides about the name has ended.
+    Closed,
+}
+
+impl End {
+    fn status(&self) -> Status {
+        Status::cancelled(match self {
+            Self::Replaced => "stream canceled - the zone has opened a newer one".to_owned(),
+            Self::TakenOver(instance) => format!("stream canceled - the zone is connected to {instance:?} now"),
+            Self::Deleted => "stream canceled - the Zone was deleted".to_owned(),
+            Self::Closed => "stream canceled - stream stopped".to_owned(),
+        })
+    }
+}
+
+/// Tells a stream that it has to end. All clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ending {
+    token: CancellationToken,
+    reason: Arc<OnceLock<End>>,
+}
+
+impl Ending {
+    fn end(&self, reason: End) {
+        // The first reason counts.
+        let _ = self.reason.set(reason);
+        self.token.cancel();
+    }
+
+    /// Waits until the stream has to end; its status then.
+    pub(crate) async fn ended(&self) -> Status {
+        self.token.cancelled().await;
+        self.reason.get().unwrap_or(&End::Closed).status()
+    }
+
+    /// Why the stream has to end, once it has to.
+    pub(crate) fn reason(&self) -> Option<&End> {
+        self.reason.get()
+    }
+}
+
+/// A zone that is connected here.
 #[derive(Debug)]
 struct Session {
     id: u64,
     instance: String,
     peer: Option<SocketAddr>,
-    replaced: CancellationToken,
+    /// Revision of the store as of which the zone has its name; nothing is judged before it is known.
+    settled: Option<Revision>,
+    /// When it connected or last said that it is alive.
+    alive: Instant,
+    ending: Ending,
+    uplink: Option<Ending>,
 }
 
-#[derive(Debug)]
+impl Session {
+    fn end(&self, reason: &End) {
+        self.ending.end(reason.clone());
+        if let Some(uplink) = &self.uplink {
+            uplink.end(reason.clone());
+        }
+    }
+
+    fn is_older_than(&self, revision: Revision) -> bool {
+        self.settled.is_some_and(|settled| settled < revision)
+    }
+}
+
+/// A zone that another instance of global holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Holder {
+    instance: String,
+    revision: Revision,
+}
+
+#[derive(Debug, Default)]
 struct State {
     next_id: u64,
-    zones: HashMap<String, Session>,
-    pings: HashMap<String, Instant>,
+    zones: BTreeMap<String, Session>,
+    holders: BTreeMap<String, Holder>,
+    /// Streams to global of zones that another instance holds.
+    strays: BTreeMap<String, Ending>,
+    /// Held by the one stream to global of each zone.
+    turns: BTreeMap<String, Arc<AsyncMutex<()>>>,
 }
 
 /// See the module.
@@ -44,8 +129,7 @@ pub(crate) struct Sessions {
 
 impl Default for Sessions {
     fn default() -> Self {
-        let state = State { next_id: 0, zones: HashMap::new(), pings: HashMap::new() };
-        Self { state: Arc::new(Mutex::new(state)), changed: watch::Sender::new(()) }
+        Self { state: Arc::default(), changed: watch::Sender::new(()) }
     }
 }
 
@@ -55,8 +139,18 @@ pub(crate) struct Claim {
     sessions: Sessions,
     zone: String,
     id: u64,
-    /// Cancelled when the same instance has come back on another stream.
-    pub(crate) replaced: CancellationToken,
+    /// Tells when the stream has to end.
+    pub(crate) ending: Ending,
+}
+
+/// The permission to be the stream to global of a zone.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    sessions: Sessions,
+    zone: String,
+    /// Tells when the stream has to end.
+    pub(crate) ending: Ending,
+    turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Sessions {
@@ -68,22 +162,26 @@ impl Sessions {
         let mut state = self.state.lock();
         if let Some(present) = state.zones.get(zone) {
             if present.instance != instance && !present.instance.is_empty() && !instance.is_empty() {
-                return Err(Status::already_exists(format!(
-                    "zone name {zone:?} is taken: control plane {:?} is connected under this name; give {instance:?} \
-                     another one (multizone.zone.name) or stop the other control plane",
-                    present.instance
-                )));
+                return Err(taken(zone, &present.instance, instance));
             }
-            present.replaced.cancel();
+            present.end(&End::Replaced);
         }
         let id = state.next_id;
         state.next_id += 1;
-        let replaced = CancellationToken::new();
-        let session = Session { id, instance: instance.to_owned(), peer, replaced: replaced.clone() };
+        let ending = Ending::default();
+        let session = Session {
+            id,
+            instance: instance.to_owned(),
+            peer,
+            settled: None,
+            alive: Instant::now(),
+            ending: ending.clone(),
+            uplink: None,
+        };
         state.zones.insert(zone.to_owned(), session);
         drop(state);
         self.changed.send_replace(());
-        Ok(Claim { sessions: self.clone(), zone: zone.to_owned(), id, replaced })
+        Ok(Claim { sessions: self.clone(), zone: zone.to_owned(), id, ending })
     }
 
     /// Waits until the zone behind a connection has its name.
@@ -91,48 +189,120 @@ impl Sessions {
     /// # Errors
     /// When it does not get it in time.
     pub(crate) async fn admitted(&self, zone: &str, peer: Option<SocketAddr>) -> Result<(), Status> {
-        let mut changed = self.changed.subscribe();
-        let admitted = async {
-            loop {
-                changed.borrow_and_update();
-                let here = self.state.lock().zones.get(zone).map(|session| session.peer == peer);
-                match here {
-                    Some(true) => return,
-                    Some(false) => {
-                        // A proxy in between may spread the streams of one zone over several connections.
-                        tokio::time::sleep(OTHER_CONNECTION).await;
-                        return;
-                    }
-                    None => {}
+        self.when_admitted(zone, peer, |_| ()).await
+    }
+
+    /// Waits until the zone behind a connection has its name, and an earlier stream to global of it has ended.
+    ///
+    /// # Errors
+    /// When the zone does not get its name in time.
+    pub(crate) async fn uplink(&self, zone: &str, peer: Option<SocketAddr>) -> Result<Uplink, Status> {
+        let ending = Ending::default();
+        let turn = self
+            .when_admitted(zone, peer, |state| {
+                let earlier = match state.zones.get_mut(zone) {
+                    Some(session) => session.uplink.replace(ending.clone()),
+                    None => state.strays.insert(zone.to_owned(), ending.clone()),
+                };
+                if let Some(earlier) = earlier {
+                    earlier.end(End::Replaced);
                 }
-                if changed.changed().await.is_err() {
-                    return;
+                state.turns.entry(zone.to_owned()).or_default().clone()
+            })
+            .await?;
+        let mut uplink = Uplink { sessions: self.clone(), zone: zone.to_owned(), ending, turn: None };
+        tokio::select! {
+            biased;
+            status = uplink.ending.ended() => Err(status),
+            turn = turn.lock_owned() => {
+                uplink.turn = Some(turn);
+                Ok(uplink)
+            }
+        }
+    }
+
+    async fn when_admitted<T>(
+        &self,
+        zone: &str,
+        peer: Option<SocketAddr>,
+        then: impl FnOnce(&mut State) -> T,
+    ) -> Result<T, Status> {
+        let began = Instant::now();
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let waited = began.elapsed();
+            // A proxy in between may spread the streams of a zone over several connections, and even over several
+            // instances of global.
+            let anywhere = waited >= OTHER_CONNECTION;
+            {
+                let mut state = self.state.lock();
+                let admitted = match state.zones.get(zone) {
+                    Some(session) => session.peer == peer || anywhere,
+                    None => anywhere && state.holders.contains_key(zone),
+                };
+                if admitted {
+                    return Ok(then(&mut state));
                 }
             }
-        };
-        tokio::time::timeout(WAIT_FOR_SESSION, admitted)
-            .await
-            .map_err(|_| Status::internal("could not store stream connection"))
+            if waited >= WAIT_FOR_SESSION {
+                return Err(Status::internal("could not store stream connection"));
+            }
+            let limit = if anywhere { WAIT_FOR_SESSION } else { OTHER_CONNECTION };
+            // Something changed, or it is time to look again; both are the same here.
+            let _ = tokio::time::timeout_at(began + limit, changed.changed()).await;
+        }
     }
 
     /// Notes that a zone is alive.
     pub(crate) fn pinged(&self, zone: &str) {
-        self.state.lock().pings.insert(zone.to_owned(), Instant::now());
+        if let Some(session) = self.state.lock().zones.get_mut(zone) {
+            session.alive = Instant::now();
+        }
     }
 
-    /// Waits until a zone has been silent for `limit` since it connected or last said that it is alive.
-    pub(crate) async fn silent(&self, zone: &str, limit: Duration) {
-        if limit.is_zero() {
-            return std::future::pending().await;
+    /// Ends the streams of a zone whose Zone was deleted by the commit `revision`.
+    pub(crate) fn deleted(&self, zone: &str, revision: Revision) {
+        let state = self.state.lock();
+        if let Some(session) = state.zones.get(zone).filter(|session| session.is_older_than(revision)) {
+            session.end(&End::Deleted);
         }
-        let connected = Instant::now();
-        loop {
-            let last = self.state.lock().pings.get(zone).copied().map_or(connected, |ping| ping.max(connected));
-            if last.elapsed() >= limit {
-                return;
+        if let Some(stray) = state.strays.get(zone) {
+            stray.end(End::Deleted);
+        }
+    }
+
+    /// Ends the streams of all zones that are not among `present`, as of `revision`.
+    pub(crate) fn keep_only(&self, present: impl Fn(&str) -> bool, revision: Revision) {
+        let names: Vec<String> = self.state.lock().zones.keys().filter(|zone| !present(zone)).cloned().collect();
+        for zone in names {
+            self.deleted(&zone, revision);
+        }
+    }
+
+    /// Notes which other instance of global holds a zone as of `revision`, if any does. When it took the zone over from
+    /// this one, the streams here end.
+    pub(crate) fn held_by(&self, zone: &str, instance: Option<&str>, revision: Revision) {
+        let mut state = self.state.lock();
+        let known = match instance {
+            Some(instance) => {
+                let holder = Holder { instance: instance.to_owned(), revision };
+                state.holders.insert(zone.to_owned(), holder).map(|known| known.instance)
             }
-            tokio::time::sleep_until(last + limit).await;
+            None => state.holders.remove(zone).map(|known| known.instance),
+        };
+        if known.as_deref() != instance
+            && let Some(stray) = state.strays.remove(zone)
+        {
+            stray.end(End::Closed);
         }
+        if let (Some(session), Some(instance)) = (state.zones.get(zone), instance)
+            && session.is_older_than(revision)
+        {
+            session.end(&End::TakenOver(instance.to_owned()));
+        }
+        drop(state);
+        self.changed.send_replace(());
     }
 
     /// Waits until no zone is connected, for at most `limit`.
@@ -151,80 +321,71 @@ impl Sessions {
     }
 }
 
+/// The refusal of a control plane whose name another one has.
+pub(crate) fn taken(zone: &str, holder: &str, instance: &str) -> Status {
+    Status::already_exists(format!(
+        "zone name {zone:?} is taken: control plane {holder:?} is connected under this name; give {instance:?} another \
+         one (multizone.zone.name) or stop the other control plane"
+    ))
+}
+
+impl Claim {
+    /// Notes that the zone has its name as of a revision of the store: what happened to it before does not count.
+    pub(crate) fn settle(&self, revision: Revision) {
+        let mut state = self.sessions.state.lock();
+        let newer = state.holders.get(&self.zone).filter(|holder| holder.revision > revision).cloned();
+        let Some(session) = state.zones.get_mut(&self.zone).filter(|session| session.id == self.id) else { return };
+        session.settled = Some(revision);
+        if let Some(holder) = newer {
+            session.end(&End::TakenOver(holder.instance));
+        }
+    }
+
+    /// Waits until the zone has been silent for `limit` since it connected or last said that it is alive.
+    pub(crate) async fn silent(&self, limit: Duration) {
+        if limit.is_zero() {
+            return std::future::pending().await;
+        }
+        loop {
+            let last = {
+                let state = self.sessions.state.lock();
+                state.zones.get(&self.zone).filter(|session| session.id == self.id).map(|session| session.alive)
+            };
+            let Some(last) = last else { return std::future::pending().await };
+            if last.elapsed() >= limit {
+                return;
+            }
+            tokio::time::sleep_until(last + limit).await;
+        }
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut state = self.sessions.state.lock();
-        if state.zones.get(&self.zone).is_some_and(|session| session.id == self.id) {
-            state.zones.remove(&self.zone);
-            state.pings.remove(&self.zone);
+        if state.zones.get(&self.zone).is_some_and(|session| session.id == self.id)
+            && let Some(session) = state.zones.remove(&self.zone)
+        {
+            session.end(&End::Closed);
         }
         drop(state);
         self.sessions.changed.send_replace(());
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn peer(port: u16) -> Option<SocketAddr> {
-        Some(([127, 0, 0, 1], port).into())
-    }
-
-    #[test]
-    fn a_taken_name_is_refused_until_it_is_free() {
-        let sessions = Sessions::default();
-        let first = sessions.claim("east", "a-1", peer(1)).expect("free");
-        let refused = sessions.claim("east", "b-2", peer(2)).expect_err("taken");
-        assert_eq!(refused.code(), tonic::Code::AlreadyExists);
-        for part in ["\"east\"", "\"a-1\"", "\"b-2\"", "multizone.zone.name"] {
-            assert!(refused.message().contains(part), "{refused}");
+impl Drop for Uplink {
+    fn drop(&mut self) {
+        self.turn = None;
+        let mut state = self.sessions.state.lock();
+        // One is the map's own.
+        if state.turns.get(&self.zone).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            state.turns.remove(&self.zone);
         }
-        assert!(!first.replaced.is_cancelled());
-        assert!(sessions.claim("west", "b-2", peer(2)).is_ok());
-        drop(first);
-        assert!(sessions.claim("east", "b-2", peer(2)).is_ok());
-    }
-
-    #[test]
-    fn an_instance_that_comes_back_takes_over() {
-        let sessions = Sessions::default();
-        let old = sessions.claim("east", "a-1", peer(1)).expect("free");
-        let new = sessions.claim("east", "a-1", peer(2)).expect("the same instance");
-        assert!(old.replaced.is_cancelled());
-        drop(old);
-        assert!(sessions.claim("east", "b-2", peer(3)).is_err(), "the new stream still has the name");
-        drop(new);
-        assert!(sessions.claim("east", "b-2", peer(3)).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn streams_to_global_wait_for_the_name() {
-        let sessions = Sessions::default();
-        let began = Instant::now();
-        assert!(sessions.admitted("east", peer(1)).await.is_err());
-        assert_eq!(began.elapsed(), WAIT_FOR_SESSION);
-
-        let _claim = sessions.claim("east", "a-1", peer(1)).expect("free");
-        let began = Instant::now();
-        sessions.admitted("east", peer(1)).await.expect("the same connection");
-        assert_eq!(began.elapsed(), Duration::ZERO);
-        sessions.admitted("east", peer(2)).await.expect("another connection");
-        assert_eq!(began.elapsed(), OTHER_CONNECTION);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_is_noticed() {
-        let sessions = Sessions::default();
-        let limit = Duration::from_secs(10);
-        let began = Instant::now();
-        let watcher = {
-            let sessions = sessions.clone();
-            tokio::spawn(async move { sessions.silent("east", limit).await })
-        };
-        tokio::time::sleep(Duration::from_secs(7)).await;
-        sessions.pinged("east");
-        watcher.await.expect("ended");
-        assert_eq!(began.elapsed(), Duration::from_secs(17));
+        if state.strays.get(&self.zone).is_some_and(|stray| Arc::ptr_eq(&stray.reason, &self.ending.reason)) {
+            state.strays.remove(&self.zone);
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

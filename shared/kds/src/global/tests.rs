@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 use super::*;
-use crate::Surroundings;
+use crate::{DeletionGuard, Surroundings};
 use crate::codec;
 use crate::metadata::Headers;
 use crate::node::{self, Identity};
@@ -32,8 +32,8 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let store: SharedStore = Arc::new(MemoryStore::new());
-        let settings = GlobalSettings {
-            common: CommonSettings {
+        let settings = GlobalSettings::new(
+            CommonSettings {
                 identity: Identity { instance: "global-0001".into(), ..Identity::default() },
                 max_message_bytes: 1024 * 1024,
                 skip_label_prefixes: Vec::new(),
@@ -45,12 +45,11 @@ impl Fixture {
                     needs_zone: true,
                 },
                 validate: Arc::new(|_| Violations::none()),
+                deletion_guard: DeletionGuard::default(),
+                response_backoff: Duration::ZERO,
                 surroundings: Surroundings::default(),
             },
-            health_check_interval: Duration::ZERO,
-            health_check_timeout: Duration::ZERO,
-            authentication: ZoneAuthentication::None,
-        };
+        );
         let shutdown = CancellationToken::new();
         let global = Global::new(settings, store.clone(), KdsMetrics::default(), shutdown.clone())
             .await

@@ -152,6 +152,7 @@ impl Check<'_> {
 
     fn global(&mut self) {
         self.positive("multizone.global.kds.zoneInsightFlushInterval");
+        self.one_of("multizone.global.kds.disabledZones", &["pause", "sync"]);
         let set = |name: &str| {
             let path = format!("multizone.global.kds.zoneHealthCheck.{name}");
             duration::parse(&self.settings.text(&path)).is_ok_and(|duration| !duration.is_zero())

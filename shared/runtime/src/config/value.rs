@@ -16,6 +16,8 @@ pub enum ValueType {
     Int,
     /// Integer from 0 on.
     Uint,
+    /// Number from 0 to 1.
+    Share,
     /// TCP port, 0 to 65535.
     Port,
     /// Duration in Go syntax; in YAML also a number of nanoseconds.
@@ -44,6 +46,7 @@ impl ValueType {
             Self::Bool => Value::Bool(parse_bool(text)?),
             Self::Int => Value::from(parse_integer(text)?),
             Self::Uint => Value::from(parse_unsigned(text)?),
+            Self::Share => Value::from(share(text.parse().map_err(|_| format!("{text:?} is not a number"))?)?),
             Self::Port => Value::from(port(parse_unsigned(text)?)?),
             Self::Duration => Value::String(duration::format(duration::parse(text)?)),
             Self::Text => Value::from(text),
@@ -71,6 +74,7 @@ impl ValueType {
             Self::Bool => Value::Bool(yaml.as_bool().ok_or_else(|| expected("true or false", yaml))?),
             Self::Int => Value::from(yaml.as_i64().ok_or_else(|| expected("an integer", yaml))?),
             Self::Uint => Value::from(unsigned(yaml)?),
+            Self::Share => Value::from(share(yaml.as_f64().ok_or_else(|| expected("a number", yaml))?)?),
             Self::Port => Value::from(port(unsigned(yaml)?)?),
             Self::Duration => {
                 let duration = match yaml {
@@ -139,6 +143,10 @@ fn parse_magnitude(text: &str) -> Option<u64> {
         text => (text, 10),
     };
     if digits.starts_with('+') { None } else { u64::from_str_radix(digits, base).ok() }
+}
+
+fn share(number: f64) -> Result<f64, String> {
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err(format!("{number} is not in the range from 0 to 1")) }
 }
 
 fn port(number: u64) -> Result<u16, String> {
@@ -212,6 +220,10 @@ mod tests {
         assert_eq!(ValueType::Int.parse("-3"), Ok(Value::from(-3)));
         assert!(ValueType::Uint.parse("-3").is_err());
         assert!(ValueType::Port.parse("65536").is_err());
+        assert_eq!(ValueType::Share.parse("0.5"), Ok(Value::from(0.5)));
+        for wrong in ["-0.1", "1.1", "NaN", "half", ""] {
+            assert!(ValueType::Share.parse(wrong).is_err(), "{wrong}");
+        }
         assert!(ValueType::Port.parse("").is_err());
         assert_eq!(ValueType::Texts.parse(" x , y"), Ok(serde_json::json!([" x ", " y"])));
         assert_eq!(ValueType::Texts.parse(""), Ok(serde_json::json!([])));
@@ -227,6 +239,8 @@ mod tests {
         let error = ValueType::Port.from_yaml(&yaml("'5681'")).expect_err("text for a port");
         assert_eq!(error, "expected an integer from 0 on, found the text \"5681\"");
         assert!(ValueType::Text.from_yaml(&yaml("17")).is_err());
+        assert_eq!(ValueType::Share.from_yaml(&yaml("1")), Ok(Value::from(1.0)));
+        assert!(ValueType::Share.from_yaml(&yaml("2.0")).is_err());
         assert_eq!(ValueType::Duration.from_yaml(&yaml("1000000000")), Ok(Value::from("1s")));
         assert!(ValueType::Duration.from_yaml(&yaml("abc")).is_err());
     }

@@ -16,15 +16,19 @@ keys! {
     used   "multizone.global.kds.maxMsgSize" "KUMA_MULTIZONE_GLOBAL_KDS_MAX_MSG_SIZE" Uint "10485760";
     unused "multizone.global.kds.msgSendTimeout" "KUMA_MULTIZONE_GLOBAL_KDS_MSG_SEND_TIMEOUT" Duration "1m0s";
     unused "multizone.global.kds.nackBackoff" "KUMA_MULTIZONE_GLOBAL_KDS_NACK_BACKOFF" Duration "5s";
-    unused "multizone.global.kds.responseBackoff" "KUMA_MULTIZONE_GLOBAL_KDS_RESPONSE_BACKOFF" Duration "0s";
+    used   "multizone.global.kds.responseBackoff" "KUMA_MULTIZONE_GLOBAL_KDS_RESPONSE_BACKOFF" Duration "0s";
     used   "multizone.global.kds.zoneHealthCheck.pollInterval" "KUMA_MULTIZONE_GLOBAL_KDS_ZONE_HEALTH_CHECK_POLL_INTERVAL"
         Duration "0s";
     used   "multizone.global.kds.zoneHealthCheck.timeout" "KUMA_MULTIZONE_GLOBAL_KDS_ZONE_HEALTH_CHECK_TIMEOUT"
         Duration "0s";
     unused "multizone.global.kds.zoneHealthCheck.closeStaleConn" "KUMA_MULTIZONE_GLOBAL_KDS_ZONE_HEALTH_CHECK_CLOSE_STALE_CONN"
         Bool "false";
+    used   "multizone.global.kds.disabledZones" "KUMA_MULTIZONE_GLOBAL_KDS_DISABLED_ZONES" Text "pause";
     unused "multizone.global.kds.tracing.enabled" "KUMA_MULTIZONE_GLOBAL_KDS_TRACING_ENABLED" Bool "true";
     used   "multizone.global.kds.labels.skipPrefixes" "KUMA_MULTIZONE_GLOBAL_KDS_LABELS_SKIP_PREFIXES" Texts "";
+    used   "multizone.global.kds.deletionGuard.share" "KUMA_MULTIZONE_GLOBAL_KDS_DELETION_GUARD_SHARE" Share "0.5";
+    used   "multizone.global.kds.deletionGuard.minimum" "KUMA_MULTIZONE_GLOBAL_KDS_DELETION_GUARD_MINIMUM" Uint "10";
+    used   "multizone.global.kds.deletionGuard.hold" "KUMA_MULTIZONE_GLOBAL_KDS_DELETION_GUARD_HOLD" Duration "5m0s";
     used   "multizone.global.kds.auth.type" "KUMA_MULTIZONE_GLOBAL_KDS_AUTH_TYPE" Text "none";
     used   "multizone.global.kds.auth.clientCaFile" "KUMA_MULTIZONE_GLOBAL_KDS_AUTH_CLIENT_CA_FILE" Text "";
     used   "multizone.zone.name" "KUMA_MULTIZONE_ZONE_NAME" Text "default";
@@ -35,8 +39,11 @@ keys! {
     used   "multizone.zone.kds.maxMsgSize" "KUMA_MULTIZONE_ZONE_KDS_MAX_MSG_SIZE" Uint "10485760";
     unused "multizone.zone.kds.msgSendTimeout" "KUMA_MULTIZONE_ZONE_KDS_MSG_SEND_TIMEOUT" Duration "1m0s";
     unused "multizone.zone.kds.nackBackoff" "KUMA_MULTIZONE_ZONE_KDS_NACK_BACKOFF" Duration "5s";
-    unused "multizone.zone.kds.responseBackoff" "KUMA_MULTIZONE_ZONE_KDS_RESPONSE_BACKOFF" Duration "0s";
+    used   "multizone.zone.kds.responseBackoff" "KUMA_MULTIZONE_ZONE_KDS_RESPONSE_BACKOFF" Duration "0s";
     used   "multizone.zone.kds.labels.skipPrefixes" "KUMA_MULTIZONE_ZONE_KDS_LABELS_SKIP_PREFIXES" Texts "";
+    used   "multizone.zone.kds.deletionGuard.share" "KUMA_MULTIZONE_ZONE_KDS_DELETION_GUARD_SHARE" Share "0.5";
+    used   "multizone.zone.kds.deletionGuard.minimum" "KUMA_MULTIZONE_ZONE_KDS_DELETION_GUARD_MINIMUM" Uint "10";
+    used   "multizone.zone.kds.deletionGuard.hold" "KUMA_MULTIZONE_ZONE_KDS_DELETION_GUARD_HOLD" Duration "5m0s";
     used   "multizone.zone.kds.auth.cpTokenInline" "KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_INLINE" Text "";
     used   "multizone.zone.kds.auth.cpTokenPath" "KUMA_MULTIZONE_ZONE_KDS_AUTH_CP_TOKEN_PATH" Text "";
     used   "multizone.zone.kds.auth.clientCertFile" "KUMA_MULTIZONE_ZONE_KDS_AUTH_CLIENT_CERT_FILE" Text "";

@@ -16,8 +16,8 @@ pub use api_server::{
     ApiServer, Authn, ClientCertificates, Gui, HttpServer, HttpsServer, PublicKey, UserTokens, Validator,
 };
 pub use multizone::{
-    GlobalKds, KdsLabels, KdsServer, KdsServerAuth, Multizone, ZoneAuthn, ZoneHealthCheck, ZoneKds, ZoneKdsAuth,
-    ZoneSettings,
+    DeletionGuard, DisabledZones, GlobalKds, KdsLabels, KdsServer, KdsServerAuth, Multizone, ZoneAuthn,
+    ZoneHealthCheck, ZoneKds, ZoneKdsAuth, ZoneSettings,
 };
 pub use proxies::{
     Bootstrap, BootstrapParams, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, Proxy, ProxyAuthn,

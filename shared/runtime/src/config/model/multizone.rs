@@ -45,8 +45,28 @@ pub struct KdsServer {
     pub labels: KdsLabels,
     /// How silent zones are detected.
     pub zone_health_check: ZoneHealthCheck,
+    /// What happens to the synchronization of a zone that is disabled.
+    pub disabled_zones: DisabledZones,
     /// How zones prove who they are.
     pub auth: KdsServerAuth,
+    /// Pause before a response of a zone is confirmed.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub response_backoff: Duration,
+    /// Which deletions are held back.
+    pub deletion_guard: DeletionGuard,
+}
+
+/// Which deletions are held back: those of resources that the full state of a type does not list, when they are many.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeletionGuard {
+    /// Part of the resources of a type, from 0 to 1, above which they are; 1 for never.
+    pub share: f64,
+    /// Fewer deletions are not held back.
+    pub minimum: usize,
+    /// Time after which they are carried out; zero for when somebody releases them.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub hold: Duration,
 }
 
 /// How zones prove who they are.
@@ -77,6 +97,16 @@ pub enum ZoneAuthn {
 pub struct KdsLabels {
     /// Labels with one of these prefixes stay here.
     pub skip_prefixes: Vec<String>,
+}
+
+/// What happens to the synchronization of a zone that is disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DisabledZones {
+    /// It rests until the zone is enabled.
+    Pause,
+    /// It goes on, as in Kuma.
+    Sync,
 }
 
 /// How silent zones are detected. Off when both durations are zero; else both are set.
@@ -119,6 +149,11 @@ pub struct ZoneKds {
     pub max_msg_size: usize,
     /// Which labels are not sent.
     pub labels: KdsLabels,
+    /// Pause before a response of global is confirmed.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub response_backoff: Duration,
+    /// Which deletions are held back.
+    pub deletion_guard: DeletionGuard,
 }
 
 /// How a zone proves who it is; empty members bring no such proof.
