@@ -158,6 +158,10 @@ impl Catalogue {
         Subscription { mailbox, catalogue: self.clone(), id }
     }
 
+    fn may_travel(&self, key: &ResourceKey) -> bool {
+        (self.travels)(key.kind) && filter::may_travel(key)
+    }
+
     fn absorb(&self, batch: ChangeBatch) {
         let mut state = self.state.lock();
         let mut changed: BTreeMap<ResourceKey, Latest> = BTreeMap::new();
@@ -167,7 +171,7 @@ impl Catalogue {
             ChangeBatch::Changes { changes, .. } => {
                 for change in changes {
                     note_zone(&mut disabled, &change.key, change.new.as_deref());
-                    if (self.travels)(change.key.kind) {
+                    if self.may_travel(&change.key) {
                         let entry = change.new.clone().map(|resource| Arc::new(Entry::new(resource)));
                         changed.insert(change.key.clone(), entry);
                     }
@@ -178,7 +182,7 @@ impl Catalogue {
                 let mut gone: BTreeSet<ResourceKey> = state.entries.keys().cloned().collect();
                 for resource in resources {
                     note_zone(&mut disabled, &resource.key, Some(&resource));
-                    if !(self.travels)(resource.kind()) {
+                    if !self.may_travel(&resource.key) {
                         continue;
                     }
                     gone.remove(&resource.key);

@@ -5,13 +5,21 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use tandem_model::{Kind, Resource, Spec, label};
+use tandem_model::{Kind, Resource, ResourceKey, Spec, label};
 use tandem_proto::mesh::v1alpha1::ZoneIngress;
 
 use crate::feature::Features;
 
+/// The one Config that travels.
+const CLUSTER_ID: &str = "kuma-cluster-id";
 const SYSTEM_ROLE: &str = "system";
 const PRODUCER_ROLE: &str = "producer";
+
+/// False for resources that stay where they are, whoever the peer is and whatever they say, although others of their kind
+/// travel: the notes that control planes make for themselves, which change often.
+pub(crate) fn may_travel(key: &ResourceKey) -> bool {
+    key.kind != Kind::Config || key.name == CLUSTER_ID
+}
 
 /// What decides whether global sends a resource to one zone.
 #[derive(Debug)]
@@ -33,7 +41,7 @@ impl ToZone<'_> {
             return false;
         }
         match kind {
-            Kind::Config => return resource.key.name == "kuma-cluster-id",
+            Kind::Config => return may_travel(&resource.key),
             Kind::GlobalSecret if stays_on_global(&resource.key.name) => return false,
             Kind::HostnameGenerator
                 if !self.features.hostname_generator_multi_zone && selects_multi_zone_services(resource) =>

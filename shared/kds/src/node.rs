@@ -93,9 +93,21 @@ fn text(value: &str) -> Value {
     Value { kind: Some(ValueKind::StringValue(value.to_owned())) }
 }
 
-/// What is said of peers whose versions are too far apart.
-pub(crate) const INCOMPATIBLE: &str =
-    "zone and global are more than two minor versions apart, which is not supported; upgrade the older one";
+/// [`judged`], with a line in the log when `peer` and this control plane do not go together.
+pub(crate) fn judged_aloud(peer: &str, theirs: &KumaCpVersion, ours: &KumaCpVersion) -> Version {
+    let version = judged(theirs, ours);
+    if version.kuma_cp.as_ref().is_some_and(|version| !version.kuma_cp_global_compatible) {
+        let (theirs, ours) = (&theirs.version, &ours.version);
+        tracing::warn!(
+            peer,
+            theirs,
+            ours,
+            "the versions of zone and global are more than two minor versions apart, which is not supported; upgrade the \
+             older one"
+        );
+    }
+    version
+}
 
 /// The version of a zone as its insight shows it, with the verdict whether it goes together with global's
 /// ([`are_compatible`]). The verdict is for people; it never stops a connection.

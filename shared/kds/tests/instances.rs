@@ -18,7 +18,6 @@ use tandem_proto::system::v1alpha1::ZoneInsight;
 use tandem_store::SharedStore;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// An instance of global on a runtime of its own, so that it can die from one moment to the next.
@@ -81,22 +80,23 @@ fn any_of(addresses: Vec<SocketAddr>) -> Dial {
 /// Passes bytes on until it is frozen; then nothing moves, and nobody hears of a connection that ended.
 struct Relay {
     address: SocketAddr,
-    frozen: watch::Sender<bool>,
+    frozen: CancellationToken,
 }
 
 impl Relay {
     async fn start(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
         let address = listener.local_addr().expect("bound");
-        let (frozen, seen) = watch::channel(false);
+        let frozen = CancellationToken::new();
+        let freeze = frozen.clone();
         tokio::spawn(async move {
             while let Ok((mut from, _)) = listener.accept().await {
-                let mut seen = seen.clone();
+                let freeze = freeze.clone();
                 tokio::spawn(async move {
                     let Ok(mut to) = TcpStream::connect(to).await else { return };
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut from, &mut to) => {}
-                        _ = seen.wait_for(|frozen| *frozen) => std::future::pending().await,
+                    let copy = tokio::io::copy_bidirectional(&mut from, &mut to);
+                    if freeze.run_until_cancelled(copy).await.is_none() {
+                        std::future::pending::<()>().await;
                     }
                 });
             }
@@ -189,7 +189,7 @@ async fn a_zone_that_comes_to_another_instance_takes_over_from_the_first() {
     let above = synced_from("east", &service("redis").key);
     wait_until_exists(&global_store, &above).await;
     until_held_by(&global_store, "east", "global-a").await;
-    relay.frozen.send_replace(true);
+    relay.frozen.cancel();
     lost.stop().await;
     assert!(a.holds("east"), "nobody told it that the connection is gone");
 
@@ -220,7 +220,7 @@ async fn when_an_instance_dies_its_zones_and_the_lead_move() {
     until_held_by(&global_store, "north", "global-a").await;
 
     // A zone that dies together with the instance that could have noticed.
-    relay.frozen.send_replace(true);
+    relay.frozen.cancel();
     north.stop().await;
     a.kill();
     until_held_by(&global_store, "east", "global-b").await;

@@ -187,12 +187,8 @@ impl Shared {
         if let Err(error) = ensure_zone(&self.store, zone).await {
             return Err(Status::internal(format!("could not create Zone {zone:?}: {error}")));
         }
-        let version = node::judged(&identity.version, &common.identity.version);
+        let version = node::judged_aloud(zone, &identity.version, &common.identity.version);
         info!(zone, instance = identity.instance, version = identity.version.version, "zone connected");
-        if version.kuma_cp.as_ref().is_some_and(|version| !version.kuma_cp_global_compatible) {
-            let (theirs, ours) = (&identity.version.version, &common.identity.version.version);
-            warn!(zone, zone_version = theirs, global_version = ours, "{}", node::INCOMPATIBLE);
-        }
         let subscription = self.insights.begin(KdsSubscription {
             global_instance_id: common.identity.instance.clone(),
             zone_instance_id: identity.instance.clone(),

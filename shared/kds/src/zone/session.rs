@@ -167,7 +167,8 @@ impl Session {
             peer.version.clone_from(&global.version.version);
         });
         connection.describe(|subscription| {
-            subscription.version = Some(node::judged(&global.version, &self.settings.common.identity.version));
+            let ours = &self.settings.common.identity.version;
+            subscription.version = Some(node::judged_aloud(&self.observer.peer, &global.version, ours));
             subscription.config = global.config;
             subscription.global_instance_id = global.instance;
         });
