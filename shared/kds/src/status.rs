@@ -8,6 +8,8 @@ mod collector;
 mod report;
 mod reports;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
