@@ -3,11 +3,12 @@
 //!
 //! Source of the rules: Kuma `pkg/kds/v2/store/sync.go` and `pkg/kds/{global,zone}`.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 use tandem_model::{DecodeError, Kind, Resource, ResourceKey, Spec, label};
 use tandem_proto::mesh::v1alpha1::{Dataplane, ZoneEgress, ZoneIngress};
 use tandem_store::Author;
-use tracing::warn;
 
 /// The receiving side of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,18 +32,29 @@ impl Inlet {
         }
     }
 
-    /// Forces labels, and ties the content to the zone it came from.
-    pub(crate) fn adapt(&self, resource: &mut Resource) -> Result<(), DecodeError> {
-        let Self::Global { zone } = self else { return Ok(()) };
-        resource.labels.insert(label::ZONE.to_owned(), zone.clone());
-        resource.labels.insert(label::ORIGIN.to_owned(), label::ORIGIN_ZONE.to_owned());
-        pin(resource, zone)
+    /// Forces labels, and ties the content to the zone it came from. Returns what the resource claimed to be instead:
+    /// nothing, from an honest peer.
+    pub(crate) fn adapt(&self, resource: &mut Resource) -> Result<Vec<String>, DecodeError> {
+        let Self::Global { zone } = self else { return Ok(Vec::new()) };
+        let mut claims = Vec::new();
+        for (name, value) in [(label::ZONE, zone.as_str()), (label::ORIGIN, label::ORIGIN_ZONE)] {
+            let claimed = resource.labels.insert(name.to_owned(), value.to_owned());
+            claims.extend(
+                claimed
+                    .filter(|claimed| !claimed.is_empty() && claimed != value)
+                    .map(|claimed| format!("{name}={claimed}")),
+            );
+        }
+        claims.extend(pin(resource, zone)?);
+        Ok(claims)
     }
 
     /// True for stored resources that the peer manages: it may change and delete them.
     pub(crate) fn owns(&self, resource: &Resource) -> bool {
         match self {
-            Self::Global { zone } => resource.label(label::ZONE) == Some(zone),
+            Self::Global { zone } => {
+                resource.label(label::ZONE) == Some(zone) && resource.label(label::ORIGIN) != Some(label::ORIGIN_GLOBAL)
+            }
             Self::Zone => {
                 let provided_here = resource.kind().descriptor().direction.provided_by_zone();
                 !provided_here || resource.label(label::ORIGIN).is_some_and(|origin| origin != label::ORIGIN_ZONE)
@@ -50,12 +62,17 @@ impl Inlet {
         }
     }
 
+    /// The peer: name of the zone, or `global`.
+    pub(crate) fn peer(&self) -> &str {
+        match self {
+            Self::Global { zone } => zone,
+            Self::Zone => "global",
+        }
+    }
+
     /// The peer, as histories name it.
     pub(crate) fn author(&self) -> Author {
-        Author::Peer(match self {
-            Self::Global { zone } => zone.clone(),
-            Self::Zone => "global".to_owned(),
-        })
+        Author::Peer(self.peer().to_owned())
     }
 
     /// Resource that owns what is received.
@@ -72,67 +89,84 @@ impl Inlet {
     }
 }
 
-/// Makes the specification name `zone` wherever it names a zone.
-fn pin(resource: &mut Resource, zone: &str) -> Result<(), DecodeError> {
+/// Makes the specification name `zone` wherever it names a zone; returns what it named instead.
+fn pin(resource: &mut Resource, zone: &str) -> Result<Vec<String>, DecodeError> {
+    let mut pins = Pins { zone, changed: false, claims: Vec::new() };
     match resource.kind() {
         Kind::ZoneIngress => {
             let mut ingress: ZoneIngress = resource.proto()?;
-            let mut replaced = Vec::new();
             for service in &mut ingress.available_services {
-                replaced.extend(pin_tag(&mut service.tags, zone));
+                pins.tag(&mut service.tags);
             }
-            if !replaced.is_empty() {
-                note(resource, zone, &replaced);
+            if pins.changed {
                 resource.spec = Spec::Proto(ingress.encode_to_vec().into());
             }
-            if ingress.zone != zone {
-                merge(resource, &ZoneIngress { zone: zone.to_owned(), ..ZoneIngress::default() });
+            if pins.differs(&ingress.zone) {
+                merge(
+                    resource,
+                    &ZoneIngress { zone: zone.to_owned(), ..ZoneIngress::default() },
+                    ingress.zone.is_empty(),
+                );
             }
         }
         Kind::ZoneEgress => {
             let egress: ZoneEgress = resource.proto()?;
-            if egress.zone != zone {
-                merge(resource, &ZoneEgress { zone: zone.to_owned(), ..ZoneEgress::default() });
+            if pins.differs(&egress.zone) {
+                merge(resource, &ZoneEgress { zone: zone.to_owned(), ..ZoneEgress::default() }, egress.zone.is_empty());
             }
         }
         Kind::Dataplane => {
             let mut dataplane: Dataplane = resource.proto()?;
-            let mut replaced = Vec::new();
             if let Some(networking) = &mut dataplane.networking {
                 for inbound in &mut networking.inbound {
-                    replaced.extend(pin_tag(&mut inbound.tags, zone));
+                    pins.tag(&mut inbound.tags);
                 }
                 if let Some(gateway) = &mut networking.gateway {
-                    replaced.extend(pin_tag(&mut gateway.tags, zone));
+                    pins.tag(&mut gateway.tags);
                 }
             }
-            if !replaced.is_empty() {
-                note(resource, zone, &replaced);
+            if pins.changed {
                 resource.spec = Spec::Proto(dataplane.encode_to_vec().into());
             }
         }
         _ => {}
     }
-    Ok(())
+    Ok(pins.claims)
 }
 
-/// Overwrites the zone tag if there is another one; returns that.
-fn pin_tag(tags: &mut std::collections::BTreeMap<String, String>, zone: &str) -> Option<String> {
-    let tag = tags.get_mut(label::ZONE).filter(|tag| *tag != zone)?;
-    Some(std::mem::replace(tag, zone.to_owned()))
+/// Ties parts of a specification to a zone.
+struct Pins<'a> {
+    zone: &'a str,
+    changed: bool,
+    claims: Vec<String>,
 }
 
-fn note(resource: &Resource, zone: &str, replaced: &[String]) {
-    warn!(resource = %resource.key, zone, claimed = ?replaced, "tags name another zone than the one that sent them; replaced");
+impl Pins<'_> {
+    /// True when `named` is not the zone. An empty name is no claim.
+    fn differs(&mut self, named: &str) -> bool {
+        if !named.is_empty() && named != self.zone {
+            self.claims.push(format!("zone={named}"));
+        }
+        named != self.zone
+    }
+
+    /// Overwrites the zone tag, if there is one.
+    fn tag(&mut self, tags: &mut BTreeMap<String, String>) {
+        if let Some(tag) = tags.get_mut(label::ZONE)
+            && self.differs(tag)
+        {
+            self.zone.clone_into(tag);
+            self.changed = true;
+        }
+    }
 }
 
 /// Sets the fields of `part` and keeps all others, also unknown ones: encodings put together decode as one message.
-fn merge(resource: &mut Resource, part: &impl Message) {
+/// Of a field that is there twice the last one counts; an absent one goes to the front, where encoders write field 1.
+fn merge(resource: &mut Resource, part: &impl Message, absent: bool) {
     if let Spec::Proto(bytes) = &mut resource.spec {
-        let mut merged = Vec::with_capacity(bytes.len() + part.encoded_len());
-        merged.extend_from_slice(bytes);
-        merged.extend_from_slice(&part.encode_to_vec());
-        *bytes = merged.into();
+        let part = part.encode_to_vec();
+        *bytes = if absent { [&part, &bytes[..]].concat() } else { [&bytes[..], &part].concat() }.into();
     }
 }
 
@@ -188,7 +222,7 @@ mod tests {
         global().adapt(&mut resource).expect("decodable");
         assert_eq!(resource.proto::<ZoneEgress>().expect("decodable").zone, "east");
         let once = resource.spec.clone();
-        assert!(matches!(&once, Spec::Proto(bytes) if bytes.starts_with(unknown)));
+        assert!(matches!(&once, Spec::Proto(bytes) if **bytes == *[b"\x0a\x04east", &unknown[..]].concat()));
         global().adapt(&mut resource).expect("decodable");
         assert_eq!(resource.spec, once);
     }

@@ -66,6 +66,9 @@ pub struct ErrorDetail {
 /// `envoy.service.discovery.v3.DeltaDiscoveryResponse`: what changed of one type.
 #[derive(Clone, PartialEq, Message)]
 pub struct DeltaResponse {
+    /// What the resources reflect: an [`Origin`](crate::origin::Origin), or nothing.
+    #[prost(string, tag = "1")]
+    pub system_version_info: String,
     /// Added and changed resources, each an encoded [`DeltaResource`].
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub resources: Vec<Bytes>,
@@ -171,10 +174,10 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_ignored() {
-        // Field 9 of the request (used by newer Envoy messages) and field 1 of the response.
+        // Field 9 of the request and field 8 of the response are of newer Envoy messages.
         let request = DeltaRequest::decode([0x4a, 0x01, 0x61, 0x12, 0x01, 0x4d].as_slice()).expect("a valid message");
         assert_eq!(request.type_url, "M");
-        let response = DeltaResponse::decode([0x0a, 0x01, 0x61, 0x22, 0x01, 0x4d].as_slice()).expect("a valid message");
+        let response = DeltaResponse::decode([0x42, 0x01, 0x61, 0x22, 0x01, 0x4d].as_slice()).expect("a valid message");
         assert_eq!(response.type_url, "M");
     }
 }

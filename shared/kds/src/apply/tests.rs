@@ -1,12 +1,27 @@
+use std::time::Duration;
+
+use bytes::Bytes;
 use serde_json::json;
 use tandem_model::{Path, label};
 use tandem_proto::system::v1alpha1::Zone;
-use tandem_store::MemoryStore;
+use tandem_store::{MemoryStore, StoreId};
 
 use super::*;
-use crate::mapper;
+use crate::{mapper, wire};
 
-fn applier(inlet: Inlet) -> Applier {
+mod guard;
+mod isolation;
+mod model;
+
+mod order;
+mod ownership;
+
+/// An applier with an empty store. Its validation refuses what carries the label `invalid`.
+fn applier(inlet: Inlet) -> Arc<Applier> {
+    applier_of(Arc::new(MemoryStore::new()), inlet)
+}
+
+fn applier_of(store: SharedStore, inlet: Inlet) -> Arc<Applier> {
     let validate: Validate = Arc::new(|resource| {
         if resource.label("invalid").is_some() {
             Violations::one(&Path::new("spec.to[0].default"), "at least one timeout should be configured")
@@ -14,7 +29,7 @@ fn applier(inlet: Inlet) -> Applier {
             Violations::none()
         }
     });
-    Applier { store: Arc::new(MemoryStore::new()), inlet, validate }
+    Applier::new(store, inlet, validate, DeletionGuard { minimum: 3, ..DeletionGuard::default() })
 }
 
 fn east() -> Inlet {
@@ -28,6 +43,27 @@ fn timeout(name: &str, value: u32, labels: &[(&str, &str)]) -> Resource {
 
 fn from_global(resource: &Resource) -> Bytes {
     mapper::encode_for_zones(resource, false, &[]).expect("encodable").body
+}
+
+fn response(resources: &[Bytes], removed: &[&str], origin: Option<Origin>) -> DeltaResponse {
+    DeltaResponse {
+        system_version_info: origin.map(|origin| origin.to_string()).unwrap_or_default(),
+        resources: resources.to_vec(),
+        removed_resources: removed.iter().map(|name| (*name).to_owned()).collect(),
+        ..DeltaResponse::default()
+    }
+}
+
+/// What becomes of a full state on a new stream.
+async fn full(applier: &Arc<Applier>, kind: Kind, resources: &[Bytes]) -> Applied {
+    applier.open().apply(kind, &response(resources, &[], None)).await.expect("the store works")
+}
+
+/// What becomes of a later response on a stream of which the first one found everything as it is.
+async fn later(applier: &Arc<Applier>, kind: Kind, resources: &[Bytes], removed: &[&str]) -> Applied {
+    let mut intake = applier.open();
+    intake.seen.insert(kind);
+    intake.apply(kind, &response(resources, removed, None)).await.expect("the store works")
 }
 
 async fn stored(applier: &Applier) -> Vec<(String, serde_json::Value)> {
@@ -46,14 +82,14 @@ async fn a_full_state_replaces_what_the_peer_manages() {
     seed(&zone, timeout("old", 1, &[(label::ORIGIN, "global")])).await;
     seed(&zone, timeout("kept", 1, &[(label::ORIGIN, "global")])).await;
     let bodies = [from_global(&timeout("kept", 2, &[])), from_global(&timeout("new", 3, &[]))];
-    let applied = zone.apply(Kind::MeshTimeout, &bodies, &[], true).await.expect("the store works");
+    let applied = full(&zone, Kind::MeshTimeout, &bodies).await;
     assert_eq!((applied.created, applied.updated, applied.deleted), (1, 1, 1));
     assert_eq!(applied.complaint(), None);
     let expected = [("kept", 2), ("local", 1), ("new", 3)].map(|(name, value)| (name.to_owned(), json!(value)));
     assert_eq!(stored(&zone).await, expected);
 
     let revision = zone.store.revision();
-    let again = zone.apply(Kind::MeshTimeout, &bodies, &[], true).await.expect("the store works");
+    let again = full(&zone, Kind::MeshTimeout, &bodies).await;
     assert_eq!((again.created, again.updated, again.deleted), (0, 0, 0));
     assert_eq!(zone.store.revision(), revision, "nothing changed");
 }
@@ -65,9 +101,9 @@ async fn histories_name_the_peer() {
         seed(&applier, Resource::from_proto(ResourceKey::global(Kind::Zone, "east"), &Zone::default())).await;
         for value in [1, 2] {
             let body = from_global(&timeout("t", value, &[]));
-            applier.apply(Kind::MeshTimeout, &[body], &[], true).await.expect("the store works");
+            full(&applier, Kind::MeshTimeout, &[body]).await;
         }
-        applier.apply(Kind::MeshTimeout, &[], &[], true).await.expect("the store works");
+        full(&applier, Kind::MeshTimeout, &[]).await;
         let key = ResourceKey::new(Kind::MeshTimeout, "default", "t");
         let history = applier.store.history(&key).await.expect("readable");
         let authors: Vec<_> = history.iter().map(|entry| entry.author.as_str()).collect();
@@ -83,9 +119,9 @@ async fn later_responses_change_only_what_they_name() {
         seed(&zone, timeout(name, 1, &[(label::ORIGIN, "global")])).await;
     }
     seed(&zone, timeout("local", 1, &[(label::ORIGIN, "zone")])).await;
-    let removed = ["b.default", "local.default", "never-seen.default"].map(str::to_owned);
+    let removed = ["b.default", "local.default", "never-seen.default"];
     let bodies = [from_global(&timeout("a", 2, &[]))];
-    let applied = zone.apply(Kind::MeshTimeout, &bodies, &removed, false).await.expect("the store works");
+    let applied = later(&zone, Kind::MeshTimeout, &bodies, &removed).await;
     assert_eq!((applied.created, applied.updated, applied.deleted), (0, 1, 1));
     assert_eq!(stored(&zone).await, [("a".to_owned(), json!(2)), ("local".to_owned(), json!(1))]);
 }
@@ -103,7 +139,7 @@ async fn what_is_wrong_stays_alone_and_keeps_its_last_good_state() {
     .into();
     let bodies =
         [from_global(&timeout("invalid", 2, &[("invalid", "")])), broken, from_global(&timeout("good", 1, &[]))];
-    let applied = zone.apply(Kind::MeshTimeout, &bodies, &[], true).await.expect("the store works");
+    let applied = full(&zone, Kind::MeshTimeout, &bodies).await;
     let expected =
         [("good", 1), ("invalid", 1), ("undecodable", 1)].map(|(name, value)| (name.to_owned(), json!(value)));
     assert_eq!(stored(&zone).await, expected);
@@ -123,7 +159,7 @@ async fn garbage_without_a_name_deletes_nothing() {
     let zone = applier(Inlet::Zone);
     seed(&zone, timeout("a", 1, &[(label::ORIGIN, "global")])).await;
     let bodies = [Bytes::from_static(&[0xff])];
-    let applied = zone.apply(Kind::MeshTimeout, &bodies, &[], true).await.expect("the store works");
+    let applied = full(&zone, Kind::MeshTimeout, &bodies).await;
     assert_eq!(applied.rejected.len(), 1);
     assert_eq!(stored(&zone).await.len(), 1);
 }
@@ -138,7 +174,7 @@ async fn a_local_secret_wins_over_one_of_global() {
     };
     seed(&zone, secret("local", &[])).await;
     let bodies = [from_global(&secret("global", &[]))];
-    let applied = zone.apply(Kind::Secret, &bodies, &[], true).await.expect("the store works");
+    let applied = full(&zone, Kind::Secret, &bodies).await;
     assert_eq!(
         applied.complaint().as_deref(),
         Some("user error\nresource already exists: type=\"Secret\" name=\"zs1\" mesh=\"default\"")
@@ -154,7 +190,7 @@ async fn a_zone_keeps_the_status_it_computed() {
         .with_labels([(label::ORIGIN, "zone"), (label::ZONE, "west")]);
     service.status = Some(json!({"vips": [{"ip": "10.0.0.1"}]}));
     let body = |service: &Resource| vec![from_global(service)];
-    zone.apply(Kind::MeshService, &body(&service), &[], true).await.expect("the store works");
+    full(&zone, Kind::MeshService, &body(&service)).await;
     let key = service.key.clone();
     let present = zone.store.get(&key).await.expect("readable").expect("created");
     assert_eq!(present.status, Some(json!({})));
@@ -162,7 +198,7 @@ async fn a_zone_keeps_the_status_it_computed() {
     local.status = Some(json!({"vips": [{"ip": "241.0.0.1"}]}));
     seed(&zone, local).await;
     service.spec = tandem_model::Spec::Json(json!({"state": "b"}));
-    zone.apply(Kind::MeshService, &body(&service), &[], false).await.expect("the store works");
+    later(&zone, Kind::MeshService, &body(&service), &[]).await;
     let present = zone.store.get(&key).await.expect("readable").expect("created");
     assert_eq!(present.status, Some(json!({"vips": [{"ip": "241.0.0.1"}]})));
     assert_eq!(present.spec, service.spec);
@@ -174,7 +210,7 @@ async fn global_ties_resources_to_their_zone() {
     seed(&global, timeout("of-global", 1, &[])).await;
     seed(&global, timeout("of-west", 1, &[(label::ZONE, "west"), (label::ORIGIN, "zone")])).await;
     let body = |value| mapper::encode_for_global(&timeout("t", value, &[]), "liar", &[]).expect("encodable").body;
-    let applied = global.apply(Kind::MeshTimeout, &[body(1)], &[], true).await.expect("the store works");
+    let applied = full(&global, Kind::MeshTimeout, &[body(1)]).await;
     assert_eq!((applied.created, applied.deleted), (1, 0), "the Zone was created on the way");
     let name = tandem_model::name::hashed("default", "t", ["liar"]);
     let key = ResourceKey::new(Kind::MeshTimeout, "default", name);
@@ -182,7 +218,7 @@ async fn global_ties_resources_to_their_zone() {
     assert_eq!(present.label(label::ZONE), Some("east"));
     assert_eq!(present.owner, Some(ResourceKey::global(Kind::Zone, "east")));
 
-    let applied = global.apply(Kind::MeshTimeout, &[], &[], true).await.expect("the store works");
+    let applied = full(&global, Kind::MeshTimeout, &[]).await;
     assert_eq!(applied.deleted, 1);
     assert_eq!(stored(&global).await.len(), 2);
 }
