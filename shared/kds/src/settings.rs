@@ -30,4 +30,4 @@ pub struct CommonSettings {
 
 /// How many streams of a connection may be unread at the same time without taking room from the others: the five of a
 /// zone, health checks, and some to spare. The flow control window of a connection is as many times that of a stream.
-pub(crate) const UNREAD_STREAMS: u32 = 1;
+pub(crate) const UNREAD_STREAMS: u32 = 8;

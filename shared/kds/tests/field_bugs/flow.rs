@@ -6,7 +6,7 @@ use tandem_kds::mapper;
 use tandem_kds::rpc::global_k_d_s_service_client::GlobalKDSServiceClient;
 use tandem_kds::rpc::k_d_s_sync_service_client::KDSSyncServiceClient;
 use tandem_kds::wire::DeltaResponse;
-use tandem_model::{Kind, Resource, ResourceKey};
+use tandem_model::{Kind, Resource};
 use tandem_proto::mesh::v1alpha1::{StatsRequest, ZoneHealthCheckRequest};
 use tandem_store::{SharedStore, Write};
 use tokio::sync::mpsc;
@@ -124,12 +124,16 @@ async fn a_stream_that_a_zone_does_not_read_takes_nothing_from_the_others() {
         assert!(asked < 1200, "the zone reads, so this shows nothing");
     }
     let before = global.answers();
-    let resource = mesh("default");
-    let body = mapper::encode_for_zones(&resource, true, &[]).expect("encodable").body;
-    let response =
-        DeltaResponse { type_url: "Mesh".into(), nonce: "1".into(), resources: vec![body], ..DeltaResponse::default() };
+    let name = |index: usize| format!("{index}-{}", "m".repeat(100));
+    let body = |index| mapper::encode_for_zones(&mesh(&name(index)), true, &[]).expect("encodable").body;
+    let response = DeltaResponse {
+        type_url: "Mesh".into(),
+        nonce: "1".into(),
+        resources: (0..MANY).map(body).collect(),
+        ..DeltaResponse::default()
+    };
     assert_eq!(global.send(response).await, None);
-    wait_until_exists(&zone_store, &ResourceKey::global(Kind::Mesh, "default")).await;
+    assert_eq!(count(&zone_store, Kind::Mesh).await, MANY);
     // The zone did not have to read the questions first. (On a machine slow enough it may have given up on some already.)
     assert!(before > 0 || global.answers() == 0, "{} answers", global.answers());
     gate.open();
