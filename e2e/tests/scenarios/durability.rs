@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rand::Rng as _;
-use serde_json::{Value, json};
 use tandem_e2e::api::{self, Api};
 use tandem_e2e::process::ControlPlane;
 use tandem_e2e::wait;
-use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::support::ledger::{DATAPLANES, Ledger, POLICIES, Subject};
 use crate::support::{PATIENCE, Stage};
 
 /// How often a control plane is killed.
@@ -25,55 +24,8 @@ const WRITERS: usize = 4;
 /// A control plane is killed at a moment up to this long after it acknowledged the first write of a round.
 const LATEST_KILL: Duration = Duration::from_millis(250);
 
-/// What the client of one path knows.
-#[derive(Debug, Default, Clone)]
-struct Knowledge {
-    /// The last acknowledged value; `None` for a deletion.
-    acknowledged: Option<u64>,
-    /// A write that was sent later and not answered; it may have happened or not. `None` inside for a deletion.
-    unanswered: Option<Option<u64>>,
-}
-
-/// Path of a resource -> what its writer knows.
-type Ledger = Arc<Mutex<BTreeMap<String, Knowledge>>>;
-
-/// Resources of one type that can hold a number.
-#[derive(Clone, Copy)]
-struct Subject {
-    path: fn(&str) -> String,
-    body: fn(&str, u64) -> Value,
-    value: fn(&Value) -> Option<u64>,
-}
-
-/// At global: a policy, which travels on to the zones.
-const POLICIES: Subject = Subject {
-    path: |name| format!("/meshes/default/meshtimeouts/{name}"),
-    body: |name, value| {
-        json!({
-            "type": "MeshTimeout", "mesh": "default", "name": name,
-            "labels": {"value": value.to_string()},
-            "spec": {"targetRef": {"kind": "Mesh"},
-                     "to": [{"targetRef": {"kind": "Mesh"}, "default": {"idleTimeout": "1s"}}]}
-        })
-    },
-    value: |resource| resource["labels"]["value"].as_str()?.parse().ok(),
-};
-
-/// At a zone: Dataplanes.
-const DATAPLANES: Subject = Subject {
-    path: |name| format!("/meshes/default/dataplanes/{name}"),
-    body: |name, value| {
-        json!({
-            "type": "Dataplane", "mesh": "default", "name": name,
-            "networking": {"address": "10.0.0.1", "inbound": [
-                {"port": 80, "tags": {"kuma.io/service": "s", "value": value.to_string()}}]}
-        })
-    },
-    value: |resource| resource["networking"]["inbound"][0]["tags"]["value"].as_str()?.parse().ok(),
-};
-
 /// Creates, changes and deletes the resources of one writer until the control plane is gone.
-async fn write(api: Api, subject: Subject, writer: usize, round: usize, ledger: Ledger) {
+async fn write(api: Api, subject: Subject, writer: usize, round: usize, ledger: Arc<Ledger>) {
     for step in 0u64.. {
         // New resources all the time, with changes and deletions of earlier ones among them.
         let (name, wish) = match step % 5 {
@@ -81,31 +33,21 @@ async fn write(api: Api, subject: Subject, writer: usize, round: usize, ledger: 
             4 => (format!("w{writer}-r{round}-{}", step - 3), None),
             _ => (format!("w{writer}-r{round}-{step}"), Some(step)),
         };
-        let path = (subject.path)(&name);
-        ledger.lock().await.entry(path.clone()).or_default().unanswered = Some(wish);
-        let written = match wish {
-            Some(value) => api.put(&path, &(subject.body)(&name, value)).await,
-            None => api.delete(&path).await,
-        };
-        match written {
-            Ok(_) => {
-                let knowledge = Knowledge { acknowledged: wish, unanswered: None };
-                ledger.lock().await.insert(path, knowledge);
-            }
-            Err(_) => return,
+        if !ledger.write(&api, subject, &name, wish).await {
+            return;
         }
     }
 }
 
 /// Writes, and kills a control plane in the middle of it.
-async fn crash(control_plane: &mut ControlPlane, subject: Subject, round: usize, ledger: &Ledger) -> Result<()> {
+async fn crash(control_plane: &mut ControlPlane, subject: Subject, round: usize, ledger: &Arc<Ledger>) -> Result<()> {
     let api = Api::new(control_plane.api_url())?;
-    let before = acknowledged(ledger).await;
+    let before = ledger.settled();
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
         writers.spawn(write(api.clone(), subject, writer, round, ledger.clone()));
     }
-    let started = || async { Ok((acknowledged(ledger).await > before).then_some(())) };
+    let started = || async { Ok((ledger.settled() > before).then_some(())) };
     wait::until("a write is acknowledged", PATIENCE, started).await?;
     let moment = rand::rng().random_range(Duration::ZERO..LATEST_KILL);
     sleep(moment).await;
@@ -114,14 +56,12 @@ async fn crash(control_plane: &mut ControlPlane, subject: Subject, round: usize,
     Ok(())
 }
 
-async fn acknowledged(ledger: &Ledger) -> usize {
-    ledger.lock().await.values().filter(|knowledge| knowledge.unanswered.is_none()).count()
-}
-
 /// Compares what a control plane has with what the writers know.
 async fn verify(api: &Api, subject: Subject, ledger: &Ledger) -> Result<()> {
-    for (path, knowledge) in &mut *ledger.lock().await {
-        let answer = api.send(reqwest::Method::GET, path, None).await?;
+    let names: Vec<_> = ledger.entries().keys().cloned().collect();
+    for name in names {
+        let path = subject.path(&name);
+        let answer = api.send(reqwest::Method::GET, &path, None).await?;
         let there = match answer.status {
             reqwest::StatusCode::NOT_FOUND => None,
             status => {
@@ -131,9 +71,7 @@ async fn verify(api: &Api, subject: Subject, ledger: &Ledger) -> Result<()> {
                 value
             }
         };
-        let possible = there == knowledge.acknowledged || knowledge.unanswered == Some(there);
-        assert!(possible, "{path} is {there:?} after the crash, but {knowledge:?}");
-        *knowledge = Knowledge { acknowledged: there, unanswered: None };
+        ledger.entries().entry(name).or_default().settle(&path, there);
     }
     Ok(())
 }
@@ -142,14 +80,14 @@ async fn verify(api: &Api, subject: Subject, ledger: &Ledger) -> Result<()> {
 async fn what_global_acknowledged_survives_crashes() -> Result<()> {
     let mut stage = Stage::with_zones(&["zone-1"]).await?;
     stage.mesh(&api::mesh("default")).await?;
-    let ledger = Ledger::default();
+    let ledger = Arc::new(Ledger::default());
     for round in 0..ROUNDS {
         crash(&mut stage.world.global, POLICIES, round, &ledger).await?;
         stage.world.global.start().await?;
         verify(stage.global(), POLICIES, &ledger).await?;
     }
     // The zone ends with the same, however often it was interrupted.
-    let expected = ledger.lock().await.values().filter(|knowledge| knowledge.acknowledged.is_some()).count();
+    let expected = ledger.present().len();
     assert!(expected > ROUNDS, "only {expected} writes were acknowledged");
     let zone = &stage.zone(0).api;
     let complete = || async {
@@ -159,15 +97,10 @@ async fn what_global_acknowledged_survives_crashes() -> Result<()> {
             .iter()
             .filter_map(|item| {
                 let name = item["labels"]["kuma.io/display-name"].as_str().filter(|name| name.starts_with('w'))?;
-                Some(((POLICIES.path)(name), (POLICIES.value)(item)))
+                Some((name.to_owned(), (POLICIES.value)(item)?))
             })
             .collect();
-        let ledger = ledger.lock().await;
-        let wanted: BTreeMap<_, _> = ledger
-            .iter()
-            .filter(|(_, knowledge)| knowledge.acknowledged.is_some())
-            .map(|(path, knowledge)| (path.clone(), knowledge.acknowledged))
-            .collect();
+        let wanted = ledger.present();
         anyhow::ensure!(synced == wanted, "the zone has {} of {} policies", synced.len(), wanted.len());
         Ok(Some(()))
     };
@@ -180,13 +113,13 @@ async fn what_global_acknowledged_survives_crashes() -> Result<()> {
 async fn what_a_zone_acknowledged_survives_crashes() -> Result<()> {
     let mut stage = Stage::with_zones(&["zone-1"]).await?;
     stage.mesh(&api::mesh("default")).await?;
-    let ledger = Ledger::default();
+    let ledger = Arc::new(Ledger::default());
     for round in 0..ROUNDS {
         crash(&mut stage.zone_mut(0).control_plane, DATAPLANES, round, &ledger).await?;
         stage.zone_mut(0).control_plane.start().await?;
         verify(&stage.zone(0).api, DATAPLANES, &ledger).await?;
     }
-    let expected = ledger.lock().await.values().filter(|knowledge| knowledge.acknowledged.is_some()).count();
+    let expected = ledger.present().len();
     assert!(expected > ROUNDS, "only {expected} writes were acknowledged");
     let complete = || async {
         let list = stage.global().get("/meshes/default/dataplanes?size=1").await?;

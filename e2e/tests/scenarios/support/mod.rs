@@ -2,6 +2,7 @@
 
 pub mod ads;
 pub mod apps;
+pub mod ledger;
 pub mod raw;
 pub mod stage;
 

@@ -32,8 +32,13 @@ pub struct Stage {
 impl Stage {
     /// Global without zones.
     pub async fn empty() -> Result<Self> {
+        Self::with_global(&[]).await
+    }
+
+    /// Global with settings `(variable, value)`, without zones.
+    pub async fn with_global(settings: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tandem-e2e-").tempdir()?;
-        let world = World::start(programs().await?, folder.path()).await?;
+        let world = World::start_with(programs().await?, folder.path(), settings).await?;
         Ok(Self { world, folder, passed: false })
     }
 
