@@ -30,6 +30,7 @@ pub async fn run(start: Start) -> Result<()> {
     // Ready once everything is served.
     let mut ready = start.readiness.component();
     let parts = Parts::open(&start).await?;
+    parts.complete().await?;
     let mut tasks = Tasks::new(start.shutdown.clone());
     serve_diagnostics(&start, &mut tasks).await?;
     let global = synchronization(&start, &parts).await?;
@@ -55,6 +56,8 @@ async fn synchronization(start: &Start, parts: &Parts) -> Result<Global> {
         },
         authentication: authentication(kds, parts)?,
         instances: parts.instances.clone(),
+        // Nobody else has a zone's streams.
+        forwarding: None,
         common,
     };
     let metrics = start.metrics.register(KdsMetrics::register);

@@ -55,6 +55,8 @@ const WORKLOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 /// When something it needs cannot be had; the text names the file, port or setting.
 pub async fn run(start: Start) -> Result<()> {
+    // Ready once proxies can be served.
+    let mut complete = start.readiness.component();
     let parts = Parts::open(&start).await?;
     let mut tasks = Tasks::new(start.shutdown.clone());
     serve_diagnostics(&start, &mut tasks).await?;
@@ -65,17 +67,22 @@ pub async fn run(start: Start) -> Result<()> {
     let proxies = Proxies { envoys: envoys.clone(), configurations: Some(Arc::new(previews)) };
     let status = SyncStatus::new();
     start.metrics.register(|registry| status.register(registry));
-    serve_api(&start, &parts, proxies, status.clone(), &mut tasks).await?;
+    let federated = start.loaded.config.is_federated_zone();
+    if federated {
+        // What global has arrives while keys are generated here.
+        join_global(&start, &parts, envoys, status.clone(), &mut tasks)?;
+    }
+    serve_api(&start, &parts, proxies, status, &mut tasks).await?;
+    parts.complete().await?;
     collect_proxies(&start, &context, &mut tasks);
     serve_proxies(&start, &parts, context, &mut tasks).await?;
     publish_services(&start, &parts, &mut tasks);
     keep_services(&start, &parts, &mut tasks);
     keep_workloads(&start, &parts, &mut tasks);
-    if start.loaded.config.is_federated_zone() {
-        join_global(&start, &parts, envoys, status, &mut tasks)?;
-    } else {
+    if !federated {
         keep_insights(&start, &parts, &mut tasks);
     }
+    complete.ready();
     tasks.finish().await
 }
 

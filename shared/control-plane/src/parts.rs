@@ -28,7 +28,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Opens the store, makes the server certificate if there is none, and creates what a control plane of this role needs.
+    /// Opens the store and makes the server certificate if there is none.
     ///
     /// # Errors
     /// When the store cannot be opened, a certificate not be made, or a public key not be read; the text names the file.
@@ -47,10 +47,17 @@ impl Parts {
             }
         };
         let admission = Arc::new(Admission::new(store.clone(), settings::admission(config)));
-        admission.ensure_defaults().await.context("cannot create the default resources")?;
         let tokens = Arc::new(Tokens::new(&store, TokenSettings::of(config)?));
         // Neither kind of store can be shared between processes.
         let instances = Instances::alone(start.instance.as_str());
         Ok(Self { store, admission, tokens, instances })
+    }
+
+    /// Creates what a control plane of this role needs and does not find in its store. That can take a while: keys.
+    ///
+    /// # Errors
+    /// When the store or the generation of a key fails.
+    pub async fn complete(&self) -> Result<()> {
+        self.admission.ensure_defaults().await.context("cannot create the default resources")
     }
 }

@@ -4,7 +4,9 @@
 //! may be sent. What a zone does wrong ends at most its own streams.
 
 mod authentication;
+mod downlink;
 mod envoys;
+mod forward;
 mod health;
 mod outbound;
 mod sessions;
@@ -32,8 +34,10 @@ use tonic::service::Routes;
 
 pub use authentication::ZoneAuthentication;
 pub use envoys::{AskError, Envoys};
+pub use forward::{Forwarding, serve_instances};
 
 use self::authentication::Gate;
+use self::downlink::Shelf;
 use self::health::HealthService;
 use self::sessions::Sessions;
 use self::sync::SyncService;
@@ -72,6 +76,8 @@ pub struct GlobalSettings {
     pub disabled_zones: DisabledZones,
     /// This instance, and the others over its store.
     pub instances: Instances,
+    /// How questions to Envoys of zones that other instances hold get there; `None` refuses them.
+    pub forwarding: Option<Forwarding>,
     /// `multizone.global.kds.auth`: how zones prove who they are.
     pub authentication: ZoneAuthentication,
 }
@@ -84,6 +90,7 @@ impl GlobalSettings {
             health_check_timeout: Duration::ZERO,
             disabled_zones: DisabledZones::default(),
             instances: Instances::alone(&common.identity.instance),
+            forwarding: None,
             authentication: ZoneAuthentication::None,
             common,
         }
@@ -105,6 +112,7 @@ struct Shared {
     sessions: Sessions,
     appliers: Mutex<BTreeMap<String, Arc<Applier>>>,
     envoys: Envoys,
+    shelf: Arc<Shelf>,
     status: SyncStatus,
     metrics: KdsMetrics,
     shutdown: CancellationToken,
@@ -143,7 +151,13 @@ impl Global {
         });
         let shared = Shared {
             gate: Gate::new(settings.authentication.clone(), metrics.clone()),
-            envoys: Envoys::new(store.clone(), settings.instances.clone(), settings.common.surroundings.clone()),
+            shelf: Arc::default(),
+            envoys: Envoys::new(
+                store.clone(),
+                settings.instances.clone(),
+                settings.forwarding.clone(),
+                settings.common.surroundings.clone(),
+            ),
             settings,
             store,
             catalogue,
@@ -207,6 +221,7 @@ impl Global {
             .max_decoding_message_size(limit)
             .max_encoding_message_size(limit);
         let router = Routes::new(synchronization).add_service(health).prepare().into_axum_router();
+        let router = router.layer(axum::middleware::map_response(downlink::attach));
         let limits = Limits {
             grace: GRACE,
             streams: MAX_STREAMS,

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::Shared;
 use super::authentication::Credential;
+use super::downlink::Downlink;
 use super::outbound::{Inner, Outbound, outbound};
 use super::sessions::{Claim, End, taken};
 use super::to_zone::ZoneOutlet;
@@ -36,7 +37,8 @@ pub(crate) struct SyncService(pub(crate) Arc<Shared>);
 
 #[async_trait::async_trait]
 impl KDSSyncService for SyncService {
-    type GlobalToZoneSyncStream = Outbound<DeltaResponse>;
+    /// Nothing: [`Downlink`] takes its place.
+    type GlobalToZoneSyncStream = futures::stream::Empty<Result<DeltaResponse, Status>>;
     type ZoneToGlobalSyncStream = Outbound<DeltaRequest>;
 
     async fn global_to_zone_sync(
@@ -46,13 +48,15 @@ impl KDSSyncService for SyncService {
         let (caller, credential) = self.0.admit(&request, Code::Unknown)?;
         let peer = peer(&request);
         let (inner, stream) = outbound(SEND_AHEAD);
+        let mut response = Response::new(futures::stream::empty());
+        response.extensions_mut().insert(Downlink::new(stream, request.metadata(), &self.0.shelf));
         let shared = self.0.clone();
         tokio::spawn(async move {
             let status = shared.global_to_zone(&caller, credential, peer, request.into_inner(), &inner).await;
             info!(zone = caller.zone, reason = status.message(), "stream to the zone ended");
             inner.end(status);
         });
-        Ok(Response::new(stream))
+        Ok(response)
     }
 
     async fn zone_to_global_sync(
@@ -167,15 +171,14 @@ impl Shared {
                 self.observer(zone),
             ) => result.err().unwrap_or_else(stopped),
         };
-        match claim.ending.reason() {
-            Some(End::Replaced) => {}
+        claim.if_current(|| match claim.ending.reason() {
             Some(End::Deleted) => self.status.forget(zone),
             _ => self.status.update(zone, |peer| {
                 peer.connected = None;
                 peer.disconnected = Some(self.settings.common.surroundings.now());
                 peer.error = Some(Trouble::new(status.message()));
             }),
-        }
+        });
         status
     }
 
