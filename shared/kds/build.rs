@@ -69,7 +69,33 @@ fn main() {
                 .build(),
         )
         .build();
-    Builder::new().build_transport(false).compile(&[synchronization, global]);
+    let forward = Service::builder()
+        .name("InterCPEnvoyAdminForwardService")
+        .package(PACKAGE)
+        .comment("Questions to Envoys, passed on between instances of global.")
+        .method(
+            method("xds_config", "XDSConfig")
+                .comment("Asks for a configuration dump.")
+                .input_type("tandem_proto::mesh::v1alpha1::XdsConfigRequest")
+                .output_type("tandem_proto::mesh::v1alpha1::XdsConfigResponse")
+                .build(),
+        )
+        .method(
+            method("stats", "Stats")
+                .comment("Asks for statistics.")
+                .input_type("tandem_proto::mesh::v1alpha1::StatsRequest")
+                .output_type("tandem_proto::mesh::v1alpha1::StatsResponse")
+                .build(),
+        )
+        .method(
+            method("clusters", "Clusters")
+                .comment("Asks for clusters.")
+                .input_type("tandem_proto::mesh::v1alpha1::ClustersRequest")
+                .output_type("tandem_proto::mesh::v1alpha1::ClustersResponse")
+                .build(),
+        )
+        .build();
+    Builder::new().build_transport(false).compile(&[synchronization, global, forward]);
 }
 
 fn method(name: &str, route: &str) -> MethodBuilder {

@@ -38,13 +38,18 @@ pub struct CertificatePair {
 /// # Errors
 /// When the operating system has no randomness.
 pub fn generate() -> Result<String, CaError> {
+    authority("Envoy Admin CA")
+}
+
+/// A new authority between control planes and what belongs to them: its certificate followed by its key, both PEM.
+pub(crate) fn authority(name: &str) -> Result<String, CaError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     params.serial_number = Some(SerialNumber::from_slice(&[0]));
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Kuma");
     params.distinguished_name.push(DnType::OrganizationalUnitName, "Mesh");
-    params.distinguished_name.push(DnType::CommonName, "Envoy Admin CA");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     valid_for(&mut params);
@@ -57,10 +62,15 @@ pub fn generate() -> Result<String, CaError> {
 /// # Errors
 /// When the secret does not hold a certificate and its key.
 pub fn load(secret: &[u8]) -> Result<Signer, CaError> {
+    read(secret, SECRET_NAME)
+}
+
+/// Reads what [`authority`] made from the secret `name`.
+pub(crate) fn read(secret: &[u8], name: &str) -> Result<Signer, CaError> {
     let blocks = pem::parse_many(secret).map_err(|error| CaError::Certificate(error.to_string()))?;
     let (certificates, keys): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|block| block.tag() == "CERTIFICATE");
     let (Some(certificate), Some(key)) = (certificates.first(), keys.first()) else {
-        return Err(CaError::Certificate(format!("{SECRET_NAME} must hold a certificate and a key")));
+        return Err(CaError::Certificate(format!("{name} must hold a certificate and a key")));
     };
     Signer::from_pem(pem::encode(certificate).as_bytes(), pem::encode(key).as_bytes())
 }

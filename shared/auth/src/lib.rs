@@ -5,6 +5,7 @@
 pub mod access;
 pub mod ca;
 pub mod envoy_admin;
+pub mod inter_cp;
 pub mod keys;
 pub mod localhost;
 mod pkcs1;

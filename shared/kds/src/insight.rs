@@ -6,6 +6,8 @@
 //!
 //! Source of the format: Kuma `api/system/v1alpha1/zone_insight.proto`, `pkg/kds/status`.
 
+mod connection;
+mod record;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+pub(crate) use self::connection::Connection;
+use self::record::Record;
 use self::snapshot::Snapshot;
 use crate::apply::ensure_zone;
 use crate::surroundings::Surroundings;
@@ -79,70 +83,6 @@ impl std::fmt::Debug for SharedStoreDebug {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Store")
     }
-}
-
-#[derive(Debug, Default)]
-struct Record {
-    /// Changed since the last write.
-    dirty: bool,
-    /// To be written at once.
-    urgent: bool,
-    written: Option<Instant>,
-    /// Open connections, and those that were closed since the last write.
-    subscriptions: BTreeMap<String, KdsSubscription>,
-    /// Streams that were opened since the last write.
-    opened: BTreeMap<StreamKind, Timestamp>,
-    /// The last sign of life, since the last write.
-    health_check: Option<Timestamp>,
-}
-
-impl Record {
-    fn due(&self, interval: Duration, now: Instant) -> Option<Instant> {
-        self.dirty.then(|| match self.written {
-            Some(written) if !self.urgent => written + interval,
-            _ => now,
-        })
-    }
-
-    /// What is to be written; the rest waits for what changes next.
-    fn take(&mut self, now: Instant) -> Snapshot {
-        self.dirty = false;
-        self.urgent = false;
-        self.written = Some(now);
-        let snapshot = Snapshot {
-            subscriptions: self.subscriptions.values().cloned().collect(),
-            opened: std::mem::take(&mut self.opened),
-            health_check: self.health_check.take(),
-        };
-        // A closed connection is written one last time.
-        self.subscriptions.retain(|_, subscription| subscription.disconnect_time.is_none());
-        snapshot
-    }
-
-    /// Puts back what could not be written; what is newer stays.
-    fn put_back(&mut self, snapshot: Snapshot) {
-        self.dirty = true;
-        for subscription in snapshot.subscriptions {
-            self.subscriptions.entry(subscription.id.clone()).or_insert(subscription);
-        }
-        for (stream, time) in snapshot.opened {
-            self.opened.entry(stream).or_insert(time);
-        }
-        self.health_check = self.health_check.max(snapshot.health_check);
-    }
-
-    /// Nobody is connected, and everything is written.
-    fn is_over(&self) -> bool {
-        !self.dirty && self.subscriptions.is_empty()
-    }
-}
-
-/// One connection, counted in the insight of its zone until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    insights: Arc<Insights>,
-    zone: String,
-    id: String,
 }
 
 /// Why a connection could not be recorded ahead of all others.
@@ -414,50 +354,6 @@ fn is_outdated(error: &StoreError) -> bool {
             | StoreError::NotFound(_)
             | StoreError::OwnerNotFound { .. }
     )
-}
-
-impl Connection {
-    /// Notes what the peer told about itself.
-    pub(crate) fn describe(&self, describe: impl FnOnce(&mut KdsSubscription)) {
-        self.change(true, describe);
-    }
-
-    pub(crate) fn sent(&self, type_url: &str) {
-        self.count(type_url, |stats| stats.responses_sent += 1);
-    }
-
-    pub(crate) fn answered(&self, type_url: &str, rejected: bool) {
-        self.count(type_url, |stats| {
-            if rejected {
-                stats.responses_rejected += 1;
-            } else {
-                stats.responses_acknowledged += 1;
-            }
-        });
-    }
-
-    fn count(&self, type_url: &str, count: impl Fn(&mut KdsServiceStats)) {
-        self.change(false, |subscription| {
-            let status = subscription.status.get_or_insert_default();
-            count(status.total.get_or_insert_default());
-            count(status.stat.entry(type_url.to_owned()).or_default());
-        });
-    }
-
-    fn change(&self, urgent: bool, change: impl FnOnce(&mut KdsSubscription)) {
-        self.insights.change(&self.zone, urgent, |record| {
-            if let Some(subscription) = record.subscriptions.get_mut(&self.id) {
-                change(subscription);
-                subscription.status.get_or_insert_default().last_update_time = Some(self.insights.now());
-            }
-        });
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.change(true, |subscription| subscription.disconnect_time = Some(self.insights.now()));
-    }
 }
 
 fn wire_time(time: Timestamp) -> prost_types::Timestamp {

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use common::*;
 use futures::FutureExt;
+use tandem_auth::inter_cp;
 use tandem_instances::{InstanceSettings, Instances};
 use tandem_kds::KdsMetrics;
-use tandem_kds::global::{AskError, Envoys, Global, GlobalSettings};
+use tandem_kds::global::{AskError, Envoys, Forwarding, Global, GlobalSettings, serve_instances};
 use tandem_kds::status::SyncStatus;
 use tandem_kds::zone::Dial;
 use tandem_model::{AdminOperation, Kind, Resource, ResourceKey, Spec, label};
@@ -31,11 +32,21 @@ struct Instance {
 
 impl Instance {
     async fn start(id: &str, store: &SharedStore) -> Self {
+        Self::start_trusting(id, store, None).await
+    }
+
+    /// Starts an instance that passes questions to Envoys on to others with the same authority.
+    async fn start_trusting(id: &str, store: &SharedStore, authority: Option<&str>) -> Self {
+        const ADDRESS: &str = "127.0.0.1";
+        let credentials = authority.map(|pem| inter_cp::credentials(pem.as_bytes(), ADDRESS).expect("an authority"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (id, store) = (id.to_owned(), store.clone());
         let started = runtime.spawn(async move {
+            let others = TcpListener::bind((ADDRESS, 0)).await.expect("some port is free");
             let settings = InstanceSettings {
+                address: ADDRESS.to_owned(),
+                port: others.local_addr().expect("bound").port(),
                 heartbeat: Duration::from_millis(200),
                 lease: Duration::from_secs(4),
                 ..InstanceSettings::new(id.as_str())
@@ -43,8 +54,19 @@ impl Instance {
             let shutdown = CancellationToken::new();
             let (instances, stay) = Instances::join(store.clone(), settings, shutdown.clone()).await.expect("joined");
             tokio::spawn(stay);
-            let settings = GlobalSettings { instances: instances.clone(), ..GlobalSettings::new(common(&id)) };
-            let global = Global::new(settings, store, KdsMetrics::default(), shutdown).await.expect("the store works");
+            let client = credentials.as_ref().map(|credentials| credentials.client.clone());
+            let max_message_bytes = tandem_kds::wire::DEFAULT_MAX_MESSAGE_BYTES;
+            let settings = GlobalSettings {
+                instances: instances.clone(),
+                forwarding: client.map(|tls| Forwarding { tls, max_message_bytes }),
+                ..GlobalSettings::new(common(&id))
+            };
+            let global = Global::new(settings, store, KdsMetrics::default(), shutdown.clone()).await;
+            let global = global.expect("the store works");
+            if let Some(credentials) = credentials {
+                let envoys = global.envoys();
+                tokio::spawn(serve_instances(envoys, others, credentials.server, max_message_bytes, shutdown));
+            }
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
             let address = listener.local_addr().expect("bound");
             let (status, envoys) = (global.status(), global.envoys());
@@ -236,22 +258,49 @@ async fn when_an_instance_dies_its_zones_and_the_lead_move() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_without_the_stream_names_the_one_that_has_it() {
+async fn questions_reach_a_zone_through_any_instance() {
     let (global_store, zone_store) = (store(), store());
-    let (a, b) = (Instance::start("global-a", &global_store).await, Instance::start("global-b", &global_store).await);
+    let (authority, other) = (inter_cp::generate().expect("made"), inter_cp::generate().expect("made"));
+    let a = Instance::start_trusting("global-a", &global_store, Some(&authority)).await;
+    let b = Instance::start_trusting("global-b", &global_store, Some(&authority)).await;
+    let alone = Instance::start("global-c", &global_store).await;
+    let stranger = Instance::start_trusting("global-d", &global_store, Some(&other)).await;
     let zone = RunningZone::start("east", &zone_store, a.address);
     wait_for(&global_store, &insight_key("east"), |insight| {
         let insight = insight.and_then(|insight| insight.proto::<ZoneInsight>().ok()).unwrap_or_default();
-        insight.kds_streams.is_some_and(|streams| streams.clusters.is_some())
+        insight.kds_streams.is_some_and(|streams| {
+            streams.clusters.is_some() && streams.stats.is_some() && streams.config_dump.is_some()
+        })
     })
     .await;
-    let proxy = Resource::new(ResourceKey::new(Kind::Dataplane, "default", "hashed"), Spec::Proto(Default::default()))
-        .with_labels([(label::ZONE, "east"), (label::DISPLAY_NAME, "web")]);
+    let proxy = |name: &str| {
+        Resource::new(ResourceKey::new(Kind::Dataplane, "default", name), Spec::Proto(Default::default()))
+            .with_labels([(label::ZONE, "east"), (label::DISPLAY_NAME, name)])
+    };
+    for name in ["web", "broken"] {
+        put(&global_store, proxy(name)).await;
+    }
     let clusters = AdminOperation::Clusters { json: false };
-    assert_eq!(a.envoys.ask(&proxy, clusters).await.expect("answered"), "clusters web");
-    let error = b.envoys.ask(&proxy, clusters).await.expect_err("it has no stream of the zone");
+    assert_eq!(a.envoys.ask(&proxy("web"), clusters).await.expect("answered"), "clusters web");
+    for (operation, expected) in [
+        (AdminOperation::ConfigDump { include_eds: true }, "config_dump?include_eds=true web"),
+        (AdminOperation::Stats { json: true, used_only: true }, "stats?format=json&usedonly= web"),
+        (AdminOperation::Clusters { json: true }, "clusters?format=json web"),
+    ] {
+        assert_eq!(b.envoys.ask(&proxy("web"), operation).await.expect("answered"), expected);
+    }
+    let error = b.envoys.ask(&proxy("broken"), clusters).await.expect_err("refused").to_string();
+    assert_eq!(error, "unable to send GET to config_dump");
+    let error = b.envoys.ask(&proxy("absent"), clusters).await.expect_err("unknown").to_string();
+    assert!(error.contains("global-a") && error.contains("not found"), "{error}");
+
+    // Who cannot pass it on names the instance that has the stream; who is not trusted learns nothing.
+    let error = alone.envoys.ask(&proxy("web"), clusters).await.expect_err("it has no stream of the zone");
     assert!(matches!(&error, AskError::Elsewhere { instance, .. } if instance == "global-a"), "{error}");
+    let error = stranger.envoys.ask(&proxy("web"), clusters).await.expect_err("not trusted").to_string();
+    assert!(error.contains("did not answer"), "{error}");
     zone.stop().await;
-    a.kill();
-    b.kill();
+    for instance in [a, b, alone, stranger] {
+        instance.kill();
+    }
 }

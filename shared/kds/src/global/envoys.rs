@@ -15,6 +15,7 @@ use tandem_store::{SharedStore, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
+use super::forward::Forwarding;
 use crate::admin::{AdminProtocol, AdminRequest, TIMEOUT, stream_of};
 use crate::insight::StreamKind;
 use crate::limits;
@@ -42,6 +43,7 @@ pub struct Envoys {
     store: SharedStore,
     streams: Arc<Mutex<Streams>>,
     instances: Instances,
+    forwarding: Option<Forwarding>,
     surroundings: Surroundings,
 }
 
@@ -80,15 +82,34 @@ pub enum AskError {
 }
 
 impl Envoys {
-    pub(crate) fn new(store: SharedStore, instances: Instances, surroundings: Surroundings) -> Self {
-        Self { store, streams: Arc::default(), instances, surroundings }
+    pub(crate) fn new(
+        store: SharedStore,
+        instances: Instances,
+        forwarding: Option<Forwarding>,
+        surroundings: Surroundings,
+    ) -> Self {
+        Self { store, streams: Arc::default(), instances, forwarding, surroundings }
     }
 
-    /// Asks the Envoy of `proxy`, a Dataplane, ZoneIngress or ZoneEgress that a zone sent.
+    /// Asks the Envoy of `proxy`, a Dataplane, ZoneIngress or ZoneEgress that a zone sent; through the instance of global
+    /// that has the stream needed.
     ///
     /// # Errors
     /// See [`AskError`].
     pub async fn ask(&self, proxy: &Resource, operation: AdminOperation) -> Result<Bytes, AskError> {
+        let elsewhere = match self.ask_here(proxy, operation).await {
+            Err(AskError::Elsewhere { zone, instance }) => (zone, instance),
+            answered => return answered,
+        };
+        let (zone, instance) = elsewhere;
+        match (&self.forwarding, self.instances.get(&instance)) {
+            (Some(forwarding), Some(instance)) => forwarding.ask(&instance, &proxy.key, operation).await,
+            _ => Err(AskError::Elsewhere { zone, instance }),
+        }
+    }
+
+    /// [`Self::ask`], on a stream of this instance.
+    pub(crate) async fn ask_here(&self, proxy: &Resource, operation: AdminOperation) -> Result<Bytes, AskError> {
         let zone = proxy.label(label::ZONE).ok_or_else(|| AskError::NoZone(proxy.key.clone()))?.to_owned();
         let insight = self.store.get(&ResourceKey::global(Kind::ZoneInsight, zone.as_str())).await?;
         let insight = insight.and_then(|insight| insight.proto::<ZoneInsight>().ok()).unwrap_or_default();
@@ -114,6 +135,11 @@ impl Envoys {
             Ok(None) => Err(AskError::NotConnected(zone)),
             Err(_) => Err(AskError::Timeout { zone }),
         }
+    }
+
+    /// A proxy, as global knows it.
+    pub(crate) async fn known(&self, proxy: &ResourceKey) -> Result<Option<Arc<Resource>>, StoreError> {
+        self.store.get(proxy).await
     }
 
     /// Passes questions on to a zone and answers back, until the zone ends the stream.

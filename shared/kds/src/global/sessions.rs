@@ -8,7 +8,7 @@
 //!
 //! Where several instances of global share a store, each notes here which zones the others hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,63 +17,18 @@ use parking_lot::Mutex;
 use tandem_store::Revision;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
+
+pub(crate) use ending::End;
+use ending::Ending;
 
 /// How long a stream to global waits for the stream from global on the same connection.
 const WAIT_FOR_SESSION: Duration = Duration::from_secs(20);
 /// How long it waits when there is one on another connection only: long enough for a zone that was refused to leave.
 const OTHER_CONNECTION: Duration = Duration::from_secs(3);
 
-/// Why a stream has to end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The zone has opened a newer one.
-    Replaced,
-    /// The zone has connected to another instance of global.
-    TakenOver(String),
-    /// The Zone was deleted.
-    Deleted,
-    /// The stream that decides about the name has ended.
-    Closed,
-}
-
-impl End {
-    fn status(&self) -> Status {
-        Status::cancelled(match self {
-            Self::Replaced => "stream canceled - the zone has opened a newer one".to_owned(),
-            Self::TakenOver(instance) => format!("stream canceled - the zone is connected to {instance:?} now"),
-            Self::Deleted => "stream canceled - the Zone was deleted".to_owned(),
-            Self::Closed => "stream canceled - stream stopped".to_owned(),
-        })
-    }
-}
-
-/// Tells a stream that it has to end. All clones are the same.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ending {
-    token: CancellationToken,
-    reason: Arc<OnceLock<End>>,
-}
-
-impl Ending {
-    fn end(&self, reason: End) {
-        // The first reason counts.
-        let _ = self.reason.set(reason);
-        self.token.cancel();
-    }
-
-    /// Waits until the stream has to end; its status then.
-    pub(crate) async fn ended(&self) -> Status {
-        self.token.cancelled().await;
-        self.reason.get().unwrap_or(&End::Closed).status()
-    }
-
-    /// Why the stream has to end, once it has to.
-    pub(crate) fn reason(&self) -> Option<&End> {
-        self.reason.get()
-    }
-}
+/// Refused connections remembered for each zone; they are there until the zone itself leaves.
+const MAX_REFUSED: usize = 64;
 
 /// A zone that is connected here.
 #[derive(Debug)]
@@ -118,6 +73,22 @@ struct State {
     strays: BTreeMap<String, Ending>,
     /// Held by the one stream to global of each zone.
     turns: BTreeMap<String, Arc<AsyncMutex<()>>>,
+    /// Connections of others that were refused the name of a zone while it is taken; the oldest go first.
+    refused: BTreeMap<String, VecDeque<SocketAddr>>,
+}
+
+impl State {
+    fn refuse(&mut self, zone: &str, peer: SocketAddr) {
+        let refused = self.refused.entry(zone.to_owned()).or_default();
+        if refused.len() == MAX_REFUSED {
+            refused.pop_front();
+        }
+        refused.push_back(peer);
+    }
+
+    fn is_refused(&self, zone: &str, peer: Option<SocketAddr>) -> bool {
+        peer.is_some_and(|peer| self.refused.get(zone).is_some_and(|refused| refused.contains(&peer)))
+    }
 }
 
 /// See the module.
@@ -162,7 +133,11 @@ impl Sessions {
         let mut state = self.state.lock();
         if let Some(present) = state.zones.get(zone) {
             if present.instance != instance && !present.instance.is_empty() && !instance.is_empty() {
-                return Err(taken(zone, &present.instance, instance));
+                let refusal = taken(zone, &present.instance, instance);
+                if let Some(peer) = peer.filter(|_| peer != present.peer) {
+                    state.refuse(zone, peer);
+                }
+                return Err(refusal);
             }
             present.end(&End::Replaced);
         }
@@ -241,6 +216,9 @@ impl Sessions {
                     Some(session) => session.peer == peer || anywhere,
                     None => anywhere && state.holders.contains_key(zone),
                 };
+                if state.is_refused(zone, peer) {
+                    return Err(Status::already_exists(format!("zone name {zone:?} is taken by another control plane")));
+                }
                 if admitted {
                     return Ok(then(&mut state));
                 }
@@ -341,6 +319,14 @@ impl Claim {
         }
     }
 
+    /// Does something while no other stream can take the name, unless one has it already.
+    pub(crate) fn if_current(&self, then: impl FnOnce()) {
+        let state = self.sessions.state.lock();
+        if state.zones.get(&self.zone).is_some_and(|session| session.id == self.id) {
+            then();
+        }
+    }
+
     /// Waits until the zone has been silent for `limit` since it connected or last said that it is alive.
     pub(crate) async fn silent(&self, limit: Duration) {
         if limit.is_zero() {
@@ -367,6 +353,7 @@ impl Drop for Claim {
             && let Some(session) = state.zones.remove(&self.zone)
         {
             session.end(&End::Closed);
+            state.refused.remove(&self.zone);
         }
         drop(state);
         self.sessions.changed.send_replace(());
@@ -381,7 +368,7 @@ impl Drop for Uplink {
         if state.turns.get(&self.zone).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             state.turns.remove(&self.zone);
         }
-        if state.strays.get(&self.zone).is_some_and(|stray| Arc::ptr_eq(&stray.reason, &self.ending.reason)) {
+        if state.strays.get(&self.zone).is_some_and(|stray| stray.is(&self.ending)) {
             state.strays.remove(&self.zone);
         }
     }

@@ -129,3 +129,103 @@ async fn shutdown_writes_the_rest_and_a_start_closes_what_is_open() {
         .expect("the store works");
     assert!(fixture.insight().await.expect("written").subscriptions[0].disconnect_time.is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_due_together_is_written_together() {
+    let fixture = Fixture::new();
+    let zones: Vec<_> = (0..100).map(|index| format!("zone-{index}")).collect();
+    let connections: Vec<_> =
+        zones.iter().map(|zone| fixture.insights.connect(zone, KdsSubscription::default())).collect();
+    fixture.settle().await;
+    assert_eq!(fixture.store.revision(), 1);
+    assert_eq!(fixture.store.list(Kind::ZoneInsight, None).await.expect("readable").len(), 100);
+    drop(connections);
+    fixture.settle().await;
+    assert_eq!(fixture.store.revision(), 2);
+    assert!(fixture.insights.records.lock().is_empty(), "nothing is kept of zones that have left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_zone_that_cannot_be_written_stands_in_nobodys_way() {
+    let fixture = Fixture::new();
+    let _impossible = fixture.insights.connect("a\0b", KdsSubscription::default());
+    let _fine = fixture.insights.connect("east", KdsSubscription::default());
+    fixture.settle().await;
+    assert!(fixture.insight().await.is_some());
+    let records = fixture.insights.records.lock();
+    assert!(records["a\0b"].dirty && !records["east"].dirty, "what could not be written is tried again");
+    assert_eq!(records["a\0b"].subscriptions.len(), 1);
+}
+
+fn instance(store: &SharedStore, id: &str) -> Arc<Insights> {
+    let settings = InsightSettings { instance: id.into(), needs_zone: true, ..settings() };
+    Insights::new(store.clone(), settings, Surroundings::default())
+}
+
+fn of(insights: &Insights, zone_instance: &str) -> KdsSubscription {
+    insights.begin(KdsSubscription {
+        global_instance_id: insights.settings.instance.clone(),
+        zone_instance_id: zone_instance.into(),
+        ..KdsSubscription::default()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_instances_the_last_one_counts() {
+    let store: SharedStore = Arc::new(MemoryStore::new());
+    crate::apply::ensure_zone(&store, "east").await.expect("the store works");
+    let (a, b) = (instance(&store, "global-a"), instance(&store, "global-b"));
+    let alive = |_: &str| true;
+    let at_a = of(&a, "zone-1");
+    a.claim("east", &at_a, alive).await.expect("free");
+    let at_a = a.enter("east", at_a);
+    a.flush(true).await;
+
+    let taken = b.claim("east", &of(&b, "zone-2"), alive).await.expect_err("another control plane");
+    assert!(matches!(&taken, ClaimError::Taken(holder) if holder == "zone-1"), "{taken:?}");
+    let at_b = of(&b, "zone-1");
+    b.claim("east", &at_b, alive).await.expect("the same control plane");
+    let _at_b = b.enter("east", at_b.clone());
+    b.flush(true).await;
+
+    // The farewell of the first comes last, and changes nothing else.
+    a.opened("west", StreamKind::GlobalToZone);
+    drop(at_a);
+    a.flush(true).await;
+    let stored = store.get(&ResourceKey::global(Kind::ZoneInsight, "east")).await.expect("readable");
+    let insight: ZoneInsight = stored.expect("written").proto().expect("an insight");
+    let open: Vec<_> = insight.subscriptions.iter().filter(|s| s.disconnect_time.is_none()).map(|s| &s.id).collect();
+    assert_eq!(open, [&at_b.id]);
+    let streams = insight.kds_streams.expect("set");
+    assert_eq!(streams.global_to_zone.expect("set").global_instance_id, "global-b");
+
+    // The instance that holds it is gone.
+    a.claim("east", &of(&a, "zone-2"), |instance| instance != "global-b").await.expect("nobody holds it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_over_before_it_was_written_closes_no_other() {
+    let mut insight = ZoneInsight::default();
+    let connection = |id: &str, connected: i64, disconnected: Option<i64>| {
+        let time = |seconds| prost_types::Timestamp { seconds, nanos: 0 };
+        KdsSubscription {
+            id: id.into(),
+            connect_time: Some(time(connected)),
+            disconnect_time: disconnected.map(time),
+            ..KdsSubscription::default()
+        }
+    };
+    insight.subscriptions.push(connection("open", 5, None));
+    let snapshot = |subscriptions| Snapshot { subscriptions, opened: BTreeMap::new(), health_check: None };
+    let settings = InsightSettings { subscription_limit: 10, ..settings() };
+    let now = prost_types::Timestamp { seconds: 9, nanos: 0 };
+    snapshot(vec![connection("late", 6, Some(7))]).write_into(&mut insight, &settings, now);
+    let ids = |insight: &ZoneInsight| insight.subscriptions.iter().map(|s| s.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&insight), ["late", "open"]);
+    assert!(insight.subscriptions[1].disconnect_time.is_none());
+
+    // Of two that are open here, the newer one counts.
+    snapshot(vec![connection("a", 7, None), connection("b", 8, None)]).write_into(&mut insight, &settings, now);
+    assert_eq!(ids(&insight), ["late", "open", "b"]);
+    assert_eq!(insight.subscriptions[1].disconnect_time, Some(now));
+}

@@ -7,7 +7,7 @@
 
 mod admin;
 mod backoff;
-mod connect;
+pub(crate) mod connect;
 mod credentials;
 mod session;
 mod to_global;

@@ -4,10 +4,6 @@ fn peer(port: u16) -> Option<SocketAddr> {
     Some(([127, 0, 0, 1], port).into())
 }
 
-fn has_ended(ending: &Ending) -> bool {
-    ending.token.is_cancelled()
-}
-
 #[test]
 fn a_taken_name_is_refused_until_it_is_free() {
     let sessions = Sessions::default();
@@ -17,10 +13,27 @@ fn a_taken_name_is_refused_until_it_is_free() {
     for part in ["\"east\"", "\"a-1\"", "\"b-2\"", "multizone.zone.name"] {
         assert!(refused.message().contains(part), "{refused}");
     }
-    assert!(!has_ended(&first.ending));
+    assert!(!first.ending.has_ended());
     assert!(sessions.claim("west", "b-2", peer(2)).is_ok());
     drop(first);
     assert!(sessions.claim("east", "b-2", peer(2)).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_refused_the_name_cannot_send_under_it() {
+    let sessions = Sessions::default();
+    let first = sessions.claim("east", "a-1", peer(1)).expect("free");
+    let uplink = sessions.uplink("east", peer(1)).await.expect("the same connection");
+    assert!(sessions.claim("east", "b-2", peer(2)).is_err());
+    let refused = sessions.uplink("east", peer(2)).await.expect_err("refused");
+    assert_eq!(refused.code(), tonic::Code::AlreadyExists);
+    assert!(!uplink.ending.has_ended(), "the one who has the name goes on");
+    for port in 0..200 {
+        assert!(sessions.claim("east", "b-2", peer(1000 + port)).is_err());
+    }
+    assert_eq!(sessions.state.lock().refused["east"].len(), MAX_REFUSED);
+    drop(first);
+    assert!(sessions.state.lock().refused.is_empty());
 }
 
 #[test]
@@ -29,7 +42,7 @@ fn an_instance_that_comes_back_takes_over() {
     let old = sessions.claim("east", "a-1", peer(1)).expect("free");
     let new = sessions.claim("east", "a-1", peer(2)).expect("the same instance");
     assert_eq!(old.ending.reason(), Some(&End::Replaced));
-    assert!(has_ended(&old.ending));
+    assert!(old.ending.has_ended());
     drop(old);
     assert!(sessions.claim("east", "b-2", peer(3)).is_err(), "the new stream still has the name");
     drop(new);
@@ -100,7 +113,7 @@ async fn the_stream_to_global_ends_with_the_session_or_a_newer_one() {
     assert_eq!(ending.ended().await.message(), "stream canceled - the zone has opened a newer one");
     drop(first);
     let second = second.await.expect("no panic").expect("admitted");
-    assert!(!has_ended(&second.ending));
+    assert!(!second.ending.has_ended());
     drop(claim);
     assert_eq!(second.ending.ended().await.message(), "stream canceled - stream stopped");
 }
@@ -124,15 +137,15 @@ fn a_deleted_zone_loses_its_streams_but_not_those_of_its_successor() {
     let sessions = Sessions::default();
     let claim = sessions.claim("east", "a-1", peer(1)).expect("free");
     sessions.deleted("east", 5);
-    assert!(!has_ended(&claim.ending), "nothing is judged before the zone has its name");
+    assert!(!claim.ending.has_ended(), "nothing is judged before the zone has its name");
     claim.settle(7);
     sessions.deleted("east", 7);
     sessions.keep_only(|_| false, 6);
-    assert!(!has_ended(&claim.ending), "that was an earlier Zone");
+    assert!(!claim.ending.has_ended(), "that was an earlier Zone");
     sessions.keep_only(|zone| zone == "east", 9);
-    assert!(!has_ended(&claim.ending));
+    assert!(!claim.ending.has_ended());
     sessions.keep_only(|_| false, 9);
-    assert!(has_ended(&claim.ending));
+    assert!(claim.ending.has_ended());
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +154,7 @@ async fn another_instance_takes_a_zone_over() {
     let claim = sessions.claim("east", "a-1", peer(1)).expect("free");
     sessions.held_by("east", Some("global-b"), 3);
     claim.settle(5);
-    assert!(!has_ended(&claim.ending), "it came back from there");
+    assert!(!claim.ending.has_ended(), "it came back from there");
     sessions.held_by("east", None, 5);
     let uplink = sessions.uplink("east", peer(1)).await.expect("admitted");
     sessions.held_by("east", Some("global-b"), 8);
@@ -154,7 +167,7 @@ async fn another_instance_takes_a_zone_over() {
     let claim = sessions.claim("east", "a-1", peer(1)).expect("free");
     sessions.held_by("east", Some("global-b"), 12);
     claim.settle(11);
-    assert!(has_ended(&claim.ending));
+    assert!(claim.ending.has_ended());
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,9 +178,9 @@ async fn streams_of_one_zone_may_be_spread_over_instances() {
     let stray = sessions.uplink("east", peer(1)).await.expect("admitted");
     assert_eq!(began.elapsed(), OTHER_CONNECTION);
     sessions.held_by("east", Some("global-b"), 4);
-    assert!(!has_ended(&stray.ending));
+    assert!(!stray.ending.has_ended());
     sessions.held_by("east", None, 5);
-    assert!(has_ended(&stray.ending));
+    assert!(stray.ending.has_ended());
     drop(stray);
     assert!(sessions.state.lock().strays.is_empty());
 }
