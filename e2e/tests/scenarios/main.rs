@@ -19,5 +19,6 @@ mod services;
 mod start;
 mod synchronization;
 mod traffic;
+mod visibility;
 mod write_rules;
 mod zone_authentication;

@@ -37,7 +37,8 @@ setInterval(() => {
   for (const time of document.querySelectorAll('time')) time.textContent = ago(time.dateTime);
 }, 10000);
 
-const TONES = { online: 'good', enabled: 'good', ready: 'good', created: 'good', offline: 'bad', deleted: 'bad',
+const TONES = { 'in sync': 'good', online: 'good', enabled: 'good', ready: 'good', created: 'good', stalled: 'bad', offline: 'bad',
+  deleted: 'bad', 'catching up': 'warn',
   'not ready': 'bad', expired: 'bad', degraded: 'warn', updated: 'warn', disabled: 'warn' };
 
 export const badge = (text) => h('span', { class: `badge ${TONES[text] ?? ''}` }, text);

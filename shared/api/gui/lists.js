@@ -5,8 +5,11 @@ import { empty, h, problem, table } from './dom.js';
 
 const QUIET = 300; // ms in which changes are gathered
 
-/** A place whose content `load` makes, again whenever something below one of the API's paths `watched` changed. */
-export function part(signal, watched, load) {
+/**
+ * A place whose content `load` makes, again whenever something below one of the API's paths `watched` changed; with `every`
+ * also after so many ms, for what changes by nothing happening.
+ */
+export function part(signal, watched, load, every) {
   const place = h('div', { 'aria-busy': true }, h('p', { class: 'quiet' }, 'Loading…'));
   let gathering = false;
   place.reload = async () => {
@@ -26,6 +29,10 @@ export function part(signal, watched, load) {
     if (!signal.aborted) await place.reload();
   };
   follow(watched, signal, place.reload, changed).catch((error) => console.error(error));
+  if (every) {
+    const timer = setInterval(() => document.hidden || place.reload(), every);
+    signal.addEventListener('abort', () => clearInterval(timer));
+  }
   return place;
 }
 
@@ -42,9 +49,9 @@ function replace(place, content) {
 
 /**
  * A list of the API, a page at a time, with filters as `{parameter: label}`. What is chosen stands in the address of the
- * page, so that it can be shared.
+ * page, so that it can be shared. `extend` adds to the items what another path knows of them.
  */
-export function list(signal, { path, fixed = {}, watched, filters = { name: 'Name contains' }, columns, none }) {
+export function list(signal, { path, fixed = {}, watched, filters = { name: 'Name contains' }, columns, none, extend, every }) {
   const chosen = new URLSearchParams(location.search);
   const size = () => Number(chosen.get('size') ?? 25) || 25;
   const offset = () => Number(chosen.get('offset') ?? 0) || 0;
@@ -67,6 +74,7 @@ export function list(signal, { path, fixed = {}, watched, filters = { name: 'Nam
     const query = new URLSearchParams({ ...fixed, size: size(), offset: offset() });
     for (const key of Object.keys(filters)) if (chosen.get(key)) query.append(key, chosen.get(key));
     const { items, total } = await get(`${path}?${query}`, signal);
+    if (extend) await extend(items ?? [], signal);
     const turn = (label, to, possible) =>
       h('button', { type: 'button', disabled: !possible, onclick: () => choose({ offset: to || '' }) }, label);
     const isFiltered = Object.keys(filters).some((key) => chosen.get(key));
@@ -76,6 +84,6 @@ export function list(signal, { path, fixed = {}, watched, filters = { name: 'Nam
         (offset() > 0 || total > size()) && [
           turn('Previous', Math.max(0, offset() - size()), offset() > 0),
           turn('Next', offset() + size(), offset() + size() < total)]));
-  });
+  }, every);
   return h('div', null, h('div', { class: 'filters' }, inputs, h('label', null, 'Rows', sizes)), rows);
 }

@@ -3,7 +3,7 @@
 import { config, get } from './api.js';
 import { badge, h, link, table, tile, when } from './dom.js';
 import { part } from './lists.js';
-import { zoneColumns } from './zone.js';
+import { withSync, zoneColumns } from './zone.js';
 
 /** "3 of 4 online". */
 const online = ({ online = 0, total = 0 } = {}) => [`${online} / ${total}`, total ? 'online' : 'none yet'];
@@ -29,6 +29,7 @@ export function overview({ signal }) {
   return h('div', null, h('h1', null, 'Overview'), part(signal, watched, async () => {
     const [sums, insights, zones] = await Promise.all([get('/global-insight', signal), get('/mesh-insights?size=10', signal),
       config.mode === 'global' ? get('/zones/_overview?size=10', signal) : null]);
+    if (zones) await withSync(zones.items ?? [], signal);
     const more = ({ total, items }, place) => total > items.length && h('p', null, h('a', { href: place }, `All ${total}`));
     return h('div', null, tiles(sums),
       zones && [h('h2', null, 'Zones'), table(zoneColumns, zones.items ?? [], 'No zone has connected yet.'), more(zones, 'zones')],

@@ -94,22 +94,24 @@ fn own_routes(routes: Routes) -> Routes {
 fn sync_routes(routes: Routes, context: &SharedContext) -> Routes {
     let shows =
         |what: &str, component: &str| Operation::new(SYNCHRONIZATION, what).answers(200, Shape::component(component));
-    let releases = || {
-        Operation::new(SYNCHRONIZATION, "Has deletions of a type carried out that are held back")
+    // It takes no body, so none has to be described.
+    let release = || {
+        let operation = Operation::new(SYNCHRONIZATION, "Has deletions of a type carried out that are held back")
             .answers(202, Shape::component("Released"))
-            .refuses(&[403, 404, 405, 409])
+            .refuses(&[403, 404, 405, 409]);
+        Endpoint::any_format(on(MethodFilter::POST, sync::release), "POST").does(operation)
     };
     let overview = shows("Shows how far synchronization is", "SyncOverview");
     let routes = routes.route("/_sync", get(sync::overview).does(overview));
     match context.sync.peers() {
         Peers::None => routes,
-        Peers::Global => routes.route("/_sync/{type}/_release", post(sync::release).does(releases())),
+        Peers::Global => routes.route("/_sync/{type}/_release", release()),
         Peers::Zones => {
             let zone =
                 shows("Shows how far synchronization with a zone is, type by type", "PeerReport").refuses(&[404]);
             routes
                 .route("/zones/{name}/_sync", get(sync::zone).does(zone))
-                .route("/zones/{name}/_sync/{type}/_release", post(sync::release).does(releases()))
+                .route("/zones/{name}/_sync/{type}/_release", release())
         }
     }
 }
