@@ -15,6 +15,9 @@ use tandem_kds::global::{AskError, Envoys, Forwarding, Global, GlobalSettings, s
 use tandem_kds::status::SyncStatus;
 use tandem_kds::zone::Dial;
 use tandem_model::{AdminOperation, Kind, Resource, ResourceKey, Spec, label};
+use tandem_proto::mesh::v1alpha1::Dataplane;
+use tandem_proto::mesh::v1alpha1::dataplane::Networking;
+use tandem_proto::mesh::v1alpha1::dataplane::networking::Inbound;
 use tandem_proto::system::v1alpha1::ZoneInsight;
 use tandem_store::SharedStore;
 use tokio::net::{TcpListener, TcpStream};
@@ -257,6 +260,18 @@ async fn when_an_instance_dies_its_zones_and_the_lead_move() {
     b.kill();
 }
 
+fn dataplane(name: &str) -> Resource {
+    let inbound = Inbound {
+        port: 80,
+        tags: [("kuma.io/service".to_owned(), "web".to_owned())].into(),
+        ..Inbound::default()
+    };
+    let networking =
+        Networking { address: "10.0.0.1".to_owned(), inbound: vec![inbound], ..Networking::default() };
+    let dataplane = Dataplane { networking: Some(networking), ..Dataplane::default() };
+    Resource::from_proto(ResourceKey::new(Kind::Dataplane, "default", name), &dataplane)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn questions_reach_a_zone_through_any_instance() {
     let (global_store, zone_store) = (store(), store());
@@ -273,13 +288,15 @@ async fn questions_reach_a_zone_through_any_instance() {
         })
     })
     .await;
+    for name in ["web", "broken"] {
+        put(&zone_store, dataplane(name)).await;
+        wait_until_exists(&global_store, &synced_from("east", &dataplane(name).key)).await;
+    }
+    // What global has of them.
     let proxy = |name: &str| {
-        Resource::new(ResourceKey::new(Kind::Dataplane, "default", name), Spec::Proto(Default::default()))
+        Resource::new(synced_from("east", &dataplane(name).key), Spec::Proto(Default::default()))
             .with_labels([(label::ZONE, "east"), (label::DISPLAY_NAME, name)])
     };
-    for name in ["web", "broken"] {
-        put(&global_store, proxy(name)).await;
-    }
     let clusters = AdminOperation::Clusters { json: false };
     assert_eq!(a.envoys.ask(&proxy("web"), clusters).await.expect("answered"), "clusters web");
     for (operation, expected) in [

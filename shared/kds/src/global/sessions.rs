@@ -8,9 +8,11 @@
 //!
 //! Where several instances of global share a store, each notes here which zones the others hold.
 
+mod ending;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
