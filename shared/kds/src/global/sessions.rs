@@ -38,7 +38,8 @@ struct Session {
     id: u64,
     instance: String,
     peer: Option<SocketAddr>,
-    /// Revision of the store as of which the zone has its name; nothing is judged before it is known.
+    /// Revision of the store as of which the zone has its name; before it is known, nothing is judged, and no other stream
+    /// of the zone admitted.
     settled: Option<Revision>,
     /// When it connected or last said that it is alive.
     alive: Instant,
@@ -215,7 +216,7 @@ impl Sessions {
             {
                 let mut state = self.state.lock();
                 let admitted = match state.zones.get(zone) {
-                    Some(session) => session.peer == peer || anywhere,
+                    Some(session) => session.settled.is_some() && (session.peer == peer || anywhere),
                     None => anywhere && state.holders.contains_key(zone),
                 };
                 if state.is_refused(zone, peer) {
@@ -269,7 +270,13 @@ impl Sessions {
                 let holder = Holder { instance: instance.to_owned(), revision };
                 state.holders.insert(zone.to_owned(), holder).map(|known| known.instance)
             }
-            None => state.holders.remove(zone).map(|known| known.instance),
+            None => {
+                let known = state.holders.remove(zone).map(|known| known.instance);
+                if known.is_some() {
+                    state.refused.remove(zone);
+                }
+                known
+            }
         };
         if known.as_deref() != instance
             && let Some(stray) = state.strays.remove(zone)
@@ -318,6 +325,19 @@ impl Claim {
         session.settled = Some(revision);
         if let Some(holder) = newer {
             session.end(&End::TakenOver(holder.instance));
+        }
+        drop(state);
+        self.sessions.changed.send_replace(());
+    }
+
+    /// Gives the name back: another control plane has it at another instance of global. No stream of this connection is
+    /// admitted any more.
+    pub(crate) fn refused(self, peer: Option<SocketAddr>) {
+        let (sessions, zone) = (self.sessions.clone(), self.zone.clone());
+        drop(self);
+        if let Some(peer) = peer {
+            sessions.state.lock().refuse(&zone, peer);
+            sessions.changed.send_replace(());
         }
     }
 

@@ -136,6 +136,9 @@ impl Shared {
             Ok(connection) => Arc::new(connection),
             Err(status) => {
                 warn!(zone, instance = identity.instance, "{}", status.message());
+                if status.code() == Code::AlreadyExists {
+                    claim.refused(peer);
+                }
                 return status;
             }
         };

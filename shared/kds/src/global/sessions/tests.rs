@@ -4,6 +4,15 @@ fn peer(port: u16) -> Option<SocketAddr> {
     Some(([127, 0, 0, 1], port).into())
 }
 
+impl Sessions {
+    /// A claim of a zone that is in the store.
+    fn settled(&self, zone: &str, instance: &str, peer: Option<SocketAddr>) -> Claim {
+        let claim = self.claim(zone, instance, peer).expect("free, or held by the same instance");
+        claim.settle(1);
+        claim
+    }
+}
+
 #[test]
 fn a_taken_name_is_refused_until_it_is_free() {
     let sessions = Sessions::default();
@@ -56,7 +65,7 @@ async fn streams_to_global_wait_for_the_name() {
     assert!(sessions.admitted("east", peer(1)).await.is_err());
     assert_eq!(began.elapsed(), WAIT_FOR_SESSION);
 
-    let _claim = sessions.claim("east", "a-1", peer(1)).expect("free");
+    let _claim = sessions.settled("east", "a-1", peer(1));
     let began = Instant::now();
     let uplink = sessions.uplink("east", peer(1)).await.expect("the same connection");
     assert_eq!(began.elapsed(), Duration::ZERO);
@@ -69,7 +78,7 @@ async fn streams_to_global_wait_for_the_name() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_to_global_that_came_first_does_not_wait_longer_than_for_its_own_session() {
     let sessions = Sessions::default();
-    let old = sessions.claim("east", "a-1", peer(1)).expect("free");
+    let old = sessions.settled("east", "a-1", peer(1));
     let waiting = {
         let sessions = sessions.clone();
         tokio::spawn(async move { sessions.uplink("east", peer(2)).await.map(drop) })
@@ -77,7 +86,7 @@ async fn a_stream_to_global_that_came_first_does_not_wait_longer_than_for_its_ow
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!waiting.is_finished());
     let began = Instant::now();
-    let _new = sessions.claim("east", "a-1", peer(2)).expect("the same instance");
+    let _new = sessions.settled("east", "a-1", peer(2));
     waiting.await.expect("no panic").expect("admitted");
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert_eq!(old.ending.reason(), Some(&End::Replaced));
@@ -86,9 +95,9 @@ async fn a_stream_to_global_that_came_first_does_not_wait_longer_than_for_its_ow
 #[tokio::test(start_paused = true)]
 async fn the_old_stream_to_global_ends_and_lets_go_before_the_next_begins() {
     let sessions = Sessions::default();
-    let _first = sessions.claim("east", "a-1", peer(1)).expect("free");
+    let _first = sessions.settled("east", "a-1", peer(1));
     let old = sessions.uplink("east", peer(1)).await.expect("admitted");
-    let _second = sessions.claim("east", "a-1", peer(2)).expect("the same instance");
+    let _second = sessions.settled("east", "a-1", peer(2));
     assert_eq!(old.ending.reason(), Some(&End::Replaced));
     let next = {
         let sessions = sessions.clone();
@@ -103,7 +112,7 @@ async fn the_old_stream_to_global_ends_and_lets_go_before_the_next_begins() {
 #[tokio::test(start_paused = true)]
 async fn the_stream_to_global_ends_with_the_session_or_a_newer_one() {
     let sessions = Sessions::default();
-    let claim = sessions.claim("east", "a-1", peer(1)).expect("free");
+    let claim = sessions.settled("east", "a-1", peer(1));
     let first = sessions.uplink("east", peer(1)).await.expect("admitted");
     let ending = first.ending.clone();
     let second = {
@@ -183,4 +192,24 @@ async fn streams_of_one_zone_may_be_spread_over_instances() {
     assert!(stray.ending.has_ended());
     drop(stray);
     assert!(sessions.state.lock().strays.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_streams_wait_until_the_name_is_certain() {
+    let sessions = Sessions::default();
+    let claim = sessions.claim("east", "b-2", peer(2)).expect("nobody has it here");
+    let waiting = {
+        let sessions = sessions.clone();
+        tokio::spawn(async move { sessions.uplink("east", peer(2)).await.map(drop) })
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waiting.is_finished());
+    // Another instance of global holds the zone, for another control plane.
+    sessions.held_by("east", Some("global-b"), 3);
+    claim.refused(peer(2));
+    let refused = waiting.await.expect("no panic").expect_err("not this one");
+    assert_eq!(refused.code(), tonic::Code::AlreadyExists);
+    sessions.held_by("east", None, 4);
+    sessions.settled("east", "b-2", peer(2));
+    assert!(sessions.state.lock().refused.is_empty());
 }
