@@ -8,7 +8,8 @@ use uuid::Uuid;
 /// Tells stores, and times of one store, apart. Prints and parses as `<store>/<opening>`.
 ///
 /// Revisions with equal ids are in order. With the same store and another opening they are so as well, unless the store
-/// was put back from a copy meanwhile: then they begin again at the one of the copy.
+/// was put back from a copy meanwhile: then they begin again at the one of the copy. Processes that share a store must
+/// therefore have one opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StoreId {
     /// Made with the store and kept for its whole life. A copy of the store has it too.
