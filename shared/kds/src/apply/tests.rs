@@ -15,6 +15,7 @@ mod model;
 
 mod order;
 mod ownership;
+mod speed;
 
 /// An applier with an empty store. Its validation refuses what carries the label `invalid`.
 fn applier(inlet: Inlet) -> Arc<Applier> {

@@ -245,7 +245,8 @@ fn note(kind: Kind, applied: &Applied, observer: &Observer) {
     observer.received(kind, |status| {
         if applied.full {
             status.left_out.clear();
-            status.resources = applied.accepted.len();
+            let held = applied.held.as_ref().map_or(0, |held| held.resources.len());
+            status.resources = applied.accepted.len() + held;
         } else {
             status.resources = (status.resources + applied.created).saturating_sub(applied.deleted);
         }
@@ -295,3 +296,6 @@ fn log(kind: Kind, applied: &Applied, observer: &Observer) {
         info!(peer, r#type = %kind, created, updated, deleted, "synchronized");
     }
 }
+
+#[cfg(test)]
+mod tests;
