@@ -44,6 +44,9 @@ impl Entry {
     }
 }
 
+/// Key of a resource, shared by all that remember it.
+pub(crate) type Key = Arc<ResourceKey>;
+
 /// Newest state of a resource; `None` when it is gone.
 pub(crate) type Latest = Option<Arc<Entry>>;
 
@@ -55,7 +58,7 @@ pub(crate) struct News {
     /// Revision of the store that this leads up to.
     pub(crate) revision: Revision,
     /// Resources that are new, changed or gone, or that have to be looked at again.
-    pub(crate) resources: BTreeMap<ResourceKey, Latest>,
+    pub(crate) resources: BTreeMap<Key, Latest>,
     /// Zones whose resources are withheld from others, by name.
     pub(crate) disabled_zones: Arc<BTreeSet<String>>,
 }
@@ -111,10 +114,17 @@ pub(crate) struct Catalogue {
 struct State {
     loaded: bool,
     revision: Revision,
-    entries: BTreeMap<ResourceKey, Arc<Entry>>,
+    entries: BTreeMap<Key, Arc<Entry>>,
     disabled_zones: Arc<BTreeSet<String>>,
     mailboxes: BTreeMap<u64, Arc<Mailbox>>,
     next_id: u64,
+}
+
+impl State {
+    /// The shared form of a key.
+    fn key(&self, key: &ResourceKey) -> Key {
+        self.entries.get_key_value(key).map_or_else(|| Arc::new(key.clone()), |(key, _)| key.clone())
+    }
 }
 
 impl Catalogue {
@@ -164,7 +174,7 @@ impl Catalogue {
 
     fn absorb(&self, batch: ChangeBatch) {
         let mut state = self.state.lock();
-        let mut changed: BTreeMap<ResourceKey, Latest> = BTreeMap::new();
+        let mut changed: BTreeMap<Key, Latest> = BTreeMap::new();
         let mut disabled = (*state.disabled_zones).clone();
         state.revision = batch.revision();
         match batch {
@@ -173,13 +183,13 @@ impl Catalogue {
                     note_zone(&mut disabled, &change.key, change.new.as_deref());
                     if self.may_travel(&change.key) {
                         let entry = change.new.clone().map(|resource| Arc::new(Entry::new(resource)));
-                        changed.insert(change.key.clone(), entry);
+                        changed.insert(state.key(&change.key), entry);
                     }
                 }
             }
             ChangeBatch::Reset { resources, .. } => {
                 disabled.clear();
-                let mut gone: BTreeSet<ResourceKey> = state.entries.keys().cloned().collect();
+                let mut gone: BTreeSet<Key> = state.entries.keys().cloned().collect();
                 for resource in resources {
                     note_zone(&mut disabled, &resource.key, Some(&resource));
                     if !self.may_travel(&resource.key) {
@@ -188,7 +198,7 @@ impl Catalogue {
                     gone.remove(&resource.key);
                     let known = state.entries.get(&resource.key);
                     if known.is_none_or(|entry| !Arc::ptr_eq(&entry.resource, &resource)) {
-                        changed.insert(resource.key.clone(), Some(Arc::new(Entry::new(resource))));
+                        changed.insert(state.key(&resource.key), Some(Arc::new(Entry::new(resource))));
                     }
                 }
                 changed.extend(gone.into_iter().map(|key| (key, None)));

@@ -30,12 +30,19 @@ pub type Version = [u8; 32];
 /// A resource ready to be put into any response.
 #[derive(Debug)]
 pub struct Encoded {
+    /// What is remembered of it once it was sent.
+    pub head: Arc<Head>,
+    /// The encoded [`DeltaResource`].
+    pub body: Bytes,
+}
+
+/// Name and version of a resource, shared by all streams that sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
     /// `<name>.<mesh>` as the peer sees it.
     pub name: Arc<str>,
     /// Digest of the content.
     pub version: Version,
-    /// The encoded [`DeltaResource`].
-    pub body: Bytes,
 }
 
 /// A resource as it is to be sent: the stored one with some parts replaced.
@@ -82,7 +89,7 @@ pub fn encode(outgoing: Outgoing<'_>) -> Result<Encoded, String> {
         resource: Some(Any { type_url: wire::RESOURCE_TYPE_URL.to_owned(), value: content.into() }),
         name: name.to_string(),
     };
-    Ok(Encoded { name, version, body: resource.encode_to_vec().into() })
+    Ok(Encoded { head: Arc::new(Head { name, version }), body: resource.encode_to_vec().into() })
 }
 
 fn json_text(value: &serde_json::Value) -> Result<Bytes, String> {
@@ -216,7 +223,7 @@ mod tests {
     }
 
     fn version_of(resource: &Resource) -> String {
-        hex::encode(encode(outgoing(resource)).expect("encodable").version)
+        hex::encode(encode(outgoing(resource)).expect("encodable").head.version)
     }
 
     #[test]
@@ -252,7 +259,7 @@ mod tests {
         .with_labels([("team", "x")]);
         service.status = Some(json!({"vips": [{"ip": "10.0.0.1"}]}));
         let encoded = encode(outgoing(&service)).expect("encodable");
-        assert_eq!(&*encoded.name, "a.b.default");
+        assert_eq!(&*encoded.head.name, "a.b.default");
         assert_eq!(decode(Kind::MeshService, &encoded.body).expect("decodable"), service);
 
         // Field 1000 is unknown to every message.

@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(labels(&sent), [(label::DISPLAY_NAME, "default-timeout-global"), (label::ORIGIN, "global")]);
 
         let unhashed = encode_for_zones(&timeout("t", &[]), false, &[]).expect("encodable");
-        assert_eq!(&*unhashed.name, "t.default");
+        assert_eq!(&*unhashed.head.name, "t.default");
         assert_eq!(labels(&decoded(Kind::MeshTimeout, &unhashed)), [(label::ORIGIN, "global")]);
     }
 

@@ -15,8 +15,8 @@ use tandem_store::{Revision, StoreId};
 
 use self::progress::Progress;
 pub(crate) use self::progress::Standing;
-use crate::catalogue::{Entry, Latest, News};
-use crate::codec::{Encoded, Version};
+use crate::catalogue::{Entry, Key, Latest, News};
+use crate::codec::{Encoded, Head, Version};
 use crate::origin::Origin;
 use crate::wire::{ControlPlane, DeltaRequest, DeltaResponse};
 
@@ -77,12 +77,6 @@ pub(crate) type Confirmed = BTreeMap<Kind, HashMap<Arc<str>, Version>>;
 /// Resources that cannot be sent or were rejected, by key, with the reason; no reason means that it is over.
 pub(crate) type Failures = Vec<(ResourceKey, Option<String>)>;
 
-#[derive(Debug)]
-struct Sent {
-    name: Arc<str>,
-    version: Version,
-}
-
 #[derive(Debug, Default)]
 struct TypeState {
     kind: Option<Kind>,
@@ -95,15 +89,15 @@ struct TypeState {
     /// Versions that the peer said to have when it subscribed.
     announced: BTreeMap<String, String>,
     /// What the peer has.
-    sent: HashMap<ResourceKey, Sent>,
+    sent: HashMap<Key, Arc<Head>>,
     /// Which resource stands behind a name that the peer has.
-    holders: HashMap<Arc<str>, ResourceKey>,
+    holders: HashMap<Arc<str>, Key>,
     /// What has to be compared with what the peer has.
-    dirty: BTreeMap<ResourceKey, Latest>,
+    dirty: BTreeMap<Key, Latest>,
     /// Resources whose name for the peer is taken by another one.
-    collided: BTreeMap<ResourceKey, Latest>,
+    collided: BTreeMap<Key, Latest>,
     /// Resources reported as not sendable.
-    failed: BTreeSet<ResourceKey>,
+    failed: BTreeSet<Key>,
     /// What is not confirmed.
     progress: Progress,
 }
@@ -166,6 +160,7 @@ impl<O: Outlet> DeltaSender<O> {
                 state.blocked = false;
                 state.dirty.insert(key, latest);
             } else if state.dirty.remove(&key).is_some() {
+                state.progress.reflects(news.revision);
                 state.progress.compared(state.has_rest());
                 self.moved.insert(key.kind);
             }
@@ -204,7 +199,7 @@ impl<O: Outlet> DeltaSender<O> {
         }
         let rejection = request.error_detail.map(|detail| detail.message);
         if let Some(kind) = state.kind {
-            let holders = |name: &str| state.holders.get(name).cloned();
+            let holders = |name: &str| state.holders.get(name).map(|key| (**key).clone());
             let noted = &mut self.failures;
             state.progress.answered(kind, &request.response_nonce, rejection.as_deref(), holders, noted);
         }
@@ -240,6 +235,10 @@ impl<O: Outlet> DeltaSender<O> {
             if difference.is_empty() && !state.owes_first {
                 state.progress.compared(!state.dirty.is_empty());
                 continue;
+            }
+            if state.owes_first {
+                // A full state also tells what is gone, which nothing that exists dates.
+                state.progress.reflects(self.revision);
             }
             state.ready = false;
             state.owes_first = false;
@@ -333,7 +332,7 @@ impl TypeState {
 
     fn into_confirmed(self) -> HashMap<Arc<str>, Version> {
         let sent = self.sent.into_values().filter(|sent| self.progress.is_confirmed(&sent.name));
-        sent.map(|sent| (sent.name, sent.version)).collect()
+        sent.map(|sent| (sent.name.clone(), sent.version)).collect()
     }
 
     /// Difference between what the peer has and what it should have, as far as it fits into one response; what does not
@@ -398,50 +397,50 @@ impl TypeState {
     /// Adds a resource unless the peer has it like that.
     fn offer(
         &mut self,
-        key: ResourceKey,
+        key: Key,
         entry: Arc<Entry>,
         encoded: &Encoded,
         difference: &mut Difference,
         failures: &mut Failures,
     ) {
-        if let Some(holder) = self.holders.get(&encoded.name)
+        let head = &encoded.head;
+        if let Some(holder) = self.holders.get(&head.name)
             && *holder != key
         {
-            let reason = format!("{holder} has the same name {:?} on the other side", encoded.name);
+            let reason = format!("{holder} has the same name {:?} on the other side", head.name);
             self.retract(&key, difference);
             self.collided.insert(key.clone(), Some(entry));
             return self.fail(key, reason, failures);
         }
         self.collided.remove(&key);
         self.recover(&key, failures);
-        let sent = Sent { name: encoded.name.clone(), version: encoded.version };
         match self.sent.get(&key) {
-            Some(known) if known.name == sent.name && known.version == sent.version => return,
-            Some(known) if known.name != sent.name => self.retract(&key, difference),
+            Some(known) if known == head => return,
+            Some(known) if known.name != head.name => self.retract(&key, difference),
             _ => {}
         }
-        let announced = self.announced.get(&*encoded.name);
-        if announced.is_none_or(|version| *version != hex::encode(encoded.version)) {
+        let announced = self.announced.get(&*head.name);
+        if announced.is_none_or(|version| *version != hex::encode(head.version)) {
             difference.resources.push(encoded.body.clone());
-            difference.added.push(encoded.name.clone());
+            difference.added.push(head.name.clone());
             difference.bytes += encoded.body.len() + PART_OVERHEAD;
         }
-        difference.removed.remove(&encoded.name);
-        self.holders.insert(encoded.name.clone(), key.clone());
-        self.sent.insert(key, sent);
+        difference.removed.remove(&head.name);
+        self.holders.insert(head.name.clone(), key.clone());
+        self.sent.insert(key, head.clone());
     }
 
     /// Takes a resource away from the peer, if the peer has it.
     fn retract(&mut self, key: &ResourceKey, difference: &mut Difference) {
         let Some(sent) = self.sent.remove(key) else { return };
         self.holders.remove(&sent.name);
-        difference.remove(sent.name);
+        difference.remove(sent.name.clone());
         self.dirty.append(&mut self.collided);
     }
 
-    fn fail(&mut self, key: ResourceKey, reason: String, failures: &mut Failures) {
-        self.failed.insert(key.clone());
-        failures.push((key, Some(reason)));
+    fn fail(&mut self, key: Key, reason: String, failures: &mut Failures) {
+        failures.push(((*key).clone(), Some(reason)));
+        self.failed.insert(key);
     }
 
     fn recover(&mut self, key: &ResourceKey, failures: &mut Failures) {

@@ -34,7 +34,7 @@ fn timeout(name: &str, value: &str) -> Resource {
 }
 
 fn news(resources: impl IntoIterator<Item = Resource>) -> News {
-    let resources = resources.into_iter().map(|r| (r.key.clone(), Some(entry(r)))).collect();
+    let resources = resources.into_iter().map(|r| (Arc::new(r.key.clone()), Some(entry(r)))).collect();
     News { loaded: true, revision: 1, resources, disabled_zones: Arc::default() }
 }
 
@@ -43,7 +43,7 @@ fn entry(resource: Resource) -> Arc<Entry> {
 }
 
 fn gone(name: &str) -> News {
-    let resources = BTreeMap::from([(timeout(name, "").key, None)]);
+    let resources = BTreeMap::from([(Arc::new(timeout(name, "").key), None)]);
     News { loaded: true, revision: 2, resources, disabled_zones: Arc::default() }
 }
 

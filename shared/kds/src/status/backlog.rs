@@ -28,11 +28,11 @@ pub(crate) fn backlog(outlet: &impl Outlet, catalogue: &Catalogue, confirmed: &C
             continue;
         }
         let Ok(encoded) = outlet.encode(entry) else { continue };
-        let known = confirmed.get(&kind).and_then(|names| names.get_key_value(&encoded.name));
+        let known = confirmed.get(&kind).and_then(|names| names.get_key_value(&encoded.head.name));
         if let Some((name, _)) = known {
             found.entry(kind).or_default().insert(name);
         }
-        if known.is_none_or(|(_, version)| *version != encoded.version) {
+        if known.is_none_or(|(_, version)| *version != encoded.head.version) {
             let waiting = waiting.entry(kind).or_default();
             waiting.resources += 1;
             let written = entry.resource.modified;
