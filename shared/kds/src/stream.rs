@@ -209,3 +209,6 @@ impl Observer {
         self.status.update(&self.peer, |peer| change(peer.received.entry(kind).or_default()));
     }
 }
+
+#[cfg(test)]
+mod fuzz;

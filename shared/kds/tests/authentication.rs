@@ -315,14 +315,14 @@ impl Authority {
         self.directory.path().join("ca.pem")
     }
 
-    /// Files with a certificate for a name, valid for a time from now on, and its key.
-    fn issue(&self, name: &str, valid_for: Duration) -> (PathBuf, PathBuf) {
+    /// Files with a certificate for a name, valid for some seconds from now on, and its key.
+    fn issue(&self, name: &str, seconds: i64) -> (PathBuf, PathBuf) {
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
         params.not_before = OffsetDateTime::now_utc() - HOUR;
-        params.not_after = OffsetDateTime::now_utc() + valid_for;
+        params.not_after = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("signed");
-        let at = |kind: &str| self.directory.path().join(format!("{name}-{}.{kind}", valid_for.as_secs()));
+        let at = |kind: &str| self.directory.path().join(format!("{name}{seconds}.{kind}"));
         std::fs::write(at("crt"), certificate.pem()).expect("written");
         std::fs::write(at("key"), key.serialize_pem()).expect("written");
         (at("crt"), at("key"))
@@ -342,7 +342,7 @@ async fn asking_for_certificates(zones: &Authority) -> Guarded {
 impl Authority {
     /// Files of a certificate that is needed until it was read.
     fn keep(self, name: &str) -> (PathBuf, PathBuf) {
-        let files = self.issue(name, HOUR);
+        let files = self.issue(name, 3600);
         let _ = self.directory.keep();
         files
     }
@@ -362,9 +362,9 @@ async fn only_the_right_certificate_lets_a_zone_in() {
     let address = global.running.address;
     let bad = [
         (None, "missing", vec!["has no certificate", "clientCertFile", "multizone.global.kds.auth.type"]),
-        (Some(strangers.issue("east", HOUR)), "invalid", vec!["is refused", "multizone.global.kds.auth.clientCaFile"]),
-        (Some(zones.issue("west", HOUR)), "zone", vec!["is for [west]", "\"east\""]),
-        (Some(zones.issue("east", Duration::ZERO)), "expired", vec!["expired"]),
+        (Some(strangers.issue("east", 3600)), "invalid", vec!["is refused", "multizone.global.kds.auth.clientCaFile"]),
+        (Some(zones.issue("west", 3600)), "zone", vec!["is for [west]", "\"east\""]),
+        (Some(zones.issue("east", -60)), "expired", vec!["expired"]),
     ];
     for (certificate, reason, parts) in bad {
         let zone = RunningZone::start_with(with_certificate("east", address, certificate), &store());
@@ -374,12 +374,12 @@ async fn only_the_right_certificate_lets_a_zone_in() {
         zone.stop().await;
     }
     assert!(global.store.list(Kind::Zone, None).await.expect("readable").is_empty());
-    let right = with_certificate("east", address, Some(zones.issue("east", HOUR)));
+    let right = with_certificate("east", address, Some(zones.issue("east", 3600)));
     let zone = RunningZone::start_with(right, &store());
     joined(&zone).await;
     zone.stop().await;
 
-    let short = with_certificate("west", address, Some(zones.issue("west", Duration::from_secs(4))));
+    let short = with_certificate("west", address, Some(zones.issue("west", 4)));
     let zone = RunningZone::start_with(short, &store());
     joined(&zone).await;
     parted(&zone, &["expired", "Unauthenticated"]).await;
