@@ -72,6 +72,11 @@ impl Progress {
         self.waiting();
     }
 
+    /// What leaves next reflects everything up to this revision.
+    pub(super) fn reflects(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+    }
+
     fn waiting(&mut self) {
         self.waiting_since.get_or_insert_with(Instant::now);
     }
@@ -80,6 +85,10 @@ impl Progress {
     pub(super) fn compared(&mut self, rest: bool) {
         if !rest {
             self.waiting_since = None;
+            if self.flight.is_none() && self.unconfirmed.is_empty() && self.acknowledged.is_some() {
+                // What changed is as it was when the peer confirmed it.
+                self.acknowledged = Some(self.revision);
+            }
         }
     }
 
@@ -129,7 +138,8 @@ impl Progress {
             self.unconfirmed_since = None;
         }
         if self.unconfirmed.is_empty() && flight.revision.is_some() {
-            self.acknowledged = flight.revision;
+            // When nothing waits, what changed since the response left was changed back.
+            self.acknowledged = if self.waiting_since.is_none() { Some(self.revision) } else { flight.revision };
         }
         if complete || !reasons.is_empty() {
             self.confirmed = Some(Instant::now());

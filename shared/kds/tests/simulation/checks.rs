@@ -49,11 +49,6 @@ impl Hop<'_> {
         }
     }
 
-    pub fn zone(&self) -> &str {
-        let (Self::Down(zone) | Self::Up(zone)) = self;
-        zone
-    }
-
     /// Kinds that take this way.
     pub fn carries(&self, kind: Kind) -> bool {
         let direction = kind.descriptor().direction;

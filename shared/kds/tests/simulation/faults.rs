@@ -65,7 +65,7 @@ impl Fault {
     }
 
     /// Names of all faults that a plan may have.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "partition",
         "loss",
         "delay",
@@ -81,6 +81,7 @@ impl Fault {
         "failing store",
         "slow store",
         "clock jump",
+        "disabled",
     ];
 }
 
@@ -142,7 +143,7 @@ pub fn plan(random: &mut StdRng, zones: &[String]) -> Plan {
                     1 => End::Kill,
                     _ => End::PowerLoss,
                 };
-                let loses_store = anyone != GLOBAL && random.random_bool(0.4);
+                let loses_store = random.random_bool(if anyone == GLOBAL { 0.2 } else { 0.4 });
                 events.push((at, Fault::Down(anyone.clone(), end, loses_store)));
                 let up = if random.random_bool(0.5) { at + Duration::from_millis(100) } else { until };
                 events.push((up, Fault::Up(anyone)));

@@ -59,6 +59,8 @@ struct State {
     histories: BTreeMap<String, BTreeMap<ResourceKey, Vec<(Revision, Option<Arc<Resource>>)>>>,
     /// When zones were disabled, and until when.
     disabled: BTreeMap<String, Vec<(Instant, Option<Instant>)>>,
+    /// When global lost its store.
+    global_lost: Vec<Instant>,
     copied: u64,
 }
 
@@ -156,7 +158,9 @@ impl Ledger {
                     format_args!("{store} went back from version {} of {id} to version {version}", known.version),
                 );
             }
-            if known.removed == Some(false) && !state.deleted_between(id, known.version, version) {
+            if known.removed == Some(false)
+                && (version == known.version || !state.deleted_between(id, known.version, version))
+            {
                 self.world
                     .found("R3", format_args!("{store} has version {version} of {id} again, after it was deleted"));
             }
@@ -168,16 +172,19 @@ impl Ledger {
         state.replicas.insert(place, Replica { key: change.key.clone(), version, created, removed: None });
     }
 
-    /// The zone has lost its store with all that was written there.
-    pub fn lost(&self, zone: &str) {
+    /// A control plane has lost its store with all that was written there.
+    pub fn lost(&self, lost: &str) {
         let mut state = self.state.lock();
+        if lost == GLOBAL {
+            state.global_lost.push(Instant::now());
+        }
         for (id, events) in &mut state.origins {
-            if origin(id) == zone && matches!(events.last(), Some(Event::Version(..))) {
+            if origin(id) == lost && matches!(events.last(), Some(Event::Version(..))) {
                 events.push(Event::Deleted);
             }
         }
-        state.replicas.retain(|(store, _), _| store != zone);
-        state.histories.remove(zone);
+        state.replicas.retain(|(store, _), _| store != lost);
+        state.histories.remove(lost);
     }
 
     /// Key of something that the store got from elsewhere and has.
@@ -217,14 +224,15 @@ impl State {
         }
     }
 
-    /// What a zone wrote is withheld from others while it is disabled.
+    /// What a zone wrote is withheld from others while it is disabled, and when global has lost its store until it has
+    /// heard of it again.
     fn was_withheld(&self, store: &str, id: &str, created: Instant, now: Instant) -> bool {
-        let periods = self.disabled.get(origin(id)).map(Vec::as_slice).unwrap_or_default();
+        let disabled = self.disabled.get(origin(id)).map(Vec::as_slice).unwrap_or_default();
+        let lost = self.global_lost.iter().map(|&lost| (lost, Some(lost)));
+        let mut periods = disabled.iter().copied().chain(lost);
         store != GLOBAL
             && origin(id) != GLOBAL
-            && periods
-                .iter()
-                .any(|(from, until)| *from <= now && until.is_none_or(|until| until + UNDER_WAY >= created))
+            && periods.any(|(from, until)| from <= now && until.is_none_or(|until| until + UNDER_WAY >= created))
     }
 
     fn version(&self, id: &str, version: u64) -> Option<&Resource> {
@@ -242,8 +250,7 @@ impl State {
     fn deleted_between(&self, id: &str, first: u64, second: u64) -> bool {
         let events = self.origins.get(id).map(Vec::as_slice).unwrap_or_default();
         let later = events.iter().skip_while(|event| !matches!(event, Event::Version(number, _) if *number == first));
-        let between = later
-            .take_while(|event| !matches!(event, Event::Version(number, _) if *number == second && first != second));
+        let between = later.take_while(|event| !matches!(event, Event::Version(number, _) if *number == second));
         between.into_iter().any(|event| matches!(event, Event::Deleted))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tandem_kds::status::{SentStatus, State};
 use tandem_model::Kind;
-use tandem_store::Store as _;
+use tandem_store::{Revision, Store as _};
 use tokio::time::Instant;
 
 use crate::checks::{self, Hop};
@@ -23,6 +23,10 @@ pub struct Looks {
     behind: BTreeMap<(String, String), Behind>,
     /// Responses that were answered when a state was last compared.
     answered: BTreeMap<(String, String, Kind), u64>,
+    /// Revisions that were acknowledged, by process that sends and by receiver.
+    acknowledged: BTreeMap<(String, String, Kind), Revision>,
+    /// Looks at a receiver that held back deletions.
+    pub held: usize,
     /// Acknowledged states that were compared with the state of the peer.
     pub compared: usize,
     /// Looks at a peer that said "in sync".
@@ -84,7 +88,9 @@ impl Looks {
         match status.state(Instant::now()) {
             State::InSync => {
                 self.in_sync += 1;
-                if let Some(since) = behind.since.filter(|since| since.elapsed() > HONESTY) {
+                // Deletions that the receiver holds back are shown by the receiver; it has confirmed the state that asks for them.
+                let holds = receiver.holds_deletions_of(&sender.name);
+                if let Some(since) = behind.since.filter(|_| !holds).filter(|since| since.elapsed() > HONESTY) {
                     world.found(
                         "R7",
                         format_args!(
@@ -98,6 +104,19 @@ impl Looks {
             }
             State::Stalled => self.stalled += 1,
             _ => {}
+        }
+        for (kind, sent) in &status.sent {
+            let Some(revision) = sent.acknowledged_revision else { continue };
+            let place = (process.instance.clone(), receiver.name.clone(), *kind);
+            let last = self.acknowledged.entry(place).or_default();
+            if revision < *last {
+                let text = format_args!(
+                    "{} said that {} has {kind} up to revision {last}, and now up to {revision}",
+                    sender.name, receiver.name
+                );
+                world.found("R5", text);
+            }
+            *last = revision;
         }
         if status.sending.is_some()
             && status.instance == receiver.process.as_ref().map_or("", |process| &process.instance)
@@ -133,6 +152,7 @@ impl Looks {
         *last = answers;
         let peer = receiver.process.as_ref().and_then(|process| process.status.peer(&sender.name)).unwrap_or_default();
         if peer.received.get(&kind).is_some_and(|received| received.held.is_some()) {
+            self.held += 1;
             return;
         }
         let zones = ledger.state_at(GLOBAL, Kind::Zone, revision);

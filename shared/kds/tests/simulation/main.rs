@@ -24,8 +24,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use faults::Fault;
 use parking_lot::Mutex;
 use run::{Options, Report};
+use store::Sabotage;
 
 /// Seeds that every test run tries.
 const SEEDS: Range<u64> = 0..1000;
@@ -47,7 +49,43 @@ fn promises_hold_whatever_happens() {
     let count = seeds.end - seeds.start;
     let (failures, sum) = run_all(seeds, Options::default());
     println!("{count} seeds: {sum:?}");
+    if count >= SEEDS.end {
+        assert!(Fault::NAMES.iter().all(|name| sum.faults.contains_key(name)), "some fault never happened: {sum:?}");
+        let looked = [sum.compared, sum.in_sync, sum.stalled, sum.held];
+        assert!(looked.iter().all(|&count| count > 0), "some check had nothing to look at: {sum:?}");
+    }
     assert!(failures.is_empty(), "{} of {count} seeds failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A run that cannot be repeated would be of no use.
+#[test]
+fn a_seed_always_does_the_same() {
+    for seed in [3, 14, 159] {
+        let digests: Vec<_> = (0..3).map(|_| run::seed(seed, Options::default()).digest).collect();
+        assert!(digests.iter().all(|&digest| digest == digests[0]), "seed {seed}: {digests:x?}");
+    }
+}
+
+/// Each promise, broken on purpose, is found to be broken.
+#[test]
+fn checks_see_what_they_are_for() {
+    for (promise, sabotage) in [
+        ("R1", Sabotage::DropUpdates),
+        ("R2", Sabotage::DeleteAnother),
+        ("R3", Sabotage::Resurrect),
+        ("R4", Sabotage::RefuseType),
+        ("R5", Sabotage::PutBack),
+        ("R7", Sabotage::DropUpdates),
+        ("R8", Sabotage::LeakTasks),
+        ("R10", Sabotage::KeepDeleted),
+    ] {
+        let options = Options { sabotage: Some(sabotage), only: Some(promise) };
+        let found = (0..30).any(|seed| !run::seed(seed, options).findings.is_empty());
+        assert!(found, "{sabotage:?} does not break {promise}");
+        let honest = Options { sabotage: None, only: Some(promise) };
+        let findings = run::seed(0, honest).findings;
+        assert!(findings.is_empty(), "{promise} is broken without sabotage: {findings:?}");
+    }
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -62,6 +100,7 @@ struct Sum {
     compared: usize,
     in_sync: usize,
     stalled: usize,
+    held: usize,
 }
 
 impl Sum {
@@ -73,6 +112,7 @@ impl Sum {
         self.compared += report.looks.compared;
         self.in_sync += report.looks.in_sync;
         self.stalled += report.looks.stalled;
+        self.held += report.looks.held;
     }
 }
 

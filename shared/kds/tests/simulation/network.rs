@@ -66,7 +66,6 @@ pub struct Network {
 }
 
 struct State {
-    random: StdRng,
     links: BTreeMap<String, Arc<Mutex<Link>>>,
     global: Option<mpsc::UnboundedSender<(Endpoint, SocketAddr)>>,
     next_port: u16,
@@ -182,7 +181,7 @@ impl Network {
             (zone.clone(), Arc::new(Mutex::new(link)))
         };
         let links = zones.iter().map(link).collect();
-        Arc::new(Self { world, state: Mutex::new(State { random, links, global: None, next_port: 1024 }) })
+        Arc::new(Self { world, state: Mutex::new(State { links, global: None, next_port: 1024 }) })
     }
 
     fn link(&self, zone: &str) -> Arc<Mutex<Link>> {

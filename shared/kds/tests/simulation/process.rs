@@ -1,5 +1,6 @@
 //! Control planes as processes: started, stopped, killed, started again on the store that they left behind.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tandem_kds::global::{Global, GlobalSettings};
 use tandem_kds::status::SyncStatus;
 use tandem_kds::zone::{self, BackoffSettings, GlobalAddress, Transport, ZoneSettings};
 use tandem_kds::{CommonSettings, DeletionGuard, KdsMetrics};
-use tandem_model::{Path, Violations};
+use tandem_model::{Kind, Path, Violations};
 use tandem_store::{MemoryStore, SharedStore, Store as _, StoreId, Write};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -24,7 +25,7 @@ use uuid::Uuid;
 use crate::common;
 use crate::ledger::{GLOBAL, Ledger, refuses};
 use crate::network::Network;
-use crate::store::{Door, ProcessStore};
+use crate::store::{Door, ProcessStore, Sabotage};
 use crate::world::World;
 
 /// How long deletions are held back that look like a mistake.
@@ -100,6 +101,12 @@ impl ControlPlane {
         &self.backing
     }
 
+    /// True when deletions that a peer asks for are held back.
+    pub fn holds_deletions_of(&self, peer: &str) -> bool {
+        let status = self.process.as_ref().and_then(|process| process.status.peer(peer));
+        status.is_some_and(|status| status.received.values().any(|received| received.held.is_some()))
+    }
+
     /// Changes what happens to writes of the process, and of those that follow.
     pub fn door(&self, change: impl FnOnce(&mut Door)) {
         change(&mut self.door.lock());
@@ -132,6 +139,7 @@ impl ControlPlane {
             id: StoreId { store: self.backing.id().store, opening: number(u128::from(self.starts)) },
             door: door.clone(),
             ledger: self.ledger.clone(),
+            replaced: Mutex::default(),
         });
         self.world.trace(format_args!("{instance} starts"));
         let common = self.settings(&instance);
@@ -147,7 +155,8 @@ impl ControlPlane {
     }
 
     fn settings(&self, instance: &str) -> CommonSettings {
-        let name = self.name.clone();
+        let (name, door) = (self.name.clone(), self.door.clone());
+        let spoiled: Mutex<BTreeSet<Kind>> = Mutex::default();
         let common = common::common(instance);
         CommonSettings {
             insights: tandem_kds::InsightSettings {
@@ -156,13 +165,16 @@ impl ControlPlane {
                 ..common.insights
             },
             validate: Arc::new(move |resource| {
-                if refuses(&name, resource) {
+                let spreads = door.lock().sabotage == Some(Sabotage::RefuseType);
+                let refused = refuses(&name, resource) || (spreads && spoiled.lock().contains(&resource.kind()));
+                if refused {
+                    spoiled.lock().insert(resource.kind());
                     Violations::one(&Path::new("spec"), "refused")
                 } else {
                     Violations::none()
                 }
             }),
-            deletion_guard: DeletionGuard { hold: HOLD, ..DeletionGuard::default() },
+            deletion_guard: DeletionGuard { minimum: 3, hold: HOLD, ..DeletionGuard::default() },
             surroundings: self.world.surroundings(&self.clock, self.seed ^ self.starts),
             ..common
         }

@@ -40,6 +40,8 @@ const TASKS: (usize, usize) = (24, 40);
 pub struct Options {
     /// What goes wrong on purpose.
     pub sabotage: Option<Sabotage>,
+    /// The only promise to look at, e.g. `R1`.
+    pub only: Option<&'static str>,
 }
 
 /// What happened in a run.
@@ -76,6 +78,7 @@ struct Run {
     names: Vec<String>,
     users: Users,
     random: StdRng,
+    options: Options,
     looks: Looks,
     report: Report,
 }
@@ -86,7 +89,7 @@ impl Run {
         let count = random.random_range(2..=4);
         let names: Vec<String> =
             ["east", "west", "north", "south"][..count].iter().map(|&name| name.to_owned()).collect();
-        let world = World::new();
+        let world = World::new(options.only);
         let ledger = Ledger::new(world.clone());
         let network = Network::new(world.clone(), &names, random.random());
         let mut plane = |name: &str| ControlPlane::new(name, &world, &ledger, &network, random.random());
@@ -106,6 +109,7 @@ impl Run {
             names,
             users,
             random,
+            options,
             looks: Looks::default(),
             report: Report::default(),
         }
@@ -116,7 +120,8 @@ impl Run {
         let plan = faults::plan(&mut self.random, &self.names);
         self.hardship(plan).await;
         self.quiet().await;
-        if self.settle("R1", CONVERGENCE + RECONNECTION).await {
+        let settled = self.settle("R1", CONVERGENCE + RECONNECTION).await;
+        if settled || self.options.only.is_some() {
             self.one_refused().await;
             self.bounded().await;
         }
@@ -270,7 +275,7 @@ impl Run {
                 for hop in [Hop::Down(&zone.name), Hop::Up(&zone.name)] {
                     differences.push_str(&checks::differences(hop, &self.global, zone).await);
                 }
-                held |= self.holds_deletions(zone);
+                held |= self.global.holds_deletions_of(&zone.name) || zone.holds_deletions_of(GLOBAL);
             }
             let ready = self.zones.iter().all(|zone| self.is_connected(zone));
             if ready && differences.is_empty() {
@@ -314,14 +319,6 @@ impl Run {
             && zone_of.instance == there.instance
             && global_of.instance == here.instance
             && self.network.connections(&zone.name) > 0
-    }
-
-    fn holds_deletions(&self, zone: &ControlPlane) -> bool {
-        let holds = |plane: &ControlPlane, peer: &str| {
-            let status = plane.process.as_ref().and_then(|process| process.status.peer(peer));
-            status.is_some_and(|status| status.received.values().any(|received| received.held.is_some()))
-        };
-        holds(&self.global, &zone.name) || holds(zone, GLOBAL)
     }
 
     /// R4: of two changes of one kind the receivers refuse one; the other has to arrive as usual.

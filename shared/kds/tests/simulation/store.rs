@@ -30,10 +30,18 @@ pub struct Door {
 pub enum Sabotage {
     /// Updates are confirmed and not stored.
     DropUpdates,
-    /// A write deletes something else that came from the same side.
-    DeleteAnother,
     /// Deletions are confirmed and not carried out.
     KeepDeleted,
+    /// A write deletes something else that came from the same side.
+    DeleteAnother,
+    /// What was deleted is created again with the next write.
+    Resurrect,
+    /// What was updated is put back with the next write.
+    PutBack,
+    /// One refused resource makes all of its type be refused from then on.
+    RefuseType,
+    /// Each write leaves a task behind.
+    LeakTasks,
 }
 
 /// See the module.
@@ -43,37 +51,48 @@ pub struct ProcessStore {
     pub id: StoreId,
     pub door: Arc<Mutex<Door>>,
     pub ledger: Arc<Ledger>,
+    /// What the last write of a peer replaced or deleted, for sabotage.
+    pub replaced: Mutex<Vec<Arc<Resource>>>,
 }
 
 impl ProcessStore {
-    /// Writes of peers, as the sabotage leaves them.
-    fn sabotaged(&self, sabotage: Sabotage, author: &Author, writes: Vec<Write>) -> Vec<Write> {
-        if !matches!(author, Author::Peer(_)) {
-            return writes;
-        }
+    /// Writes of a peer, as the sabotage leaves them.
+    fn sabotaged(&self, sabotage: Sabotage, mut writes: Vec<Write>) -> Vec<Write> {
+        let replaced = std::mem::take(&mut *self.replaced.lock());
         match sabotage {
-            Sabotage::DropUpdates => {
-                writes.into_iter().filter(|write| !matches!(write, Write::Update { .. })).collect()
-            }
-            Sabotage::KeepDeleted => {
-                writes.into_iter().filter(|write| !matches!(write, Write::Delete { .. })).collect()
-            }
+            Sabotage::DropUpdates => writes.retain(|write| !matches!(write, Write::Update { .. })),
+            Sabotage::KeepDeleted => writes.retain(|write| !matches!(write, Write::Delete { .. })),
             Sabotage::DeleteAnother => {
-                let mut writes = writes;
-                let touched = |key: &ResourceKey| {
-                    writes.iter().any(|write| match write {
-                        Write::Create(resource) | Write::Put(resource) | Write::Update { resource, .. } => {
-                            resource.key == *key
-                        }
-                        Write::Delete { key: deleted, .. } => deleted == key,
-                    })
-                };
-                let victim = self.ledger.some_replica(&self.owner).filter(|key| !touched(key));
+                let victim = self.ledger.some_replica(&self.owner).filter(|key| !touches(&writes, key));
                 writes.extend(victim.map(|key| Write::Delete { key, expected: None }));
-                writes
             }
+            Sabotage::Resurrect | Sabotage::PutBack => {
+                let back = replaced.into_iter().filter(|resource| !touches(&writes, &resource.key));
+                let back: Vec<_> = back.map(|resource| Write::Put((*resource).clone())).collect();
+                writes.extend(back);
+            }
+            Sabotage::LeakTasks => drop(tokio::spawn(std::future::pending::<()>())),
+            Sabotage::RefuseType => {}
         }
+        writes
     }
+
+    /// Remembers what a write of a peer replaced or deleted, as far as the sabotage needs it.
+    fn remember(&self, sabotage: Sabotage, committed: &Committed) {
+        let wanted = committed.changes.iter().filter(|change| match sabotage {
+            Sabotage::Resurrect => change.new.is_none(),
+            Sabotage::PutBack => change.new.is_some(),
+            _ => false,
+        });
+        *self.replaced.lock() = wanted.filter_map(|change| change.old.clone()).collect();
+    }
+}
+
+fn touches(writes: &[Write], key: &ResourceKey) -> bool {
+    writes.iter().any(|write| match write {
+        Write::Create(resource) | Write::Put(resource) | Write::Update { resource, .. } => resource.key == *key,
+        Write::Delete { key: deleted, .. } => deleted == key,
+    })
 }
 
 #[async_trait]
@@ -109,11 +128,15 @@ impl Store for ProcessStore {
         if door.dead || door.failing {
             return Err(StoreError::Backend("the disk does not answer".into()));
         }
-        let writes = match door.sabotage {
-            Some(sabotage) => self.sabotaged(sabotage, &author, writes),
+        let sabotage = door.sabotage.filter(|_| matches!(author, Author::Peer(_)));
+        let writes = match sabotage {
+            Some(sabotage) => self.sabotaged(sabotage, writes),
             None => writes,
         };
         let committed = self.backing.commit_as(author, writes).await?;
+        if let Some(sabotage) = sabotage {
+            self.remember(sabotage, &committed);
+        }
         self.ledger.committed(&self.owner, &committed.changes);
         Ok(committed)
     }
