@@ -95,11 +95,17 @@ impl Admission {
     /// is connected under it any more.
     async fn ensure_zone(&self) -> Result<(), Reason> {
         let name = &self.settings.zone;
-        let mut former: BTreeSet<_> = self.store.list(Kind::Zone, None).await?.iter().map(|z| z.key.name.clone()).collect();
+        let mut former: BTreeSet<_> =
+            self.store.list(Kind::Zone, None).await?.iter().map(|z| z.key.name.clone()).collect();
         former.remove(name);
         if !former.is_empty() {
             let mut writes = rename::writes(&self.store, &former, name).await?;
-            info!(?former, name, resources = writes.len(), "this zone was renamed; what was created in it is renamed too");
+            info!(
+                ?former,
+                name,
+                resources = writes.len(),
+                "this zone was renamed; what was created in it is renamed too"
+            );
             let deleted = former.into_iter().map(|zone| ResourceKey::global(Kind::Zone, zone));
             writes.extend(deleted.map(|key| Write::Delete { key, expected: None }));
             self.store.commit(writes).await?;

@@ -70,7 +70,8 @@ pub fn credentials(secret: &[u8], address: &str) -> Result<Credentials, CaError>
 fn der(pair: &CertificatePair) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CaError> {
     let certificate = CertificateDer::from_pem_slice(pair.cert_pem.as_bytes());
     let certificate = certificate.map_err(|error| CaError::Certificate(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).map_err(|error| CaError::Key(error.to_string()))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).map_err(|error| CaError::Key(error.to_string()))?;
     Ok((vec![certificate], key))
 }
 

@@ -107,7 +107,8 @@ mod tests {
             let resource = Resource::from_proto(key(), &Config { config: config.to_owned() });
             Catalog::read(Some(&resource)).normalize().instances
         };
-        let kuma = r#"{"instances":[{"id":"b","address":"10.0.0.2","interCpPort":5683,"leader":true},{"id":"a"},{"id":"a"}]}"#;
+        let kuma =
+            r#"{"instances":[{"id":"b","address":"10.0.0.2","interCpPort":5683,"leader":true},{"id":"a"},{"id":"a"}]}"#;
         let ids: Vec<_> = read(kuma).into_iter().map(|instance| (instance.id, instance.leader)).collect();
         assert_eq!(ids, [("a".to_owned(), false), ("b".to_owned(), true)]);
         assert!(read("no JSON").is_empty());

@@ -26,8 +26,8 @@ use tandem_store::{SharedStore, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use catalog::{CATALOG, Instance};
 use catalog::Catalog;
+pub use catalog::{CATALOG, Instance};
 use member::Member;
 
 /// How an instance takes part.

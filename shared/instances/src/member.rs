@@ -101,9 +101,9 @@ impl Member {
                     self.publish(&catalog);
                     return Ok(());
                 }
-                Err(
-                    error @ (StoreError::Conflict(_) | StoreError::AlreadyExists(_) | StoreError::NotFound(_)),
-                ) => conflict = Some(error),
+                Err(error @ (StoreError::Conflict(_) | StoreError::AlreadyExists(_) | StoreError::NotFound(_))) => {
+                    conflict = Some(error)
+                }
                 Err(error) => return Err(error),
             }
         }

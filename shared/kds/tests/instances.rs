@@ -261,13 +261,9 @@ async fn when_an_instance_dies_its_zones_and_the_lead_move() {
 }
 
 fn dataplane(name: &str) -> Resource {
-    let inbound = Inbound {
-        port: 80,
-        tags: [("kuma.io/service".to_owned(), "web".to_owned())].into(),
-        ..Inbound::default()
-    };
-    let networking =
-        Networking { address: "10.0.0.1".to_owned(), inbound: vec![inbound], ..Networking::default() };
+    let inbound =
+        Inbound { port: 80, tags: [("kuma.io/service".to_owned(), "web".to_owned())].into(), ..Inbound::default() };
+    let networking = Networking { address: "10.0.0.1".to_owned(), inbound: vec![inbound], ..Networking::default() };
     let dataplane = Dataplane { networking: Some(networking), ..Dataplane::default() };
     Resource::from_proto(ResourceKey::new(Kind::Dataplane, "default", name), &dataplane)
 }

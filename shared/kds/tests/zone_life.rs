@@ -114,8 +114,7 @@ async fn disabled_zones_are_synchronized_if_so_configured() {
     put(&global_store, zone_resource("east", false)).await;
     put(&global_store, mesh("default")).await;
     put(&zone_store, service("redis")).await;
-    let settings =
-        GlobalSettings { disabled_zones: DisabledZones::Sync, ..GlobalSettings::new(common("global-0001")) };
+    let settings = GlobalSettings { disabled_zones: DisabledZones::Sync, ..GlobalSettings::new(common("global-0001")) };
     let address = "127.0.0.1:0".parse().expect("an address");
     let global = RunningGlobal::start_with(settings, &global_store, address, None).await;
     let zone = RunningZone::start("east", &zone_store, global.address);
@@ -251,7 +250,9 @@ async fn two_hundred_zones_come_back_after_a_restart_of_global() {
         let name = format!("zone-{index}");
         until("the insight is written", async || {
             let connections = insight(&global_store, &name).await.subscriptions;
-            connections.len() == 2 && connections[0].disconnect_time.is_some() && connections[1].disconnect_time.is_none()
+            connections.len() == 2
+                && connections[0].disconnect_time.is_some()
+                && connections[1].disconnect_time.is_none()
         })
         .await;
     }

@@ -30,8 +30,8 @@ use crate::rpc::inter_c_p_envoy_admin_forward_service_client::InterCPEnvoyAdminF
 use crate::rpc::inter_c_p_envoy_admin_forward_service_server::{
     InterCPEnvoyAdminForwardService, InterCPEnvoyAdminForwardServiceServer as Server,
 };
-use crate::zone::connect::{connect, tcp};
 use crate::zone::GlobalAddress;
+use crate::zone::connect::{connect, tcp};
 
 /// What an instance may take longer than the zone that it asks.
 const SPARE: Duration = Duration::from_secs(2);
@@ -60,8 +60,7 @@ impl Forwarding {
             AskError::Refused(format!("instance {id} of global at {address} (port {port}) did not answer: {reason}"))
         };
         let asked = async {
-            let address =
-                GlobalAddress { host: instance.address.clone(), port: instance.inter_cp_port, tls: true };
+            let address = GlobalAddress { host: instance.address.clone(), port: instance.inter_cp_port, tls: true };
             let channel = connect(&address, &tcp(), Some(self.tls.clone()), "").await;
             let channel = channel.map_err(|error| failed(&error.to_string()))?;
             let request = AdminRequest { proxy: proxy.clone(), operation };

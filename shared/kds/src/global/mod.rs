@@ -4,6 +4,7 @@
 //! may be sent. What a zone does wrong ends at most its own streams.
 
 mod authentication;
+mod challenge;
 mod downlink;
 mod envoys;
 mod forward;
@@ -144,8 +145,11 @@ impl Global {
         status.set_backlog({
             let (catalogue, prefixes) = (catalogue.clone(), settings.common.skip_label_prefixes.clone());
             move |zone, peer| {
-                let outlet =
-                    ZoneOutlet { zone: zone.to_owned(), features: peer.features?, skip_label_prefixes: prefixes.clone() };
+                let outlet = ZoneOutlet {
+                    zone: zone.to_owned(),
+                    features: peer.features?,
+                    skip_label_prefixes: prefixes.clone(),
+                };
                 Some(backlog(&outlet, &catalogue, &peer.confirmed))
             }
         });
@@ -199,7 +203,9 @@ impl Global {
         };
         let watch = {
             let (zones, feed) = (shared.clone(), shared.store.changes(0));
-            tokio::spawn(shared.shutdown.clone().run_until_cancelled_owned(async move { zones.watch_zones(feed).await }))
+            tokio::spawn(
+                shared.shutdown.clone().run_until_cancelled_owned(async move { zones.watch_zones(feed).await }),
+            )
         };
         let finalizer = tokio::spawn(finalize(shared.clone()));
         // The writer ends after the streams, so that their end is written too.
@@ -234,13 +240,8 @@ impl Global {
 
         shared.sessions.all_ended(GRACE).await;
         written.cancel();
-        let tasks = [
-            follow.await.map(drop),
-            guard.await.map(drop),
-            watch.await.map(drop),
-            finalizer.await,
-            insights.await,
-        ];
+        let tasks =
+            [follow.await.map(drop), guard.await.map(drop), watch.await.map(drop), finalizer.await, insights.await];
         for task in tasks {
             if let Err(error) = task {
                 tracing::error!(%error, "a task of synchronization ended unexpectedly");

@@ -2,13 +2,14 @@
 //!
 //! A name belongs to one zone control plane at a time: two with one name would delete each other's resources. The
 //! stream from global to the zone decides, because there the zone tells its instance id. A second instance is refused
-//! while the first is connected; the same instance, when it comes back, takes over from its old streams. The stream to
-//! global belongs to the one that decides and ends with it; the next one begins when the last one has let go, so that
-//! nothing older is applied after something newer.
+//! while the first is connected and gives signs of life; the same instance, when it comes back, takes over from its old
+//! streams. The stream to global belongs to the one that decides and ends with it; the next one begins when the last one
+//! has let go, so that nothing older is applied after something newer.
 //!
 //! Where several instances of global share a store, each notes here which zones the others hold.
 
 mod ending;
+mod held;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -17,12 +18,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tandem_store::Revision;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::challenge::Challenge;
+
 pub(crate) use ending::End;
 use ending::Ending;
+pub(crate) use held::{Claim, Uplink};
 
 /// How long a stream to global waits for the stream from global on the same connection.
 const WAIT_FOR_SESSION: Duration = Duration::from_secs(20);
@@ -45,6 +49,7 @@ struct Session {
     alive: Instant,
     ending: Ending,
     uplink: Option<Ending>,
+    challenge: Arc<Challenge>,
 }
 
 impl Session {
@@ -107,26 +112,6 @@ impl Default for Sessions {
     }
 }
 
-/// A name held by one stream; dropping it releases the name.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    sessions: Sessions,
-    zone: String,
-    id: u64,
-    /// Tells when the stream has to end.
-    pub(crate) ending: Ending,
-}
-
-/// The permission to be the stream to global of a zone.
-#[derive(Debug)]
-pub(crate) struct Uplink {
-    sessions: Sessions,
-    zone: String,
-    /// Tells when the stream has to end.
-    pub(crate) ending: Ending,
-    turn: Option<OwnedMutexGuard<()>>,
-}
-
 impl Sessions {
     /// Takes the name of a zone for an instance.
     ///
@@ -137,6 +122,7 @@ impl Sessions {
         if let Some(present) = state.zones.get(zone) {
             if present.instance != instance && !present.instance.is_empty() && !instance.is_empty() {
                 let refusal = taken(zone, &present.instance, instance);
+                present.challenge.raise();
                 if let Some(peer) = peer.filter(|_| peer != present.peer) {
                     state.refuse(zone, peer);
                 }
@@ -146,7 +132,7 @@ impl Sessions {
         }
         let id = state.next_id;
         state.next_id += 1;
-        let ending = Ending::default();
+        let (ending, challenge) = (Ending::default(), Arc::new(Challenge::default()));
         let session = Session {
             id,
             instance: instance.to_owned(),
@@ -155,11 +141,12 @@ impl Sessions {
             alive: Instant::now(),
             ending: ending.clone(),
             uplink: None,
+            challenge: challenge.clone(),
         };
         state.zones.insert(zone.to_owned(), session);
         drop(state);
         self.changed.send_replace(());
-        Ok(Claim { sessions: self.clone(), zone: zone.to_owned(), id, ending })
+        Ok(Claim { sessions: self.clone(), zone: zone.to_owned(), id, ending, challenge })
     }
 
     /// Waits until the zone behind a connection has its name.
@@ -220,7 +207,9 @@ impl Sessions {
                     None => anywhere && state.holders.contains_key(zone),
                 };
                 if state.is_refused(zone, peer) {
-                    return Err(Status::already_exists(format!("zone name {zone:?} is taken by another control plane")));
+                    return Err(Status::already_exists(format!(
+                        "zone name {zone:?} is taken by another control plane"
+                    )));
                 }
                 if admitted {
                     return Ok(then(&mut state));
@@ -314,86 +303,6 @@ pub(crate) fn taken(zone: &str, holder: &str, instance: &str) -> Status {
         "zone name {zone:?} is taken: control plane {holder:?} is connected under this name; give {instance:?} another \
          one (multizone.zone.name) or stop the other control plane"
     ))
-}
-
-impl Claim {
-    /// Notes that the zone has its name as of a revision of the store: what happened to it before does not count.
-    pub(crate) fn settle(&self, revision: Revision) {
-        let mut state = self.sessions.state.lock();
-        let newer = state.holders.get(&self.zone).filter(|holder| holder.revision > revision).cloned();
-        let Some(session) = state.zones.get_mut(&self.zone).filter(|session| session.id == self.id) else { return };
-        session.settled = Some(revision);
-        if let Some(holder) = newer {
-            session.end(&End::TakenOver(holder.instance));
-        }
-        drop(state);
-        self.sessions.changed.send_replace(());
-    }
-
-    /// Gives the name back: another control plane has it at another instance of global. No stream of this connection is
-    /// admitted any more.
-    pub(crate) fn refused(self, peer: Option<SocketAddr>) {
-        let (sessions, zone) = (self.sessions.clone(), self.zone.clone());
-        drop(self);
-        if let Some(peer) = peer {
-            sessions.state.lock().refuse(&zone, peer);
-            sessions.changed.send_replace(());
-        }
-    }
-
-    /// Does something while no other stream can take the name, unless one has it already.
-    pub(crate) fn if_current(&self, then: impl FnOnce()) {
-        let state = self.sessions.state.lock();
-        if state.zones.get(&self.zone).is_some_and(|session| session.id == self.id) {
-            then();
-        }
-    }
-
-    /// Waits until the zone has been silent for `limit` since it connected or last said that it is alive.
-    pub(crate) async fn silent(&self, limit: Duration) {
-        if limit.is_zero() {
-            return std::future::pending().await;
-        }
-        loop {
-            let last = {
-                let state = self.sessions.state.lock();
-                state.zones.get(&self.zone).filter(|session| session.id == self.id).map(|session| session.alive)
-            };
-            let Some(last) = last else { return std::future::pending().await };
-            if last.elapsed() >= limit {
-                return;
-            }
-            tokio::time::sleep_until(last + limit).await;
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut state = self.sessions.state.lock();
-        if state.zones.get(&self.zone).is_some_and(|session| session.id == self.id)
-            && let Some(session) = state.zones.remove(&self.zone)
-        {
-            session.end(&End::Closed);
-            state.refused.remove(&self.zone);
-        }
-        drop(state);
-        self.sessions.changed.send_replace(());
-    }
-}
-
-impl Drop for Uplink {
-    fn drop(&mut self) {
-        self.turn = None;
-        let mut state = self.sessions.state.lock();
-        // One is the map's own.
-        if state.turns.get(&self.zone).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            state.turns.remove(&self.zone);
-        }
-        if state.strays.get(&self.zone).is_some_and(|stray| stray.is(&self.ending)) {
-            state.strays.remove(&self.zone);
-        }
-    }
 }
 
 #[cfg(test)]

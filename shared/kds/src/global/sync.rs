@@ -158,12 +158,18 @@ impl Shared {
         };
         let sender = DeltaSender::new(outlet, self.settings.common.max_message_bytes).of(self.store.id());
         let requests = futures::stream::once(std::future::ready(Ok(first))).chain(checked(requests, zone.clone()));
+        let requests = requests.filter(|request| {
+            std::future::ready(request.as_ref().map_or(true, |request| claim.challenge.note(request)))
+        });
         let silence = if caller.pings { self.settings.health_check_timeout } else { std::time::Duration::ZERO };
         let status = tokio::select! {
             biased;
             status = &mut over => status,
             status = claim.ending.ended() => status,
             () = claim.silent(silence) => Status::cancelled("stream canceled - zone hc failed"),
+            () = claim.challenge.lost(&inner.messages) => {
+                Status::cancelled("stream canceled - another control plane asks for the name and this one does not answer")
+            }
             result = stream::send(
                 requests,
                 inner.messages.clone(),
@@ -244,11 +250,8 @@ impl Shared {
         self.insights.opened(zone, StreamKind::ZoneToGlobal);
         let intake = self.applier(zone).open();
         let common = &self.settings.common;
-        let pace = Pace {
-            backoff: common.response_backoff,
-            pause: self.pause(zone),
-            most_kept: common.max_message_bytes,
-        };
+        let pace =
+            Pace { backoff: common.response_backoff, pause: self.pause(zone), most_kept: common.max_message_bytes };
         tokio::select! {
             biased;
             status = &mut over => status,

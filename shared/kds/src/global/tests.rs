@@ -15,12 +15,12 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 use super::*;
-use crate::{DeletionGuard, Surroundings};
 use crate::codec;
 use crate::metadata::Headers;
 use crate::node::{self, Identity};
 use crate::rpc::k_d_s_sync_service_client::KDSSyncServiceClient;
 use crate::wire::{DeltaRequest, DeltaResource, DeltaResponse, Node, WILDCARD};
+use crate::{DeletionGuard, Surroundings};
 
 struct Fixture {
     store: SharedStore,
@@ -32,24 +32,22 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let store: SharedStore = Arc::new(MemoryStore::new());
-        let settings = GlobalSettings::new(
-            CommonSettings {
-                identity: Identity { instance: "global-0001".into(), ..Identity::default() },
-                max_message_bytes: 1024 * 1024,
-                skip_label_prefixes: Vec::new(),
-                insights: InsightSettings {
-                    instance: "global-0001".into(),
-                    flush_interval: Duration::from_millis(10),
-                    subscription_limit: 10,
-                    compact_finished: false,
-                    needs_zone: true,
-                },
-                validate: Arc::new(|_| Violations::none()),
-                deletion_guard: DeletionGuard::default(),
-                response_backoff: Duration::ZERO,
-                surroundings: Surroundings::default(),
+        let settings = GlobalSettings::new(CommonSettings {
+            identity: Identity { instance: "global-0001".into(), ..Identity::default() },
+            max_message_bytes: 1024 * 1024,
+            skip_label_prefixes: Vec::new(),
+            insights: InsightSettings {
+                instance: "global-0001".into(),
+                flush_interval: Duration::from_millis(10),
+                subscription_limit: 10,
+                compact_finished: false,
+                needs_zone: true,
             },
-        );
+            validate: Arc::new(|_| Violations::none()),
+            deletion_guard: DeletionGuard::default(),
+            response_backoff: Duration::ZERO,
+            surroundings: Surroundings::default(),
+        });
         let shutdown = CancellationToken::new();
         let global = Global::new(settings, store.clone(), KdsMetrics::default(), shutdown.clone())
             .await

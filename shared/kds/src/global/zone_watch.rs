@@ -95,9 +95,9 @@ impl Shared {
         let mut alive = instances.watch();
         loop {
             alive.borrow_and_update();
-            let closed = self.insights.close_abandoned(instances.read(), |connection, alive| {
-                !alive.contains(&connection.global_instance_id)
-            });
+            let closed = self
+                .insights
+                .close_abandoned(instances.read(), |connection, alive| !alive.contains(&connection.global_instance_id));
             if let Err(error) = closed.await {
                 warn!(%error, "could not end the connections of instances that are gone");
                 tokio::time::sleep(RETRY).await;
