@@ -141,6 +141,26 @@ fn every_type_is_answered_but_a_request_must_name_one() {
 }
 
 #[test]
+fn what_a_peer_makes_a_sender_remember_is_bounded() {
+    let named = |type_url: &str| DeltaRequest { type_url: type_url.into(), ..DeltaRequest::default() };
+    let mut sender = sender();
+    for index in 0..64 {
+        sender.request(named(&format!("Unknown{index}"))).expect("not too many");
+        sender.request(named(&format!("Unknown{index}"))).expect("the same again");
+    }
+    assert_eq!(sender.request(named("Unknown64")), Err(BadRequest::ForeignTypes));
+    sender.request(named("Dataplane")).expect("known types do not count");
+
+    let versions = |count: usize| (0..count).map(|index| (format!("{index:0>100}"), String::new())).collect();
+    let mut announce = |type_url: &str, count| {
+        sender.request(DeltaRequest { initial_resource_versions: versions(count), ..named(type_url) })
+    };
+    announce("MeshTimeout", 60).expect("6,000 of 10,000 bytes");
+    assert_eq!(announce("MeshRetry", 60), Err(BadRequest::Announced(10_000)));
+    announce("MeshRetry", 30).expect("fits beside the first");
+}
+
+#[test]
 fn versions_the_peer_has_are_not_repeated() {
     let mut first = sender();
     first.absorb(news([timeout("a", "1"), timeout("b", "1")]));
