@@ -189,8 +189,7 @@ async fn global_gets_what_was_recorded(folder: &Folder) {
                 !global.inbox().of(response.kind).is_empty()
             })
             .await;
-            if response.content.is_none() && !folder.api.of_zone("global", response.kind, &recording.zone).is_empty()
-            {
+            if response.content.is_none() && !folder.api.of_zone("global", response.kind, &recording.zone).is_empty() {
                 let size = global.inbox().of(response.kind)[0].size;
                 assert_eq!(size, response.size(), "size of the first response of {}", response.kind);
             }

@@ -18,6 +18,8 @@ use tandem_proto::json::Unknown;
 
 const DOWN: &str = "/kuma.mesh.v1alpha1.KDSSyncService/GlobalToZoneSync";
 const UP: &str = "/kuma.mesh.v1alpha1.KDSSyncService/ZoneToGlobalSync";
+/// Bytes in front of a short text in a message.
+const FIELD_HEADER: usize = 2;
 /// What the recorder put in the place of secret content.
 const REDACTED: &[u8] = b"REDACTED";
 
@@ -118,9 +120,9 @@ impl Wired {
 }
 
 impl Response {
-    /// Size without the part that depends on how often something was said before.
+    /// Size without the number of the response, which depends on what was said before.
     pub fn size(&self) -> usize {
-        self.bytes - self.nonce.len()
+        self.bytes - self.nonce.len() - FIELD_HEADER
     }
 }
 

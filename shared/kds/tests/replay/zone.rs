@@ -41,11 +41,17 @@ impl Arrived {
         });
         Self {
             kind: response.type_url.parse().expect("a known type"),
-            size: response.encoded_len() - response.nonce.len(),
+            size: as_of_kuma(response).encoded_len(),
             resources: resources.collect(),
             removed: response.removed_resources.clone(),
         }
     }
+}
+
+/// The response without its number, and without what only our control planes say.
+fn as_of_kuma(response: &DeltaResponse) -> DeltaResponse {
+    let (nonce, system_version_info) = (String::new(), String::new());
+    DeltaResponse { nonce, system_version_info, ..response.clone() }
 }
 
 /// What a peer has got: names and versions, by type.
