@@ -15,6 +15,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tandem_e2e::api::Api;
+use tandem_e2e::ports;
 use tandem_e2e::relay::{Blow, End, Link};
 use tandem_e2e::wait;
 use tokio::task::JoinSet;
@@ -76,7 +77,7 @@ impl Plan {
         Self {
             faults: zones.iter().map(|&zone| (zone, fault(random))).collect(),
             killed: *killed.choose(random).expect("there are some"),
-            pauses: [200, 200, 150, 300].map(|limit| Duration::from_millis(random.random_range(0..limit))),
+            pauses: [400, 400, 300, 700].map(|limit| Duration::from_millis(random.random_range(0..limit))),
         }
     }
 }
@@ -96,6 +97,9 @@ fn fault(random: &mut StdRng) -> Fault {
     ];
     *faults.choose(random).expect("there are some")
 }
+
+/// Clients that write; each gives the number of its acknowledged writes.
+type Writers = JoinSet<usize>;
 
 /// Resources that are written at one control plane, and where they go.
 struct Flow {
@@ -129,7 +133,7 @@ impl Flow {
         (0..KEPT).map(|index| format!("{}-kept-{index}", self.prefix))
     }
 
-    fn spawn_writers(&self, stage: &Stage, random: &mut StdRng, until: &CancellationToken, writers: &mut JoinSet<()>) {
+    fn spawn_writers(&self, stage: &Stage, random: &mut StdRng, until: &CancellationToken, writers: &mut Writers) {
         for writer in 0..WRITERS {
             let names = (0..NAMES).map(|index| format!("{}-{writer}-{index}", self.prefix)).collect();
             let random = StdRng::seed_from_u64(random.random());
@@ -234,21 +238,25 @@ async fn write(
     mut random: StdRng,
     ledger: Arc<Ledger>,
     until: CancellationToken,
-) {
+) -> usize {
+    let mut acknowledged = 0;
     while !until.is_cancelled() {
         let name = names.choose(&mut random).expect("there are some");
         let known = ledger.entries().get(name).cloned().unwrap_or_default();
         let wish = (known.acknowledged.is_none() || random.random_bool(0.6)).then(|| random.random_range(0..1_000_000));
-        if known.unanswered.is_some() || !ledger.write(&api, subject, name, wish).await {
+        if known.unanswered.is_none() && ledger.write(&api, subject, name, wish).await {
+            acknowledged += 1;
+        } else {
             sleep(Duration::from_millis(20)).await;
         }
         sleep(Duration::from_millis(random.random_range(0..15))).await;
     }
+    acknowledged
 }
 
-/// Does what a plan says while clients write.
-async fn disturb(stage: &mut Stage, flows: &[Flow], plan: &Plan, random: &mut StdRng) -> Result<()> {
-    let (until, mut writers) = (CancellationToken::new(), JoinSet::new());
+/// Does what a plan says while clients write; gives the number of acknowledged writes.
+async fn disturb(stage: &mut Stage, flows: &[Flow], plan: &Plan, random: &mut StdRng) -> Result<usize> {
+    let (until, mut writers) = (CancellationToken::new(), Writers::new());
     for flow in flows {
         flow.spawn_writers(stage, random, &until, &mut writers);
     }
@@ -273,11 +281,11 @@ async fn disturb(stage: &mut Stage, flows: &[Flow], plan: &Plan, random: &mut St
     }
     sleep(plan.pauses[3]).await;
     until.cancel();
-    writers.join_all().await;
+    let acknowledged = writers.join_all().await.into_iter().sum();
     for zone in 0..2 {
         stage.zone(zone).network.mend();
     }
-    Ok(())
+    Ok(acknowledged)
 }
 
 fn number(variable: &str) -> Result<Option<u64>> {
@@ -317,11 +325,11 @@ async fn nothing_is_lost_and_nothing_returns_however_connections_and_processes_f
         kept.push(flow.kept_since(&stage).await?);
     }
 
-    let mut slowest = Duration::ZERO;
+    let (mut slowest, mut acknowledged) = (Duration::ZERO, 0);
     for round in 0..rounds {
         let plan = Plan::choose(&mut random);
         let told = || format!("round {round} with FAULTS_SEED={seed}: {plan:?}");
-        disturb(&mut stage, &flows, &plan, &mut random).await.with_context(told)?;
+        acknowledged += disturb(&mut stage, &flows, &plan, &mut random).await.with_context(told)?;
         let quiet = Instant::now();
         for flow in &flows {
             flow.settle(&stage).await.with_context(told)?;
@@ -331,9 +339,11 @@ async fn nothing_is_lost_and_nothing_returns_however_connections_and_processes_f
         }
         slowest = slowest.max(quiet.elapsed());
     }
-    let written: usize = flows.iter().map(|flow| flow.ledger.entries().len()).sum();
-    ensure!(written > flows.len() * KEPT, "nothing was written");
-    eprintln!("faults: everything was in place at most {slowest:?} after the end of a round");
+    ensure!(acknowledged > 0, "nothing was written");
+    eprintln!(
+        "faults: {acknowledged} writes were acknowledged; all of them were everywhere at most {slowest:?} after the end of a \
+         round"
+    );
 
     // What nobody touched is still the same: it was not deleted and made again meanwhile.
     for (flow, kept) in flows.iter().zip(kept) {
@@ -355,6 +365,81 @@ async fn a_connection_that_only_one_end_believes_in_is_given_up_by_itself() -> R
         ensure!(flow.ledger.write(stage.global(), flow.subject, &name, Some(2)).await, "{name} is refused");
     }
     flow.converge(&stage).await?;
+    stage.passed();
+    Ok(())
+}
+
+/// Path at global of a Dataplane that a zone has under a name.
+async fn at_global(stage: &Stage, name: &str) -> Result<String> {
+    let arrived = || async {
+        let list = stage.global().get(DATAPLANES.list).await?;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let there = items.iter().find(|item| item["labels"]["kuma.io/display-name"] == name);
+        Ok(there.and_then(|item| item["name"].as_str()).map(|name| DATAPLANES.path(name)))
+    };
+    wait::until(&format!("global knows {name}"), PATIENCE, arrived).await
+}
+
+/// Questions to Envoys that cannot be answered are refused with a reason, and nothing else happens.
+#[tokio::test]
+async fn questions_to_envoys_that_do_not_answer_are_errors_and_nothing_else() -> Result<()> {
+    let mut stage = two_zones().await?;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let dataplane = |name: &str, admin: u16| {
+        let mut body = (DATAPLANES.body)(name, 1);
+        body["networking"]["address"] = json!("127.0.0.1");
+        body["networking"]["admin"] = json!({"port": admin});
+        body
+    };
+    let zone = &stage.zone(0).api;
+    zone.put(&DATAPLANES.path("silent"), &dataplane("silent", silent.local_addr()?.port())).await?;
+    zone.put(&DATAPLANES.path("absent"), &dataplane("absent", ports::free()?)).await?;
+    let (silent_path, absent_path) = (at_global(&stage, "silent").await?, at_global(&stage, "absent").await?);
+    let global = stage.global().clone();
+    let ask = |path: String| {
+        let global = global.clone();
+        async move {
+            let answer = global.send(reqwest::Method::GET, &path, None).await?;
+            ensure!(answer.status == reqwest::StatusCode::BAD_REQUEST, "{}", answer.body);
+            Ok((answer.body["title"].clone(), answer.body["detail"].as_str().unwrap_or_default().to_owned()))
+        }
+    };
+    // The streams for questions are open a moment after the zone is known.
+    let refused = || async {
+        let (title, detail) = ask(format!("{absent_path}/xds")).await?;
+        let expected = "could not send XDSConfigRequest: unable to send GET to config_dump";
+        ensure!(title == "Could not execute admin operation" && detail.starts_with(expected), "{title} {detail}");
+        Ok(Some(()))
+    };
+    wait::until("the Envoy that is not there is asked", PATIENCE, refused).await?;
+
+    let mut questions = JoinSet::new();
+    for index in 0..100 {
+        let operation = ["xds", "stats", "clusters"][index % 3];
+        questions.spawn(ask(format!("{silent_path}/{operation}")));
+    }
+    // Meanwhile synchronization goes on.
+    let flow = &Flow::all()[0];
+    for name in flow.kept() {
+        ensure!(flow.ledger.write(stage.global(), flow.subject, &name, Some(1)).await, "{name} is refused");
+        flow.converge(&stage).await?;
+    }
+    for answer in questions.join_all().await {
+        let (_, detail) = answer?;
+        let expected = ["did not answer in time", "no answer within 8 s", "did not answer within 10 s"];
+        ensure!(expected.iter().any(|text| detail.contains(text)), "{detail}");
+    }
+
+    stage.zone_mut(0).control_plane.kill().await?;
+    let offline = || async {
+        let (title, detail) = ask(format!("{absent_path}/clusters")).await?;
+        let expected = "couldn't execute Clusters operation, zone is offline";
+        ensure!(title == "Could not execute admin operation" && detail == expected, "{title} {detail}");
+        Ok(Some(()))
+    };
+    wait::until("the zone is offline", PATIENCE, offline).await?;
+    stage.zone_mut(0).control_plane.start().await?;
+    wait::until("the Envoy that is not there is asked again", PATIENCE, refused).await?;
     stage.passed();
     Ok(())
 }

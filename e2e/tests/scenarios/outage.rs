@@ -1,5 +1,7 @@
 //! Control planes that go away, and what goes on meanwhile.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -16,7 +18,7 @@ struct Crossing {
     server: Proxy,
     outbound: u16,
     _echo: EchoServer,
-    _zone_proxies: [(Proxy, Proxy); 2],
+    zone_proxies: [(Proxy, Proxy); 2],
 }
 
 impl Crossing {
@@ -32,7 +34,33 @@ impl Crossing {
         let outbound = ports::free()?;
         let client = stage.zone(0).start_sidecar(apps::caller("default", "client", &[(outbound, "echo")])?).await?;
         answered(outbound, StatusCode::OK).await?;
-        Ok(Self { client, server, outbound, _echo: echo, _zone_proxies: [first, second] })
+        Ok(Self { client, server, outbound, _echo: echo, zone_proxies: [first, second] })
+    }
+
+    /// All proxies on the way.
+    fn proxies(&self) -> [&Proxy; 6] {
+        let [first, second] = &self.zone_proxies;
+        [&self.client, &first.0, &first.1, &second.0, &second.1, &self.server]
+    }
+
+    /// Clusters and listeners of all proxies.
+    async fn configuration(&self) -> Result<BTreeMap<String, Value>> {
+        let mut configuration = BTreeMap::new();
+        for proxy in self.proxies() {
+            let dump = proxy.config_dump().await?;
+            let parts = dump["configs"].as_array().cloned().unwrap_or_default();
+            let all = |list: &str| -> Vec<Value> {
+                parts.iter().filter_map(|part| part[list].as_array()).flatten().cloned().collect()
+            };
+            let clusters = all("dynamic_active_clusters").into_iter().map(|item| item["cluster"].clone());
+            let listeners = all("dynamic_listeners").into_iter().map(|item| item["active_state"]["listener"].clone());
+            for resource in clusters.chain(listeners) {
+                let name = format!("{} {} {}", proxy.spec.name, resource["@type"], resource["name"]);
+                configuration.insert(name, resource);
+            }
+        }
+        anyhow::ensure!(configuration.len() > self.proxies().len(), "no proxy has any configuration");
+        Ok(configuration)
     }
 
     /// Several requests, all of which must be served.
@@ -108,20 +136,27 @@ async fn zone_serves_from_its_own_store_after_a_crash_without_global() -> Result
     let mut stage = Stage::with_zones(&["zone-1", "zone-2"]).await?;
     let crossing = Crossing::start(&stage).await?;
 
+    let before = crossing.configuration().await?;
     stage.world.global.kill().await?;
     for zone in 0..2 {
         stage.zone_mut(zone).control_plane.kill().await?;
     }
-    // The proxies have what they need.
+    // The proxies have what they need, and go on with it while nobody is there.
+    for proxy in crossing.proxies() {
+        let alone = || async { Ok((proxy.stat("control_plane.connected_state").await? == 0).then_some(())) };
+        wait::until(&format!("{} has lost its control plane", proxy.spec.name), PATIENCE, alone).await?;
+    }
     crossing.serves().await?;
+    assert_eq!(crossing.configuration().await?, before);
     for zone in 0..2 {
         stage.zone_mut(zone).control_plane.start().await?;
     }
-    for proxy in [&crossing.client, &crossing.server] {
+    for proxy in crossing.proxies() {
         let connected = || async { Ok((proxy.stat("control_plane.connected_state").await? == 1).then_some(())) };
         wait::until(&format!("{} is connected again", proxy.spec.name), PATIENCE, connected).await?;
     }
     crossing.serves().await?;
+    assert_eq!(crossing.configuration().await?, before, "the stores of the zones lead to the same configuration");
     assert_eq!(dataplanes(&stage.zone(0).api).await?, ["client"]);
     assert_eq!(dataplanes(&stage.zone(1).api).await?, ["echo-1"]);
 
