@@ -294,7 +294,9 @@ impl Shared {
 /// The node of the first request, if it is that of the zone which opened the stream.
 fn checked_node<'a>(zone: &str, request: &'a DeltaRequest) -> Result<&'a Node, Status> {
     let node = request.node.as_ref().ok_or_else(|| Status::invalid_argument("the first request names no node"))?;
-    check_id(zone, node).map(|()| node)
+    check_id(zone, node)?;
+    limits::check_instance(&identity_of(node).instance)?;
+    Ok(node)
 }
 
 fn check_id(zone: &str, node: &Node) -> Result<(), Status> {

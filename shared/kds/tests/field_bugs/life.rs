@@ -261,3 +261,45 @@ async fn the_stream_to_global_may_come_before_the_one_from_it() {
     assert_eq!(stored[0].owner, Some(ResourceKey::global(Kind::Zone, "east")));
     global.stop().await;
 }
+
+// #12983, behind a gateway that keeps the connection of a control plane open which is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_held_by_a_control_plane_that_is_gone_becomes_free() {
+    let (global_store, zone_store) = (store(), store());
+    let global = RunningGlobal::start(&global_store).await;
+    let channel = channel(global.address).await;
+    let (requests, mut stream) = subscribed(&channel, "gone-0000").await;
+    next(&mut stream).await.expect("answered").expect("answered");
+    requests
+        .send(DeltaRequest { response_nonce: "1".into(), ..subscription("gone-0000", "Mesh") })
+        .await
+        .expect("open");
+    // Its connection stays open, and answers pings.
+    put(&global_store, mesh("default")).await;
+    let zone = RunningZone::start("east", &zone_store, global.address);
+    wait_until_exists(&zone_store, &mesh("default").key).await;
+    zone.stop().await;
+    global.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_held_by_a_control_plane_that_is_there_stays_taken() {
+    let (global_store, first_store, second_store) = (store(), store(), store());
+    let global = RunningGlobal::start(&global_store).await;
+    put(&global_store, mesh("default")).await;
+    let first = RunningZone::start("east", &first_store, global.address);
+    wait_until_exists(&first_store, &mesh("default").key).await;
+    let since = first.status.peer("global").expect("connected").connected;
+    let mut other = settings("east", global.address);
+    other.common = common("other-0002");
+    let second = RunningZone::start_with(other, &second_store);
+    // Longer than the first one has for a sign of life.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert!(second_store.get(&mesh("default").key).await.expect("readable").is_none());
+    put(&global_store, mesh("later")).await;
+    wait_until_exists(&first_store, &mesh("later").key).await;
+    assert_eq!(first.status.peer("global").expect("connected").connected, since, "the connection is the same");
+    first.stop().await;
+    second.stop().await;
+    global.stop().await;
+}

@@ -9,6 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Sessions;
 use super::ending::{End, Ending};
+use crate::global::challenge::Challenge;
 
 /// A name held by one stream; dropping it releases the name.
 #[derive(Debug)]
