@@ -31,7 +31,7 @@ fn a_taken_name_is_refused_until_it_is_free() {
 #[tokio::test(start_paused = true)]
 async fn who_was_refused_the_name_cannot_send_under_it() {
     let sessions = Sessions::default();
-    let first = sessions.claim("east", "a-1", peer(1)).expect("free");
+    let first = sessions.settled("east", "a-1", peer(1));
     let uplink = sessions.uplink("east", peer(1)).await.expect("the same connection");
     assert!(sessions.claim("east", "b-2", peer(2)).is_err());
     let refused = sessions.uplink("east", peer(2)).await.expect_err("refused");
