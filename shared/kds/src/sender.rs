@@ -160,6 +160,8 @@ impl<O: Outlet> DeltaSender<O> {
                 state.blocked = false;
                 state.dirty.insert(key, latest);
             } else if state.dirty.remove(&key).is_some() {
+                // What was too much without it may fit now.
+                state.blocked = false;
                 state.progress.reflects(news.revision);
                 state.progress.compared(state.has_rest());
                 self.moved.insert(key.kind);
