@@ -1,5 +1,6 @@
 //! `global-cp zones`: how far each zone is, as a table.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use percent_encoding::NON_ALPHANUMERIC;
 use serde::de::DeserializeOwned;
-use tandem_kds::status::{PeerReport, SentReport, SyncOverview};
+use tandem_kds::status::{PeerReport, ReceivedReport, SentReport, SyncOverview};
 use tandem_runtime::cli::{Configuration, Tool, columns, print};
 use tandem_runtime::config::{Config, Role};
 
@@ -57,15 +58,14 @@ enum Output {
 }
 
 fn command() -> Command {
-    let command = Command::new("zones")
+    Zones::augment_args(Command::new("zones"))
         .about("Show how far each zone is")
         .long_about(
             "Show how far each zone is: what the zone has not confirmed to have applied (PENDING), since when the oldest of it \
              waits (LAG), and what it does not accept (LEFT OUT).\n\nA zone is `in sync`, `catching up`, `stalled` (something is \
              pending and nothing has moved for 5 s), `offline` or `disabled`.",
         )
-        .after_help(EXAMPLES);
-    Zones::augment_args(command)
+        .after_help(EXAMPLES)
 }
 
 fn run(matches: &ArgMatches) -> Result<()> {
@@ -173,16 +173,27 @@ fn zones_table(overview: &SyncOverview, now: Timestamp) -> String {
 }
 
 fn zone_page(zone: &PeerReport, now: Timestamp) -> String {
-    let mut page = format!("{}: {}, connected {}\n", zone.name, zone.state, connection(zone, now));
+    // Writing to a String cannot fail.
+    let mut page = format!("{}: {}", zone.name, zone.state);
+    let _ = match zone.connected_since {
+        Some(_) => writeln!(page, ", connected {}", connection(zone, now)),
+        None => writeln!(page, ", {}", connection(zone, now)),
+    };
     if let Some(error) = &zone.error {
-        page.push_str(&format!("{} ({})\n", error.text, ago(error.since, now)));
+        let _ = writeln!(page, "{} ({})", error.text, ago(error.since, now));
     }
     let sent = zone.sent.iter().flatten();
     let mut rows = vec![
         ["SENT", "STATE", "RESOURCES", "REVISION", "CONFIRMED", "PENDING", "LAG", "BYTES", "LEFT OUT"]
             .map(str::to_owned),
     ];
-    rows.extend(sent.clone().filter(|row| row.subscribed || row.resources > 0).map(|row: &SentReport| {
+    let (shown, quiet): (Vec<&SentReport>, Vec<_>) = sent.clone().partition(|row| {
+        row.resources > 0
+            || row.pending.is_some_and(|pending| pending > 0)
+            || row.left_out.total > 0
+            || row.error.is_some()
+    });
+    rows.extend(shown.into_iter().map(|row| {
         [
             row.r#type.clone(),
             row.state.text().to_owned(),
@@ -201,7 +212,10 @@ fn zone_page(zone: &PeerReport, now: Timestamp) -> String {
         ["RECEIVED", "STATE", "RESOURCES", "REVISION", "RESPONSES", "REJECTED", "BYTES", "LEFT OUT", "HELD"]
             .map(str::to_owned),
     ];
-    rows.extend(received.clone().filter(|row| row.responses > 0).map(|row| {
+    let (shown, silent): (Vec<&ReceivedReport>, Vec<_>) = received.clone().partition(|row| {
+        row.resources > 0 || row.left_out.total > 0 || row.held_deletions.is_some() || row.error.is_some()
+    });
+    rows.extend(shown.into_iter().map(|row| {
         [
             row.r#type.clone(),
             row.state.text().to_owned(),
@@ -215,6 +229,9 @@ fn zone_page(zone: &PeerReport, now: Timestamp) -> String {
         ]
     }));
     section(&mut page, &rows);
+    if quiet.len() + silent.len() > 0 {
+        let _ = write!(page, "\nWithout resources: {} types sent, {} received.\n", quiet.len(), silent.len());
+    }
     let left_out = sent
         .map(|row| (&row.r#type, &row.left_out))
         .chain(received.map(|row| (&row.r#type, &row.left_out)))

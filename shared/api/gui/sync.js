@@ -41,6 +41,14 @@ const receivedColumns = [...common,
   ['Left out', ({ leftOut }) => leftOut.total, 'number'],
 ];
 
+/** Types of which there is something; the others on demand. */
+function types(columns, all) {
+  const isUsed = ({ resources, pending, leftOut, heldDeletions, error }) => resources || pending || leftOut.total || heldDeletions || error;
+  const quiet = all.filter((type) => !isUsed(type));
+  return [table(columns, all.filter(isUsed), 'Nothing since this control plane started.'), quiet.length > 0 &&
+    h('details', null, h('summary', null, 'Types without resources'), table(columns, quiet))];
+}
+
 /** The resources that one side does not take. */
 function leftOut(title, types) {
   const rows = types.flatMap(({ type, leftOut }) => leftOut.items.map((item) => ({ type, ...item })));
@@ -67,8 +75,7 @@ export function synchronization(signal, name, every) {
   const own = `/${path('zones', name)}/_sync`;
   const place = part(signal, ['/zone-insights'], async () => {
     const sync = await get(own, signal);
-    const sent = (sync.sent ?? []).filter(({ subscribed, resources }) => subscribed || resources);
-    const received = (sync.received ?? []).filter(({ responses }) => responses);
+    const { sent = [], received = [] } = sync;
     return h('div', null,
       facts([['State', badge(sync.state)], ['Connected', sync.connectedSince && when(sync.connectedSince)],
         ['Connected to', sync.connectedTo], ['Left', sync.disconnectedSince && when(sync.disconnectedSince)],
@@ -76,8 +83,7 @@ export function synchronization(signal, name, every) {
         ['False claims', sync.relabelled || null], ['Refused', sync.refused || null],
         ['Last error', sync.error && [sync.error.text, ' ', when(sync.error.since)]]]),
       held(received, release), leftOut('Left out by the zone', sent), leftOut('Left out by global', received),
-      h('h2', null, 'Sent to the zone'), table(sentColumns, sent, 'Nothing was sent since this control plane started.'),
-      h('h2', null, 'Received from the zone'), table(receivedColumns, received, 'Nothing was received since this control plane started.'));
+      h('h2', null, 'Sent to the zone'), types(sentColumns, sent), h('h2', null, 'Received from the zone'), types(receivedColumns, received));
   }, every);
   async function release({ type, heldDeletions }) {
     const question = h('p', null, `The zone does not list ${heldDeletions.total} resources of type ${type} any more. They will be deleted here.`);

@@ -5,6 +5,8 @@
 
 mod backlog;
 mod collector;
+mod compose;
+mod notes;
 mod report;
 mod reports;
 mod state;
@@ -12,23 +14,20 @@ mod state;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
 use tandem_model::{Kind, ResourceKey};
 use tandem_store::Revision;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use notes::{ReleaseError, SyncStatus};
 pub use report::{
     Held, HeldReport, Left, LeftOut, PeerReport, ReceivedReport, SentReport, SyncOverview, SyncTotal, TroubleReport,
 };
 pub use reports::{Peers, SyncReports};
 pub use state::{STALL, State};
 
-use self::backlog::Waiting;
 pub(crate) use self::backlog::backlog;
 use crate::feature::Features;
 use crate::sender::{Confirmed, Standing};
@@ -163,128 +162,6 @@ pub struct OpenStream {
     pub since: Instant,
     /// Tells it apart from others of the peer.
     id: u64,
-}
-
-/// Shared view on the synchronization with all peers: zones by name, or `global`.
-#[derive(Clone, Default)]
-pub struct SyncStatus(Arc<Notes>);
-
-#[derive(Default)]
-struct Notes {
-    peers: Mutex<BTreeMap<String, Peer>>,
-    /// Computes what waits for a peer that is away; `None` when that cannot be known.
-    backlog: OnceLock<Backlog>,
-}
-
-type Backlog = Box<dyn Fn(&str, &PeerStatus) -> Option<BTreeMap<Kind, Waiting>> + Send + Sync>;
-
-impl fmt::Debug for SyncStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.0.peers.lock().iter()).finish()
-    }
-}
-
-#[derive(Debug, Default)]
-struct Peer {
-    status: PeerStatus,
-    releases: Arc<Releases>,
-}
-
-/// Types of one peer whose held deletions somebody released.
-#[derive(Debug, Default)]
-struct Releases {
-    asked: Mutex<BTreeSet<Kind>>,
-    wake: Notify,
-}
-
-/// Why nothing is released.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ReleaseError {
-    /// No deletion of the type is held back.
-    #[error("no deletion of this type is held back")]
-    NothingHeld,
-    /// There is no stream on which the deletions could be confirmed to be still wanted.
-    #[error("the peer is not connected; deletions are judged again when it is")]
-    NotConnected,
-}
-
-impl SyncStatus {
-    /// No peer.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Names of all peers seen since the start of the process.
-    pub fn peers(&self) -> Vec<String> {
-        self.0.peers.lock().keys().cloned().collect()
-    }
-
-    /// The state of one peer.
-    pub fn peer(&self, name: &str) -> Option<PeerStatus> {
-        self.0.peers.lock().get(name).map(|peer| peer.status.clone())
-    }
-
-    /// What `read` makes of each peer; it holds the lock that streams need to write down what they do.
-    pub(crate) fn each(&self, mut read: impl FnMut(&str, &PeerStatus)) {
-        for (name, peer) in self.0.peers.lock().iter() {
-            read(name, &peer.status);
-        }
-    }
-
-    /// Says how to compute what waits for a peer that is away; the first who says so is heard.
-    pub(crate) fn set_backlog(
-        &self,
-        backlog: impl Fn(&str, &PeerStatus) -> Option<BTreeMap<Kind, Waiting>> + Send + Sync + 'static,
-    ) {
-        // Only a second start in the same process comes too late, with nothing that the first does not have.
-        let _ = self.0.backlog.set(Box::new(backlog));
-    }
-
-    /// What waits for a peer that is away, as far as it can be told.
-    fn waiting(&self, name: &str, peer: &PeerStatus) -> Option<BTreeMap<Kind, Waiting>> {
-        self.0.backlog.get().and_then(|backlog| backlog(name, peer))
-    }
-
-    /// Forgets a peer that does not exist any more.
-    pub fn forget(&self, name: &str) {
-        self.0.peers.lock().remove(name);
-    }
-
-    /// Has the held deletions of a type carried out; returns how many there are.
-    ///
-    /// # Errors
-    /// When there are none, or the peer is not connected.
-    pub fn release(&self, peer: &str, kind: Kind) -> Result<usize, ReleaseError> {
-        let peers = self.0.peers.lock();
-        let known = peers.get(peer).ok_or(ReleaseError::NotConnected)?;
-        let held = known.status.received.get(&kind).and_then(|status| status.held.as_ref());
-        let count = held.ok_or(ReleaseError::NothingHeld)?.resources.len();
-        if known.status.receiving.is_none() {
-            return Err(ReleaseError::NotConnected);
-        }
-        known.releases.asked.lock().insert(kind);
-        known.releases.wake.notify_one();
-        Ok(count)
-    }
-
-    /// Waits until somebody releases the held deletions of a type of this peer. Cancellation safe.
-    pub(crate) async fn released(&self, peer: &str) -> Kind {
-        loop {
-            let releases = self.0.peers.lock().entry(peer.to_owned()).or_default().releases.clone();
-            if let Some(kind) = releases.asked.lock().pop_first() {
-                return kind;
-            }
-            releases.wake.notified().await;
-        }
-    }
-
-    pub(crate) fn update<T>(&self, peer: &str, change: impl FnOnce(&mut PeerStatus) -> T) -> T {
-        let mut peers = self.0.peers.lock();
-        match peers.get_mut(peer) {
-            Some(known) => change(&mut known.status),
-            None => change(&mut peers.entry(peer.to_owned()).or_default().status),
-        }
-    }
 }
 
 impl PeerStatus {

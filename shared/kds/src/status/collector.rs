@@ -1,4 +1,5 @@
-//! Metrics of synchronization with each peer, computed when they are asked for: a peer that is forgotten has none.
+//! Metrics of synchronization with each peer, computed when they are asked for: a peer that is forgotten has none. Types of
+//! which nothing is there are left out, because most types of most peers are like that and there may be many peers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -121,14 +122,22 @@ fn labels(name: &str, kind: Kind) -> Vec<(&'static str, String)> {
     vec![peer_label(name), ("type_url", kind.name().to_owned())]
 }
 
-/// Series by type that is sent; with `now`, of a peer that is connected only.
+/// Series by type that is sent and of which there is something; with `now`, of a peer that is connected only.
 fn sent(name: &str, peer: &PeerStatus, value: impl Fn(&super::SentStatus) -> Option<f64>, now: bool) -> Vec<Series> {
-    let types = peer.sent.iter().filter(|(_, status)| !now || (peer.connected.is_some() && status.subscribed));
+    let types = peer.sent.iter().filter(|(_, status)| {
+        let is_used = status.resources > 0 || status.unconfirmed() > 0 || !status.left_out.is_empty();
+        is_used && (!now || (peer.connected.is_some() && status.subscribed))
+    });
     types.filter_map(|(kind, status)| Some((labels(name, *kind), value(status)?))).collect()
 }
 
 fn received(name: &str, peer: &PeerStatus, value: impl Fn(&super::ReceivedStatus) -> Option<f64>) -> Vec<Series> {
-    peer.received.iter().filter_map(|(kind, status)| Some((labels(name, *kind), value(status)?))).collect()
+    let types = peer.received.iter().filter(|(_, status)| {
+        let is_quiet =
+            status.left_out.is_empty() && status.held.is_none() && status.relabelled == 0 && status.refused == 0;
+        status.resources > 0 || !is_quiet
+    });
+    types.filter_map(|(kind, status)| Some((labels(name, *kind), value(status)?))).collect()
 }
 
 impl SyncStatus {

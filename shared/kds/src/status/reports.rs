@@ -9,7 +9,8 @@ use tandem_proto::system::v1alpha1::{KdsSubscription, Zone, ZoneInsight};
 use tandem_store::{SharedStore, StoreError};
 use tokio::time::Instant;
 
-use super::report::{Now, PeerReport, SyncOverview, SyncTotal};
+use super::compose::Now;
+use super::report::{PeerReport, SyncOverview, SyncTotal};
 use super::{PeerStatus, ReleaseError, State, SyncStatus};
 use crate::zone::GLOBAL;
 

@@ -149,6 +149,12 @@ async fn releases_reach_the_stream_of_their_peer() {
     status.update("east", |peer| peer.received.entry(Kind::Mesh).or_default().held = Some(held));
     assert_eq!(status.release("east", Kind::Mesh), Ok(1));
     assert_eq!(status.released("east").await, Kind::Mesh);
+    assert_eq!(status.release("east", Kind::Mesh), Ok(1));
+    status.update("east", |peer| {
+        peer.begin_receiving();
+    });
+    let stale = tokio::time::timeout(Duration::from_millis(10), status.released("east")).await;
+    assert!(stale.is_err(), "another stream has not asked for it");
     status.forget("east");
     assert!(status.peers().is_empty());
 }
