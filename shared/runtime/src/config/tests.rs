@@ -102,6 +102,11 @@ fn rules_beyond_types_name_the_key() {
             ["zoneHealthCheck.timeout", "must both be either set or unset"],
         ),
         (
+            Role::Global,
+            "multizone: {global: {kds: {disabledZones: stop}}}",
+            ["multizone.global.kds.disabledZones", "\"stop\" is not one of pause, sync"],
+        ),
+        (
             Role::Zone,
             "general: {tlsMinVersion: TLSv1_1}",
             ["general.tlsMinVersion", "unsupported tls version: TLSv1_1"],

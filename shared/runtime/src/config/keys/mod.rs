@@ -61,6 +61,7 @@ const OWN: &[&str] = &[
     "multizone.zone.kds.deletionGuard.share",
     "multizone.zone.kds.deletionGuard.minimum",
     "multizone.zone.kds.deletionGuard.hold",
+    "multizone.global.kds.disabledZones",
     "multizone.global.kds.auth.type",
     "multizone.global.kds.auth.clientCaFile",
     "multizone.zone.kds.auth.cpTokenInline",
