@@ -19,7 +19,7 @@ use crate::process::ControlPlane;
 /// Versions by id.
 pub type Versions = BTreeMap<String, u64>;
 
-/// Zones that are disabled.
+/// Zones that are disabled, as the store of a control plane says; only that of global does.
 pub async fn disabled_zones(global: &ControlPlane) -> BTreeSet<String> {
     let zones = global.store().list(Kind::Zone, None).await.expect("memory can be read");
     disabled(&zones)
@@ -42,15 +42,21 @@ pub enum Hop<'a> {
 
 impl Hop<'_> {
     /// Who receives.
-    pub fn receiver(&self) -> &str {
+    fn receiver(&self) -> &str {
         match self {
             Self::Down(zone) => zone,
             Self::Up(_) => GLOBAL,
         }
     }
 
+    /// The zone at one of its ends.
+    pub fn zone(&self) -> &str {
+        let (Self::Down(zone) | Self::Up(zone)) = self;
+        zone
+    }
+
     /// Kinds that take this way.
-    pub fn carries(&self, kind: Kind) -> bool {
+    fn carries(&self, kind: Kind) -> bool {
         let direction = kind.descriptor().direction;
         match self {
             Self::Down(_) => direction.sent_to_zones(),
@@ -59,7 +65,7 @@ impl Hop<'_> {
     }
 
     /// True for what the sender has to send.
-    pub fn admits(&self, resource: &Resource, disabled_zones: &BTreeSet<String>) -> bool {
+    fn admits(&self, resource: &Resource, disabled_zones: &BTreeSet<String>) -> bool {
         match self {
             Self::Down(zone) => ToZone { zone, features: Features::all(), disabled_zones }.admits(resource),
             Self::Up(_) => filter::zone_sends(resource),
@@ -67,7 +73,7 @@ impl Hop<'_> {
     }
 
     /// True for what the receiver has because of the sender.
-    pub fn brought(&self, resource: &Resource) -> bool {
+    fn brought(&self, resource: &Resource) -> bool {
         match self {
             Self::Down(_) => is_from_global(resource),
             Self::Up(zone) => resource.label(label::ZONE) == Some(zone),
@@ -131,8 +137,28 @@ impl Hop<'_> {
     }
 }
 
+/// A hop with who sends and who receives.
+#[derive(Clone, Copy)]
+pub struct Way<'a> {
+    pub hop: Hop<'a>,
+    pub sender: &'a ControlPlane,
+    pub receiver: &'a ControlPlane,
+}
+
+impl<'a> Way<'a> {
+    /// Both directions of all zones.
+    pub fn all(global: &'a ControlPlane, zones: &'a [ControlPlane]) -> impl Iterator<Item = Self> {
+        zones.iter().flat_map(move |zone| {
+            [
+                Way { hop: Hop::Down(&zone.name), sender: global, receiver: zone },
+                Way { hop: Hop::Up(&zone.name), sender: zone, receiver: global },
+            ]
+        })
+    }
+}
+
 /// Everything of the kinds that take a way.
-pub async fn resources(of: &ControlPlane, hop: Hop<'_>) -> Vec<Arc<Resource>> {
+async fn resources(of: &ControlPlane, hop: Hop<'_>) -> Vec<Arc<Resource>> {
     let mut resources = Vec::new();
     for kind in Kind::all().filter(|&kind| hop.carries(kind)) {
         resources.extend(of.store().list(kind, None).await.expect("memory can be read"));
@@ -140,40 +166,35 @@ pub async fn resources(of: &ControlPlane, hop: Hop<'_>) -> Vec<Arc<Resource>> {
     resources
 }
 
-/// What differs between what the receiver has and what it ought to have, as text; empty when nothing does.
-pub async fn differences(hop: Hop<'_>, global: &ControlPlane, zone: &ControlPlane) -> String {
-    let (sender, receiver) = match hop {
-        Hop::Down(_) => (global, zone),
-        Hop::Up(_) => (zone, global),
-    };
-    let disabled = disabled_zones(global).await;
-    let sent = resources(sender, hop).await;
-    let stored = resources(receiver, hop).await;
-    let (expected, refused) = hop.expected(&sent, &disabled);
-    let mut actual = hop.actual(&stored);
+/// Which versions the receiver ought to have and has not, and the other way round; `None` when there are none.
+pub async fn missing(way: Way<'_>) -> Option<String> {
+    let Way { hop, sender, receiver } = way;
+    let disabled = disabled_zones(sender).await;
+    let (expected, refused) = hop.expected(&resources(sender, hop).await, &disabled);
+    let mut actual = hop.actual(&resources(receiver, hop).await);
     // Of what it refuses it may have an earlier version.
     actual.retain(|id, _| !refused.contains(id));
-    if expected != actual {
-        let missing: Vec<_> = expected.iter().filter(|(id, version)| actual.get(*id) != Some(version)).collect();
-        let wrong: Vec<_> = actual.iter().filter(|(id, version)| expected.get(*id) != Some(version)).collect();
-        return format!("{hop:?}: ought to be {missing:?}, is {wrong:?}");
+    if expected == actual {
+        return None;
     }
-    // Equal versions; now every byte, type by type.
-    let ought = sent.iter().filter(|resource| {
-        identify(resource).is_some() && hop.admits(resource, &disabled) && !ledger::refuses(hop.receiver(), resource)
-    });
-    let ought = by_type(ought.map(|resource| hop.stored(resource)));
-    let kept = stored
-        .iter()
-        .filter(|resource| hop.brought(resource) && identify(resource).is_some_and(|(id, _)| !refused.contains(id)));
+    let missing: Vec<_> = expected.iter().filter(|(id, version)| actual.get(*id) != Some(version)).collect();
+    let wrong: Vec<_> = actual.iter().filter(|(id, version)| expected.get(*id) != Some(version)).collect();
+    Some(format!("{hop:?}: ought to be {missing:?}, is {wrong:?}"))
+}
+
+/// Types whose content is not what it ought to be, although the versions are; compared by a hash of each.
+pub async fn spoiled(way: Way<'_>) -> Vec<Kind> {
+    let Way { hop, sender, receiver } = way;
+    let disabled = disabled_zones(sender).await;
+    let sent = resources(sender, hop).await;
+    let (expected, _) = hop.expected(&sent, &disabled);
+    let is_expected =
+        |resource: &&Arc<Resource>| identify(resource).is_some_and(|(id, version)| expected.get(id) == Some(&version));
+    let ought = by_type(sent.iter().filter(is_expected).map(|resource| hop.stored(resource)));
+    let stored = resources(receiver, hop).await;
+    let kept = stored.iter().filter(|resource| hop.brought(resource)).filter(is_expected);
     let is = by_type(kept.map(|resource| (**resource).clone()));
-    let mut text = String::new();
-    for (kind, digest) in &ought {
-        if is.get(kind) != Some(digest) {
-            text.push_str(&format!("{hop:?}: content of type {kind} differs; "));
-        }
-    }
-    text
+    ought.into_iter().filter(|(kind, digest)| is.get(kind) != Some(digest)).map(|(kind, _)| kind).collect()
 }
 
 /// A digest of each type.

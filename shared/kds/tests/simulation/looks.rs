@@ -1,14 +1,15 @@
 //! R7 and R10: what each side says about the other, compared with what the other has.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tandem_kds::status::{SentStatus, State};
+use tandem_kds::status::{PeerStatus, SentStatus, State};
 use tandem_model::Kind;
 use tandem_store::{Revision, Store as _};
 use tokio::time::Instant;
 
-use crate::checks::{self, Hop};
+use crate::checks::{self, Way};
 use crate::ledger::{GLOBAL, Ledger};
 use crate::process::ControlPlane;
 use crate::world::World;
@@ -16,160 +17,146 @@ use crate::world::World;
 /// R7: how long a side may say "in sync" while something is missing on the other one: the time of a stall, and a look.
 const HONESTY: Duration = Duration::from_secs(6);
 
-/// What was seen so far.
-#[derive(Debug, Default)]
-pub struct Looks {
-    /// By sender and receiver.
-    behind: BTreeMap<(String, String), Behind>,
-    /// Responses that were answered when a state was last compared.
-    answered: BTreeMap<(String, String, Kind), u64>,
-    /// Revisions that were acknowledged, by process that sends and by receiver.
-    acknowledged: BTreeMap<(String, String, Kind), Revision>,
-    /// Looks at a receiver that held back deletions.
-    pub held: usize,
+/// A sender and a receiver.
+type Names = (String, String);
+
+/// What there was to look at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
     /// Acknowledged states that were compared with the state of the peer.
     pub compared: usize,
-    /// Looks at a peer that said "in sync".
+    /// Peers that were said to be "in sync".
     pub in_sync: usize,
-    /// Looks at a peer that said "stalled".
+    /// Peers that were said to be "stalled".
     pub stalled: usize,
+    /// Types of which a receiver held back deletions.
+    pub held: usize,
+}
+
+/// See the module.
+pub struct Looks {
+    world: Arc<World>,
+    ledger: Arc<Ledger>,
+    behind: BTreeMap<Names, Behind>,
+    /// Responses that were answered when a state was last compared.
+    answered: BTreeMap<(Names, Kind), u64>,
+    /// Revisions that were acknowledged, by process that sends.
+    acknowledged: BTreeMap<(Names, Kind), Revision>,
+    pub seen: Seen,
 }
 
 /// Whether a receiver lacks something or has too much, and since when.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Behind {
-    revisions: (u64, u64),
+    revisions: (Revision, Revision),
     since: Option<Instant>,
 }
 
 impl Looks {
+    pub fn new(world: &Arc<World>, ledger: &Arc<Ledger>) -> Self {
+        Self {
+            world: world.clone(),
+            ledger: ledger.clone(),
+            behind: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            seen: Seen::default(),
+        }
+    }
+
     /// Looks at both directions of all zones.
-    pub async fn look(&mut self, world: &World, ledger: &Ledger, global: &ControlPlane, zones: &[ControlPlane]) {
+    pub async fn look(&mut self, global: &ControlPlane, zones: &[ControlPlane]) {
         let disabled = checks::disabled_zones(global).await;
-        for zone in zones {
-            for (hop, sender, receiver) in [(Hop::Down(&zone.name), global, zone), (Hop::Up(&zone.name), zone, global)]
-            {
-                if disabled.contains(&zone.name) {
-                    self.behind.remove(&(sender.name.clone(), receiver.name.clone()));
-                    continue;
+        for way in Way::all(global, zones) {
+            if disabled.contains(way.hop.zone()) {
+                self.behind.remove(&names(way));
+                continue;
+            }
+            let (Some(sender), Some(receiver)) = (&way.sender.process, &way.receiver.process) else { continue };
+            let Some(status) = sender.status.peer(&way.receiver.name) else { continue };
+            self.is_honest(way, &status).await;
+            for (&kind, sent) in &status.sent {
+                self.moves_forward(&sender.instance, way, kind, sent);
+                if status.sending.is_some() && status.instance == receiver.instance {
+                    self.is_confirmed(way, kind, sent).await;
                 }
-                self.look_at(hop, world, ledger, sender, receiver).await;
             }
         }
     }
 
-    async fn look_at(
-        &mut self,
-        hop: Hop<'_>,
-        world: &World,
-        ledger: &Ledger,
-        sender: &ControlPlane,
-        receiver: &ControlPlane,
-    ) {
-        let (Some(process), Some(_)) = (&sender.process, &receiver.process) else { return };
-        let Some(status) = process.status.peer(&receiver.name) else { return };
-        let way = (sender.name.clone(), receiver.name.clone());
-        let behind = self.behind.entry(way).or_default();
-        let revisions = (sender.store().revision(), receiver.store().revision());
+    /// R7: "in sync" is not said while the receiver stays behind.
+    async fn is_honest(&mut self, way: Way<'_>, status: &PeerStatus) {
+        let behind = self.behind.entry(names(way)).or_default();
+        let revisions = (way.sender.store().revision(), way.receiver.store().revision());
         if behind.revisions != revisions {
             behind.revisions = revisions;
-            let sent = checks::resources(sender, hop).await;
-            let stored = checks::resources(receiver, hop).await;
-            let disabled = if sender.is_global() { checks::disabled_zones(sender).await } else { Default::default() };
-            let (expected, refused) = hop.expected(&sent, &disabled);
-            let mut actual = hop.actual(&stored);
-            actual.retain(|id, _| !refused.contains(id));
-            if expected == actual {
-                behind.since = None;
-            } else {
-                behind.since.get_or_insert_with(Instant::now);
-            }
+            behind.since = match checks::missing(way).await {
+                Some(_) => behind.since.or_else(|| Some(Instant::now())),
+                None => None,
+            };
         }
         match status.state(Instant::now()) {
             State::InSync => {
-                self.in_sync += 1;
-                // Deletions that the receiver holds back are shown by the receiver; it has confirmed the state that asks for them.
-                let holds = receiver.holds_deletions_of(&sender.name);
-                if let Some(since) = behind.since.filter(|_| !holds).filter(|since| since.elapsed() > HONESTY) {
-                    world.found(
-                        "R7",
-                        format_args!(
-                            "{} says that {} is in sync, which lacks something since {:?}",
-                            sender.name,
-                            receiver.name,
-                            since.elapsed()
-                        ),
-                    );
+                self.seen.in_sync += 1;
+                // Who holds back deletions shows that; it has confirmed the state that asks for them.
+                let holds = way.receiver.holds_deletions_of(&way.sender.name);
+                let since = behind.since.map(|since| since.elapsed());
+                if let Some(since) = since.filter(|&since| since > HONESTY && !holds) {
+                    let (sender, receiver) = (&way.sender.name, &way.receiver.name);
+                    let text =
+                        format_args!("{sender} says that {receiver} is in sync, which is behind since {since:?}");
+                    self.world.found("R7", text);
                 }
             }
-            State::Stalled => self.stalled += 1,
+            State::Stalled => self.seen.stalled += 1,
             _ => {}
         }
-        for (kind, sent) in &status.sent {
-            let Some(revision) = sent.acknowledged_revision else { continue };
-            let place = (process.instance.clone(), receiver.name.clone(), *kind);
-            let last = self.acknowledged.entry(place).or_default();
-            if revision < *last {
-                let text = format_args!(
-                    "{} said that {} has {kind} up to revision {last}, and now up to {revision}",
-                    sender.name, receiver.name
-                );
-                world.found("R5", text);
-            }
-            *last = revision;
+    }
+
+    /// R5: what counts as delivered only grows.
+    fn moves_forward(&mut self, instance: &str, way: Way<'_>, kind: Kind, sent: &SentStatus) {
+        let Some(revision) = sent.acknowledged_revision else { return };
+        let place = ((instance.to_owned(), way.receiver.name.clone()), kind);
+        let last = self.acknowledged.entry(place).or_default();
+        if revision < *last {
+            let (sender, receiver) = (&way.sender.name, &way.receiver.name);
+            let text = format_args!("{sender} said that {receiver} has {kind} of revision {last}, now of {revision}");
+            self.world.found("R5", text);
         }
-        if status.sending.is_some()
-            && status.instance == receiver.process.as_ref().map_or("", |process| &process.instance)
-        {
-            for (kind, sent) in &status.sent {
-                self.compare(hop, world, ledger, sender, receiver, *kind, sent).await;
-            }
-        }
+        *last = revision;
     }
 
     /// R10: when everything that was sent of a type is answered, the receiver has exactly what the sender had at the
     /// revision that the receiver has confirmed.
-    #[allow(clippy::too_many_arguments)] // all of them are what is compared
-    async fn compare(
-        &mut self,
-        hop: Hop<'_>,
-        world: &World,
-        ledger: &Ledger,
-        sender: &ControlPlane,
-        receiver: &ControlPlane,
-        kind: Kind,
-        sent: &SentStatus,
-    ) {
-        if sent.unanswered_since.is_some() || sent.confirmed.is_none() {
-            return;
-        }
+    async fn is_confirmed(&mut self, way: Way<'_>, kind: Kind, sent: &SentStatus) {
+        let Way { hop, sender, receiver } = way;
         let Some(revision) = sent.acknowledged_revision else { return };
         let answers = sent.acknowledged + sent.rejected;
-        let last = self.answered.entry((sender.name.clone(), receiver.name.clone(), kind)).or_default();
-        if *last == answers {
+        let last = self.answered.entry((names(way), kind)).or_default();
+        if sent.unanswered_since.is_some() || sent.confirmed.is_none() || *last == answers {
             return;
         }
         *last = answers;
-        let peer = receiver.process.as_ref().and_then(|process| process.status.peer(&sender.name)).unwrap_or_default();
-        if peer.received.get(&kind).is_some_and(|received| received.held.is_some()) {
-            self.held += 1;
+        if receiver.holds_deletions(&sender.name, kind) {
+            self.seen.held += 1;
             return;
         }
-        let zones = ledger.state_at(GLOBAL, Kind::Zone, revision);
-        let disabled = if sender.is_global() { checks::disabled(&zones) } else { Default::default() };
-        let (expected, refused) = hop.expected(&ledger.state_at(&sender.name, kind, revision), &disabled);
+        let disabled = checks::disabled(&self.ledger.state_at(GLOBAL, Kind::Zone, revision));
+        let (expected, refused) = hop.expected(&self.ledger.state_at(&sender.name, kind, revision), &disabled);
         let stored = receiver.store().list(kind, None).await.expect("memory can be read");
         let mut actual = hop.actual(&stored);
         actual.retain(|id, _| !refused.contains(id));
-        self.compared += 1;
+        self.seen.compared += 1;
         if expected != actual {
-            world.found(
-                "R10",
-                format_args!(
-                    "{} confirmed {kind} of {} at revision {revision}, which is {expected:?}, and has {actual:?}",
-                    receiver.name, sender.name
-                ),
+            let (sender, receiver) = (&sender.name, &receiver.name);
+            let text = format!(
+                "{receiver} confirmed {kind} of {sender} at revision {revision}, which is {expected:?}, and has {actual:?}"
             );
+            self.world.found("R10", text);
         }
     }
+}
+
+fn names(way: Way<'_>) -> Names {
+    (way.sender.name.clone(), way.receiver.name.clone())
 }

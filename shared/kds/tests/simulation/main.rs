@@ -9,6 +9,7 @@
 mod common;
 
 mod checks;
+mod connection;
 mod faults;
 mod frames;
 mod ledger;
@@ -109,10 +110,10 @@ impl Sum {
             *self.faults.entry(name).or_default() += count;
         }
         self.copies += report.copies;
-        self.compared += report.looks.compared;
-        self.in_sync += report.looks.in_sync;
-        self.stalled += report.looks.stalled;
-        self.held += report.looks.held;
+        self.compared += report.seen.compared;
+        self.in_sync += report.seen.in_sync;
+        self.stalled += report.seen.stalled;
+        self.held += report.seen.held;
     }
 }
 

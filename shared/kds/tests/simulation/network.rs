@@ -2,31 +2,24 @@
 //! never. It behaves as TCP does as far as a peer can tell: bytes arrive in order or not at all, what is lost is sent
 //! again, and a dead end is noticed by the kernel of the other one after a while.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
 
+use crate::connection::{Connection, Endpoint, Pipe, Segment};
 use crate::frames::Frames;
 use crate::world::World;
 
-/// Writes under way in one direction, above which a writer has to wait: the kernel's buffer.
-const ROOM: usize = 64;
-/// Largest write taken at once.
-const SEGMENT: usize = 16 * 1024;
 /// Silence after which the kernel of a server gives up on a peer that vanished.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How late a segment is that had to be sent again.
@@ -71,76 +64,19 @@ struct State {
     next_port: u16,
 }
 
-struct Link {
+/// What connects a zone with global.
+pub struct Link {
     zone: String,
     conditions: Conditions,
     random: StdRng,
     connections: Vec<Connection>,
-    /// When the newest connection was made.
-    connected: Option<Instant>,
     /// Dials that wait for the link to work again.
     waiting: Vec<Waker>,
 }
 
-struct Connection {
-    up: Arc<Mutex<Pipe>>,
-    down: Arc<Mutex<Pipe>>,
-}
-
-/// Bytes on their way in one direction.
-struct Pipe {
-    queue: VecDeque<(Instant, Segment)>,
-    last: Instant,
-    /// Nothing arrives: the link, or this connection alone for good.
-    blocked: bool,
-    vanished: bool,
-    broken: bool,
-    reader_gone: bool,
-    writer_gone: bool,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-    /// Only followed in the direction to the zone, into which frames are put.
-    frames: Option<Frames>,
-}
-
-enum Segment {
-    Data(Bytes),
-    End,
-}
-
-impl Pipe {
-    fn new(frames: Option<Frames>) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self {
-            queue: VecDeque::new(),
-            last: Instant::now(),
-            blocked: false,
-            vanished: false,
-            broken: false,
-            reader_gone: false,
-            writer_gone: false,
-            reader: None,
-            writer: None,
-            frames,
-        }))
-    }
-
-    fn wake(&mut self) {
-        for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
-            waker.wake();
-        }
-    }
-
-    fn push(&mut self, delay: Duration, segment: Segment) {
-        self.last = self.last.max(Instant::now() + delay);
-        self.queue.push_back((self.last, segment));
-        if let Some(waker) = self.reader.take() {
-            waker.wake();
-        }
-    }
-}
-
 impl Link {
-    fn delay(&mut self) -> Duration {
+    /// How long the next segment is under way.
+    pub fn delay(&mut self) -> Duration {
         let (least, most) = self.conditions.delay;
         let mut delay = Duration::from_millis(self.random.random_range(least..=most));
         while self.conditions.loss > 0.0 && self.random.random_bool(self.conditions.loss) {
@@ -175,7 +111,6 @@ impl Network {
                 conditions: Conditions::default(),
                 random: StdRng::seed_from_u64(random.random()),
                 connections: Vec::new(),
-                connected: None,
                 waiting: Vec::new(),
             };
             (zone.clone(), Arc::new(Mutex::new(link)))
@@ -224,15 +159,9 @@ impl Network {
     fn connect(&self, link: &Arc<Mutex<Link>>) -> io::Result<Endpoint> {
         let mut state = self.state.lock();
         let (up, down) = (Pipe::new(None), Pipe::new(Some(Frames::default())));
-        let end = |incoming: &Arc<Mutex<Pipe>>, outgoing: &Arc<Mutex<Pipe>>| Endpoint {
-            link: link.clone(),
-            incoming: incoming.clone(),
-            outgoing: outgoing.clone(),
-            timer: None,
-        };
         let address = SocketAddr::from(([10, 0, 0, 1], state.next_port));
         let accepted = match &state.global {
-            Some(global) => global.send((end(&up, &down), address)).is_ok(),
+            Some(global) => global.send((Endpoint::new(link, &up, &down), address)).is_ok(),
             None => false,
         };
         if !accepted {
@@ -244,11 +173,10 @@ impl Network {
             let mut locked = link.lock();
             locked.live();
             locked.connections.push(Connection { up: up.clone(), down: down.clone() });
-            locked.connected = Some(Instant::now());
             locked.zone.clone()
         };
         self.world.trace(format_args!("{zone} connects from {address}"));
-        Ok(end(&down, &up))
+        Ok(Endpoint::new(link, &down, &up))
     }
 
     /// Changes what a link does; what was held up arrives when it is not any more.
@@ -272,7 +200,7 @@ impl Network {
     /// Breaks all connections of a zone; both ends notice at once.
     pub fn reset(&self, zone: &str) {
         for connection in self.link(zone).lock().connections.drain(..) {
-            break_off(&connection);
+            connection.break_off();
         }
     }
 
@@ -298,7 +226,7 @@ impl Network {
             }
             tokio::spawn(async move {
                 tokio::time::sleep(KEEPALIVE).await;
-                break_off(&connection);
+                connection.break_off();
             });
         }
     }
@@ -320,115 +248,5 @@ impl Network {
     /// Connections of a zone that could carry something.
     pub fn connections(&self, zone: &str) -> usize {
         self.link(zone).lock().live().len()
-    }
-}
-
-fn break_off(connection: &Connection) {
-    for pipe in [&connection.up, &connection.down] {
-        let mut pipe = pipe.lock();
-        pipe.broken = true;
-        pipe.queue.clear();
-        pipe.wake();
-    }
-}
-
-/// One end of a connection.
-pub struct Endpoint {
-    link: Arc<Mutex<Link>>,
-    incoming: Arc<Mutex<Pipe>>,
-    outgoing: Arc<Mutex<Pipe>>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl AsyncRead for Endpoint {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        loop {
-            let due = {
-                let mut pipe = this.incoming.lock();
-                if pipe.broken {
-                    return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-                }
-                let (now, blocked) = (Instant::now(), pipe.blocked);
-                match pipe.queue.front_mut() {
-                    Some((due, segment)) if !blocked && *due <= now => {
-                        let Segment::Data(data) = segment else { return Poll::Ready(Ok(())) };
-                        let taken = data.len().min(buffer.remaining());
-                        buffer.put_slice(&data[..taken]);
-                        data.advance(taken);
-                        if data.is_empty() {
-                            pipe.queue.pop_front();
-                            if let Some(writer) = pipe.writer.take() {
-                                writer.wake();
-                            }
-                        }
-                        return Poll::Ready(Ok(()));
-                    }
-                    Some((due, _)) if !blocked => *due,
-                    _ => {
-                        pipe.reader = Some(context.waker().clone());
-                        return Poll::Pending;
-                    }
-                }
-            };
-            let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            if timer.deadline() != due {
-                timer.as_mut().reset(due);
-            }
-            if timer.poll_unpin(context).is_pending() {
-                this.incoming.lock().reader = Some(context.waker().clone());
-                return Poll::Pending;
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Endpoint {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let delay = self.link.lock().delay();
-        let mut pipe = self.outgoing.lock();
-        if pipe.broken || (pipe.reader_gone && !pipe.blocked) {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        if pipe.queue.len() >= ROOM {
-            pipe.writer = Some(context.waker().clone());
-            return Poll::Pending;
-        }
-        let data = &data[..data.len().min(SEGMENT)];
-        let passed = match &mut pipe.frames {
-            Some(frames) => frames.pass(data),
-            None => Bytes::copy_from_slice(data),
-        };
-        pipe.push(delay, Segment::Data(passed));
-        Poll::Ready(Ok(data.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.end();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Endpoint {
-    fn end(&self) {
-        let delay = self.link.lock().delay();
-        let mut pipe = self.outgoing.lock();
-        if !pipe.writer_gone {
-            pipe.writer_gone = true;
-            pipe.push(delay, Segment::End);
-        }
-    }
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        self.end();
-        let mut pipe = self.incoming.lock();
-        pipe.reader_gone = true;
-        pipe.wake();
     }
 }

@@ -107,6 +107,12 @@ impl ControlPlane {
         status.is_some_and(|status| status.received.values().any(|received| received.held.is_some()))
     }
 
+    /// The same, of one type.
+    pub fn holds_deletions(&self, peer: &str, kind: Kind) -> bool {
+        let status = self.process.as_ref().and_then(|process| process.status.peer(peer));
+        status.is_some_and(|status| status.received.get(&kind).is_some_and(|received| received.held.is_some()))
+    }
+
     /// Changes what happens to writes of the process, and of those that follow.
     pub fn door(&self, change: impl FnOnce(&mut Door)) {
         change(&mut self.door.lock());

@@ -13,10 +13,10 @@ use tandem_proto::system::v1alpha1::{Zone, ZoneInsight};
 use tandem_store::{Store as _, Write};
 use tokio::time::Instant;
 
-use crate::checks::{self, Hop};
+use crate::checks::{self, Way};
 use crate::faults::{self, Fault, Plan};
 use crate::ledger::{GLOBAL, Ledger};
-use crate::looks::Looks;
+use crate::looks::{Looks, Seen};
 use crate::network::Network;
 use crate::process::{ControlPlane, End, HOLD, SUBSCRIPTIONS};
 use crate::store::Sabotage;
@@ -56,7 +56,7 @@ pub struct Report {
     /// Changes that came from other stores.
     pub copies: u64,
     /// What was seen of what both sides say.
-    pub looks: Looks,
+    pub seen: Seen,
 }
 
 /// Runs a seed.
@@ -98,21 +98,10 @@ impl Run {
         for zone in &zones {
             zone.door(|door| door.sabotage = options.sabotage);
         }
+        let looks = Looks::new(&world, &ledger);
         let most = random.random_range(4..=14);
         let users = Users::new(StdRng::seed_from_u64(random.random()), names.clone(), most);
-        Self {
-            world,
-            ledger,
-            network,
-            global,
-            zones,
-            names,
-            users,
-            random,
-            options,
-            looks: Looks::default(),
-            report: Report::default(),
-        }
+        Self { world, ledger, network, global, zones, names, users, random, options, looks, report: Report::default() }
     }
 
     async fn run(mut self) -> Report {
@@ -134,7 +123,7 @@ impl Run {
         self.report.digest = self.world.digest();
         self.report.findings = self.world.findings();
         self.report.copies = self.ledger.copies();
-        self.report.looks = self.looks;
+        self.report.seen = self.looks.seen;
         self.report
     }
 
@@ -269,34 +258,26 @@ impl Run {
             if !self.world.findings().is_empty() {
                 return false;
             }
-            let mut differences = String::new();
-            let mut held = false;
-            for zone in &self.zones {
-                for hop in [Hop::Down(&zone.name), Hop::Up(&zone.name)] {
-                    differences.push_str(&checks::differences(hop, &self.global, zone).await);
-                }
-                held |= self.global.holds_deletions_of(&zone.name) || zone.holds_deletions_of(GLOBAL);
-            }
-            let ready = self.zones.iter().all(|zone| self.is_connected(zone));
-            if ready && differences.is_empty() {
-                return true;
-            }
             let now = Instant::now();
-            if !ready {
+            if !self.zones.iter().all(|zone| self.is_connected(zone)) {
                 ready_since = None;
-            }
-            let since = *ready_since.get_or_insert(now);
-            let patience = if held { HOLD + CONVERGENCE } else { CONVERGENCE };
-            if ready && now - since > patience {
-                self.world
-                    .found(promise, format_args!("not converged {patience:?} after all were connected: {differences}"));
-                return false;
-            }
-            if now - began > limit + HOLD {
-                let connected: Vec<_> = self.zones.iter().map(|zone| (&zone.name, self.is_connected(zone))).collect();
-                self.world
-                    .found(promise, format_args!("not connected again after {limit:?}: {connected:?}; {differences}"));
-                return false;
+                if now - began > limit {
+                    let connected: Vec<_> =
+                        self.zones.iter().map(|zone| (&zone.name, self.is_connected(zone))).collect();
+                    self.world.found(promise, format_args!("not connected again after {limit:?}: {connected:?}"));
+                    return false;
+                }
+            } else if let Some(difference) = self.difference().await {
+                let mut ways = Way::all(&self.global, &self.zones);
+                let holds = ways.any(|way| way.receiver.holds_deletions_of(&way.sender.name));
+                let patience = if holds { HOLD + CONVERGENCE } else { CONVERGENCE };
+                if now - *ready_since.get_or_insert(now) > patience {
+                    let text = format_args!("not converged {patience:?} after all were connected: {difference}");
+                    self.world.found(promise, text);
+                    return false;
+                }
+            } else {
+                return true;
             }
             if next_look <= now {
                 self.look().await;
@@ -304,6 +285,22 @@ impl Run {
             }
             tokio::time::sleep(GLANCE).await;
         }
+    }
+
+    /// Something that somebody lacks or has too much.
+    async fn difference(&self) -> Option<String> {
+        for way in Way::all(&self.global, &self.zones) {
+            if let Some(missing) = checks::missing(way).await {
+                return Some(missing);
+            }
+        }
+        for way in Way::all(&self.global, &self.zones) {
+            let spoiled = checks::spoiled(way).await;
+            if !spoiled.is_empty() {
+                return Some(format!("{:?}: content of types {spoiled:?}", way.hop));
+            }
+        }
+        None
     }
 
     /// True when both sides say that they are connected, and that to the process that runs now.
@@ -368,6 +365,6 @@ impl Run {
     }
 
     async fn look(&mut self) {
-        self.looks.look(&self.world, &self.ledger, &self.global, &self.zones).await;
+        self.looks.look(&self.global, &self.zones).await;
     }
 }
