@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-use crate::limits;
 use crate::admin::{AdminExecutor, AdminProtocol};
+use crate::limits;
 
 /// Questions of one stream that are worked on at the same time; it bounds the answers that are in memory.
 const CONCURRENT: usize = 8;

@@ -28,11 +28,11 @@ use crate::catalogue::Catalogue;
 use crate::insight::{Connection, Insights};
 use crate::metadata::Headers;
 use crate::node::{self, identity_of};
+use crate::pause::Pause;
 use crate::rpc::global_k_d_s_service_client::GlobalKDSServiceClient;
 use crate::rpc::k_d_s_sync_service_client::KDSSyncServiceClient;
 use crate::sender::DeltaSender;
 use crate::status::Trouble;
-use crate::pause::Pause;
 use crate::stream::{self, Observer, Pace, SEND_AHEAD};
 use crate::wire::DeltaRequest;
 
@@ -130,8 +130,7 @@ impl Session {
         let intake = self.applier.open();
         let pace = Pace { backoff: common.response_backoff, pause: Pause::never(), most_kept: 0 };
         let observer = self.observer.clone();
-        let result =
-            stream::receive(responses.boxed(), requests, intake, zone, &common.identity, pace, observer).await;
+        let result = stream::receive(responses.boxed(), requests, intake, zone, &common.identity, pace, observer).await;
         result.err().unwrap_or_else(|| Status::unavailable("global ended the stream"))
     }
 
@@ -150,7 +149,8 @@ impl Session {
                 self.describe(&connection, request);
             }
         });
-        let sender = DeltaSender::new(GlobalOutlet::new(&self.settings), self.settings.common.max_message_bytes).of(self.store.id());
+        let sender = DeltaSender::new(GlobalOutlet::new(&self.settings), self.settings.common.max_message_bytes)
+            .of(self.store.id());
         let subscription = self.catalogue.subscribe();
         let (pause, observer) = (Pause::never(), self.observer.clone());
         let result =
