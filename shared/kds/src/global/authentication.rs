@@ -263,6 +263,7 @@ impl Credential {
         }
         loop {
             tokio::select! {
+                biased;
                 changed = self.secrets.changed(), if matches!(self.proof, Proof::Token(_)) => {
                     // Without a sender there is no gate, and nobody who would wait.
                     let _ = changed;
