@@ -17,8 +17,11 @@ const READY_LIMIT: Duration = Duration::from_secs(180);
 /// The same when none has become ready, as it is then no matter of load.
 const FIRST_READY_LIMIT: Duration = Duration::from_secs(30);
 
-/// The control planes are at rest when nothing arrives for this long.
+/// The control planes are at rest when nothing but signs of life arrives for this long.
 const REST: Duration = Duration::from_secs(3);
+
+/// Bytes that signs of life (pings of HTTP/2) take for each client in that time, at most.
+const SIGNS_OF_LIFE: u64 = 100;
 
 /// Longest wait for rest.
 const REST_LIMIT: Duration = Duration::from_secs(60);
@@ -95,6 +98,7 @@ impl Fleet {
     pub(super) async fn rest(&self) -> bool {
         let _phase = Phase::open_ended("Waiting for the control planes to come to rest");
         let started = Instant::now();
+        let allowed = SIGNS_OF_LIFE * self.size as u64;
         let mut bytes = self.tally.bytes();
         let mut since = Instant::now();
         while since.elapsed() < REST {
@@ -103,7 +107,7 @@ impl Fleet {
             }
             sleep(REFRESH).await;
             let now = self.tally.bytes();
-            if now != bytes {
+            if now - bytes > allowed {
                 (bytes, since) = (now, Instant::now());
             }
         }
