@@ -17,6 +17,7 @@ use tandem_runtime::config::{Config, ProxyAuthn};
 use tandem_runtime::http::{self, Limits};
 use tandem_runtime::listen;
 use tandem_xds::{Cache, MeshIndex, ZoneSettings};
+use tracing::warn;
 
 use crate::ads::AdsService;
 use crate::available_services::{self, AvailableServicesSettings};
@@ -309,6 +310,9 @@ fn join_global(
     } else {
         CpToken::None
     };
+    if !matches!(token, CpToken::None) && zone.global_address.starts_with("grpc://") {
+        warn!("the token of the zone travels in the clear; begin multizone.zone.globalAddress with grpcs://");
+    }
     let settings = KdsZoneSettings {
         common: kds_settings(
             start,

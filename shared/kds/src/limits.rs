@@ -26,11 +26,22 @@ pub(crate) fn check_response(response: &DeltaResponse) -> Result<(), Status> {
     check_tokens(&response.type_url, &response.nonce)
 }
 
+/// Checks the id of an instance, which appears in statuses and logs.
+///
+/// # Errors
+/// When it is too long.
+pub(crate) fn check_instance(instance: &str) -> Result<(), Status> {
+    check_token("control-plane-id of the node", instance)
+}
+
 fn check_tokens(type_url: &str, nonce: &str) -> Result<(), Status> {
-    for (what, text) in [("type_url", type_url), ("nonce", nonce)] {
-        if text.len() > MAX_TOKEN_BYTES {
-            return Err(Status::invalid_argument(format!("the {what} is longer than {MAX_TOKEN_BYTES} bytes")));
-        }
+    check_token("type_url", type_url)?;
+    check_token("nonce", nonce)
+}
+
+fn check_token(what: &str, text: &str) -> Result<(), Status> {
+    if text.len() > MAX_TOKEN_BYTES {
+        return Err(Status::invalid_argument(format!("the {what} is longer than {MAX_TOKEN_BYTES} bytes")));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use tandem_kds::node;
+use tandem_kds::node::{self, Identity};
 use tandem_kds::wire::{DeltaRequest, DeltaResponse, ErrorDetail};
 use tandem_model::Kind;
 use tonic::Code;
@@ -25,6 +25,10 @@ fn type_url(bytes: &[u8]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_cannot_be_understood_ends_its_stream_with_the_reason() {
     let stage = Stage::new().await;
+    let named = |instance: String| {
+        let identity = Identity { instance, ..Identity::default() };
+        DeltaRequest { node: Some(identity.node(BAD)), ..subscription("Mesh") }
+    };
     let cases: Vec<(&str, Vec<Vec<u8>>, Code, &str)> = vec![
         (
             "no node",
@@ -47,6 +51,12 @@ async fn a_request_that_cannot_be_understood_ends_its_stream_with_the_reason() {
             ],
             Code::InvalidArgument,
             "node.id \"good\"",
+        ),
+        (
+            "a long name of the instance",
+            vec![named("i".repeat(2 << 20)).encode_to_vec()],
+            Code::InvalidArgument,
+            "the control-plane-id of the node is longer than 256 bytes",
         ),
         ("no type", vec![subscription("").encode_to_vec()], Code::InvalidArgument, "type URL is required"),
         ("garbage", vec![vec![0xff; 100]], Code::Internal, "failed to decode"),
