@@ -112,7 +112,7 @@ async fn held_deletions_are_carried_out_when_it_is_time_or_somebody_says_so() {
 
         let began = Instant::now();
         zone.send(Kind::MeshTimeout, "1", policies(0..1), &[]).await;
-        assert_eq!(zone.answer().await.1, true);
+        assert!(zone.answer().await.1);
         assert_eq!(zone.count().await, 20);
         let status = zone.status.peer("global").expect("connected").received[&Kind::MeshTimeout].clone();
         let held = status.held.expect("many are missing");
