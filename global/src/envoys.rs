@@ -30,7 +30,8 @@ fn explain(error: AskError, operation: AdminOperation) -> EnvoyAdminError {
         AskError::NotConnected(_) => {
             EnvoyAdminError::NotConnected(format!("stream to execute {name} operations is not yet connected"))
         }
-        error @ (AskError::NoZone(_) | AskError::Elsewhere { .. } | AskError::Timeout { .. } | AskError::Refused(_)) => {
+        error
+        @ (AskError::NoZone(_) | AskError::Elsewhere { .. } | AskError::Timeout { .. } | AskError::Refused(_)) => {
             EnvoyAdminError::Unanswered(format!("could not send {request}: {error}"))
         }
     }

@@ -77,9 +77,10 @@ pub async fn serve_api(
 pub fn keep_insights(start: &Start, parts: &Parts, tasks: &mut Tasks) {
     let settings = InsightsSettings { min_interval: start.loaded.config.metrics.mesh.min_resync_interval };
     let store = parts.store.clone();
-    let insights = parts.instances.leadership().run(start.shutdown.clone(), move |end| {
-        tandem_insights::run(store.clone(), settings, end)
-    });
+    let insights = parts
+        .instances
+        .leadership()
+        .run(start.shutdown.clone(), move |end| tandem_insights::run(store.clone(), settings, end));
     tasks.spawn("insights", async move {
         insights.await;
         Ok(())

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tandem_admission::AdmissionSettings;
 use tandem_api::{ApiSettings, Authentication, GuiSettings};
-use tandem_kds::{CommonSettings, DeletionGuard, Identity, InsightSettings, Surroundings};
 use tandem_kds::status::Peers;
+use tandem_kds::{CommonSettings, DeletionGuard, Identity, InsightSettings, Surroundings};
 use tandem_model::{Mode, Resource, Spec, Violations};
 use tandem_proto::system::v1alpha1::KumaCpVersion;
 use tandem_runtime::cli::Start;

@@ -415,7 +415,10 @@ async fn a_silent_zone_is_disconnected_when_health_checks_are_on() {
     let global = RunningGlobal::start_with(settings, &global_store, address, None).await;
     let zone = RunningZone::start("east", &zone_store, global.address);
     eventually("the zone is parted from", || {
-        zone.status.peer("global").and_then(|peer| peer.error).is_some_and(|error| error.text.contains("zone hc failed"))
+        zone.status
+            .peer("global")
+            .and_then(|peer| peer.error)
+            .is_some_and(|error| error.text.contains("zone hc failed"))
     })
     .await;
     zone.stop().await;

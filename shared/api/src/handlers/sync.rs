@@ -100,9 +100,9 @@ fn withhold(context: &ApiContext, user: &User, report: &mut PeerReport) {
         error.iter_mut().for_each(|error| hidden.clone_into(&mut error.text));
     }
     // The text about a type begins with its name.
-    if let Some(error) = &mut report.error {
-        if error.text.split_once(':').is_some_and(|(kind, _)| is_hidden(kind)) {
-            hidden.clone_into(&mut error.text);
-        }
+    if let Some(error) = &mut report.error
+        && error.text.split_once(':').is_some_and(|(kind, _)| is_hidden(kind))
+    {
+        hidden.clone_into(&mut error.text);
     }
 }
