@@ -33,6 +33,8 @@ pub enum Fault {
     Clock(String, i64),
     /// A zone is enabled or disabled.
     Enable(String, bool),
+    /// The Zone of a zone is deleted on global, with everything that it owns there.
+    Forget(String),
 }
 
 impl Fault {
@@ -61,11 +63,12 @@ impl Fault {
             Self::Clock(..) => "clock jump",
             Self::Enable(_, false) => "disabled",
             Self::Enable(_, true) => "enabled",
+            Self::Forget(_) => "deleted",
         }
     }
 
     /// Names of all faults that a plan may have.
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 17] = [
         "partition",
         "loss",
         "delay",
@@ -82,6 +85,7 @@ impl Fault {
         "slow store",
         "clock jump",
         "disabled",
+        "deleted",
     ];
 }
 
@@ -118,7 +122,7 @@ pub fn plan(random: &mut StdRng, zones: &[String]) -> Plan {
             events.push((at, Fault::Link(zone.clone(), conditions)));
             events.push((until, Fault::Link(zone.clone(), Conditions::default())));
         };
-        match random.random_range(0..15) {
+        match random.random_range(0..16) {
             0 => link(Conditions { delay: (50, random.random_range(100..2_000)), ..Conditions::default() }),
             1 => link(Conditions { loss: random.random_range(0.05..0.6), ..Conditions::default() }),
             2 => link(Conditions { up_blocked: true, down_blocked: true, ..Conditions::default() }),
@@ -143,7 +147,7 @@ pub fn plan(random: &mut StdRng, zones: &[String]) -> Plan {
                     1 => End::Kill,
                     _ => End::PowerLoss,
                 };
-                let loses_store = random.random_bool(if anyone == GLOBAL { 0.2 } else { 0.4 });
+                let loses_store = random.random_bool(if anyone == GLOBAL { 0.2 } else { 0.5 });
                 events.push((at, Fault::Down(anyone.clone(), end, loses_store)));
                 let up = if random.random_bool(0.5) { at + Duration::from_millis(100) } else { until };
                 events.push((up, Fault::Up(anyone)));
@@ -155,6 +159,7 @@ pub fn plan(random: &mut StdRng, zones: &[String]) -> Plan {
                 events.push((until, Fault::Store(anyone, Duration::ZERO, false)));
             }
             13 => events.push((at, Fault::Clock(anyone, random.random_range(-48 * 3600..48 * 3600)))),
+            14 => events.push((at, Fault::Forget(zone))),
             _ => {
                 events.push((at, Fault::Enable(zone.clone(), false)));
                 events.push((until, Fault::Enable(zone, true)));

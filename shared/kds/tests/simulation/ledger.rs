@@ -52,15 +52,20 @@ pub struct Ledger {
     state: Mutex<State>,
 }
 
+/// What a resource was, from which revision on.
+type History = Vec<(Revision, Option<Arc<Resource>>)>;
+
 #[derive(Default)]
 struct State {
     origins: BTreeMap<String, Vec<Event>>,
     replicas: BTreeMap<(String, String), Replica>,
-    histories: BTreeMap<String, BTreeMap<ResourceKey, Vec<(Revision, Option<Arc<Resource>>)>>>,
+    histories: BTreeMap<String, BTreeMap<ResourceKey, History>>,
     /// When zones were disabled, and until when.
     disabled: BTreeMap<String, Vec<(Instant, Option<Instant>)>>,
     /// When global lost its store.
     global_lost: Vec<Instant>,
+    /// When Zones were deleted.
+    forgotten: BTreeMap<String, Vec<Instant>>,
     copied: u64,
 }
 
@@ -74,7 +79,7 @@ struct Replica {
     key: ResourceKey,
     version: u64,
     created: Instant,
-    /// It is not there any more: because it was withheld from this store, or (with false) deleted.
+    /// It is not there any more: maybe because it was withheld from this store, or (with false) because it was deleted.
     removed: Option<bool>,
 }
 
@@ -133,7 +138,7 @@ impl Ledger {
                     .found("R2", format_args!("{store} lost {} ({id}), which exists where it was written", change.key));
             }
             if let Some(known) = state.replicas.get_mut(&place) {
-                known.removed = Some(!deleted);
+                known.removed = Some(withheld);
             }
             return;
         };
@@ -199,7 +204,7 @@ impl Ledger {
         let state = self.state.lock();
         let Some(history) = state.histories.get(store) else { return Vec::new() };
         let of_kind = history.iter().filter(|(key, _)| key.kind == kind);
-        let at = |versions: &Vec<(Revision, Option<Arc<Resource>>)>| {
+        let at = |versions: &History| {
             versions.iter().rev().find(|(written, _)| *written <= revision).and_then(|(_, resource)| resource.clone())
         };
         of_kind.filter_map(|(_, versions)| at(versions)).collect()
@@ -215,6 +220,9 @@ impl State {
     fn note_zone(&mut self, zone: &str, resource: Option<&Resource>) {
         let disabled =
             resource.and_then(|resource| resource.proto::<Zone>().ok()).is_some_and(|zone| zone.enabled == Some(false));
+        if resource.is_none() {
+            self.forgotten.entry(zone.to_owned()).or_default().push(Instant::now());
+        }
         let periods = self.disabled.entry(zone.to_owned()).or_default();
         match (periods.last_mut(), disabled) {
             (Some((_, None)), true) => {}
@@ -224,14 +232,17 @@ impl State {
         }
     }
 
-    /// What a zone wrote is withheld from others while it is disabled, and when global has lost its store until it has
-    /// heard of it again.
+    /// What a zone wrote is withheld from others while it is disabled; and when global has lost its store, or the Zone was
+    /// deleted there, until global has heard of it again. The latter is withheld from global itself.
     fn was_withheld(&self, store: &str, id: &str, created: Instant, now: Instant) -> bool {
         let disabled = self.disabled.get(origin(id)).map(Vec::as_slice).unwrap_or_default();
-        let lost = self.global_lost.iter().map(|&lost| (lost, Some(lost)));
-        let mut periods = disabled.iter().copied().chain(lost);
-        store != GLOBAL
-            && origin(id) != GLOBAL
+        let forgotten = self.forgotten.get(origin(id)).map(Vec::as_slice).unwrap_or_default();
+        if store == GLOBAL {
+            return forgotten.iter().any(|forgotten| *forgotten >= created);
+        }
+        let moments = self.global_lost.iter().chain(forgotten).map(|&moment| (moment, Some(moment)));
+        let mut periods = disabled.iter().copied().chain(moments);
+        origin(id) != GLOBAL
             && periods.any(|(from, until)| from <= now && until.is_none_or(|until| until + UNDER_WAY >= created))
     }
 

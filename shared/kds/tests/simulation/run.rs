@@ -1,6 +1,6 @@
 //! One run: what a seed makes happen, and whether all promises hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -219,6 +219,10 @@ impl Run {
                 self.named(&name).clock.fetch_add(seconds, Ordering::Relaxed);
             }
             Fault::Enable(zone, enabled) => self.enable(&zone, enabled).await,
+            Fault::Forget(zone) => {
+                let key = ResourceKey::global(Kind::Zone, &zone);
+                self.global.write(vec![Write::Delete { key, expected: None }]).await;
+            }
         }
     }
 
@@ -230,12 +234,14 @@ impl Run {
         }
     }
 
-    /// Faults stop: links work, processes run, stores are fast, zones are enabled.
+    /// Faults stop: links work, processes run, stores are fast, and zones are enabled, or all but one.
     async fn quiet(&mut self) {
         self.world.trace(format_args!("quiet"));
+        // Sometimes one zone stays disabled.
+        let disabled = self.random.random_bool(0.1).then(|| self.names[0].clone());
         for zone in self.names.clone() {
             self.network.change(&zone, |conditions| *conditions = crate::network::Conditions::default());
-            self.enable(&zone, true).await;
+            self.enable(&zone, disabled.as_ref() != Some(&zone)).await;
         }
         for index in 0..=self.zones.len() {
             let plane = self.plane(index);
@@ -259,7 +265,8 @@ impl Run {
                 return false;
             }
             let now = Instant::now();
-            if !self.zones.iter().all(|zone| self.is_connected(zone)) {
+            let disabled = checks::disabled_zones(&self.global).await;
+            if !self.zones.iter().all(|zone| disabled.contains(&zone.name) || self.is_connected(zone)) {
                 ready_since = None;
                 if now - began > limit {
                     let connected: Vec<_> =
@@ -267,7 +274,7 @@ impl Run {
                     self.world.found(promise, format_args!("not connected again after {limit:?}: {connected:?}"));
                     return false;
                 }
-            } else if let Some(difference) = self.difference().await {
+            } else if let Some(difference) = self.difference(&disabled).await {
                 let mut ways = Way::all(&self.global, &self.zones);
                 let holds = ways.any(|way| way.receiver.holds_deletions_of(&way.sender.name));
                 let patience = if holds { HOLD + CONVERGENCE } else { CONVERGENCE };
@@ -287,14 +294,15 @@ impl Run {
         }
     }
 
-    /// Something that somebody lacks or has too much.
-    async fn difference(&self) -> Option<String> {
-        for way in Way::all(&self.global, &self.zones) {
+    /// Something that somebody lacks or has too much; zones that are disabled do not count.
+    async fn difference(&self, disabled: &BTreeSet<String>) -> Option<String> {
+        let ways = || Way::all(&self.global, &self.zones).filter(|way| !disabled.contains(way.hop.zone()));
+        for way in ways() {
             if let Some(missing) = checks::missing(way).await {
                 return Some(missing);
             }
         }
-        for way in Way::all(&self.global, &self.zones) {
+        for way in ways() {
             let spoiled = checks::spoiled(way).await;
             if !spoiled.is_empty() {
                 return Some(format!("{:?}: content of types {spoiled:?}", way.hop));
