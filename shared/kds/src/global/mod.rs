@@ -216,9 +216,9 @@ impl Global {
         };
 
         let limit = shared.settings.common.max_message_bytes;
+        // Resources are compressed by the stream that sends them; requests are not worth the memory that it takes.
         let synchronization = KDSSyncServiceServer::new(SyncService(shared.clone()))
             .accept_compressed(CompressionEncoding::Gzip)
-            .send_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(limit)
             .max_encoding_message_size(limit);
         let health = GlobalKDSServiceServer::new(HealthService(shared.clone()))
