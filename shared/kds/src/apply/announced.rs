@@ -11,7 +11,7 @@ use crate::codec;
 use crate::wire;
 
 /// After so many resources, other tasks get their turn.
-const TURN: usize = 32;
+pub(super) const TURN: usize = 32;
 
 /// See the module.
 #[derive(Debug, Default)]

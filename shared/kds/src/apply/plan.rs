@@ -7,7 +7,7 @@ use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_store::{StoreError, Write};
 use uuid::Uuid;
 
-use super::announced::Announced;
+use super::announced::{Announced, TURN};
 use super::source::{self, Sources};
 use super::{Applied, Applier, Rejection};
 use crate::inlet::Inlet;
@@ -65,7 +65,10 @@ impl Applier {
         plan.applied.rejected.clone_from(&announced.rejected);
         plan.applied.refused = announced.refused;
         let (mut creates, mut updates) = (Vec::new(), Vec::new());
-        for resource in announced.resources.values() {
+        for (index, resource) in announced.resources.values().enumerate() {
+            if index % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
+            }
             if refused.contains_key(&resource.key) {
                 continue;
             }
