@@ -97,7 +97,11 @@ fn sync_routes(routes: Routes, context: &SharedContext) -> Routes {
     // It takes no body, so none has to be described.
     let release = || {
         let operation = Operation::new(SYNCHRONIZATION, "Has deletions of a type carried out that are held back")
-            .answers(202, Shape::component("Released"))
+            .answers(202, Shape::Json(schema!({
+                "type": "object",
+                "required": ["released"],
+                "properties": { "released": { "type": "integer", "description": "How many deletions were held back." } },
+            })))
             .refuses(&[403, 404, 405, 409]);
         Endpoint::any_format(on(MethodFilter::POST, sync::release), "POST").does(operation)
     };

@@ -6,7 +6,6 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tandem_auth::access::User;
 use tandem_kds::status::{Left, PeerReport, ReceivedReport, SentReport};
@@ -29,8 +28,8 @@ pub struct Question {
 }
 
 /// Answer to a release.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Released {
+#[derive(Debug, Serialize)]
+struct Released {
     /// How many deletions were held back.
     released: usize,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use tandem_insights::GlobalInsight;
-use tandem_kds::status::{PeerReport, SyncOverview};
+use tandem_kds::status::SyncOverview;
 use tandem_model::json_schema::{self, TypeSchema};
 use tandem_model::{Encoding, Kind, core};
 use tandem_proto::json::schemas as message_schemas;
@@ -16,7 +16,6 @@ use crate::handlers::inspect::confs::{InboundPolicyConfs, PolicyConfs};
 use crate::handlers::inspect::layout::ProxyLayout;
 use crate::handlers::inspect::routes::OutboundRoutes;
 use crate::handlers::overviews::{OVERVIEWS, Overview};
-use crate::handlers::sync::Released;
 use crate::handlers::tokens::{DataplaneRequest, UserRequest, ZoneRequest};
 use crate::handlers::types::{PolicyTypes, ResourceTypes};
 
@@ -43,8 +42,6 @@ pub fn all() -> Map<String, Value> {
     definitions.add("GlobalInsight", json_schema::written::<GlobalInsight>());
     definitions.add("GlobalCounts", json_schema::written::<GlobalCounts>());
     definitions.add("SyncOverview", json_schema::written::<SyncOverview>());
-    definitions.add("PeerReport", json_schema::written::<PeerReport>());
-    definitions.add("Released", json_schema::written::<Released>());
     definitions.add("ProxyLayout", json_schema::written::<ProxyLayout>());
     definitions.add("PolicyConfs", json_schema::written::<PolicyConfs>());
     definitions.add("InboundPolicyConfs", json_schema::written::<InboundPolicyConfs>());
