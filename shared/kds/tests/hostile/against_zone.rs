@@ -58,7 +58,7 @@ async fn a_response_that_cannot_be_taken_costs_one_connection() {
         let down = fake.down().await;
         down.say(response).await;
         reason(&fake, part).await;
-        down.is_given_up().await;
+        down.given_up().await;
         fake.works().await;
     }
     assert!(fake.zone.store.get(&mesh("lost").key).await.expect("readable").is_none());

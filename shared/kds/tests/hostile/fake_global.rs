@@ -34,7 +34,7 @@ impl<I: Send + 'static, O: Send + 'static> Opened<I, O> {
     }
 
     /// Waits until the zone has given this stream up.
-    pub async fn is_given_up(mut self) {
+    pub async fn given_up(mut self) {
         let end = async { while let Ok(Some(_)) = self.said.message().await {} };
         tokio::time::timeout(PATIENCE, end).await.expect("the zone gives the stream up");
     }
