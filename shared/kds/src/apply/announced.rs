@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tandem_model::{Kind, Resource, ResourceKey, label};
@@ -12,6 +13,8 @@ use crate::wire;
 
 /// After so many resources, other tasks get their turn.
 pub(super) const TURN: usize = 32;
+/// Resources that are read one after the other; more are several parts.
+const PART: usize = 512;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -86,14 +89,31 @@ impl Announced {
 }
 
 impl Applier {
-    /// Reads a response of type `kind`. Gives way to other tasks in between.
-    pub(super) async fn read(&self, kind: Kind, resources: &[Bytes], removed: &[String]) -> Announced {
+    /// Reads a response of type `kind`: in parts at the same time if it is large. Gives way to other tasks in between.
+    pub(super) async fn read(self: &Arc<Self>, kind: Kind, resources: &[Bytes], removed: &[String]) -> Announced {
         let mut announced = Announced::default();
-        for (index, body) in resources.iter().enumerate() {
-            if index % TURN == TURN - 1 {
-                tokio::task::yield_now().await;
+        let parts: Vec<_> = resources
+            .chunks(PART)
+            .map(|part| {
+                let (applier, part) = (self.clone(), part.to_vec());
+                async move { applier.read_part(kind, &part).await }
+            })
+            .collect();
+        let mut read = Vec::with_capacity(parts.len());
+        if parts.len() == 1 {
+            read.extend(futures::future::join_all(parts).await);
+        } else {
+            for part in parts.into_iter().map(tokio::spawn).collect::<Vec<_>>() {
+                match part.await {
+                    Ok(part) => read.push(part),
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    // The runtime is stopping, and with it whoever waits for this.
+                    Err(_) => std::future::pending().await,
+                }
             }
-            match self.read_one(kind, body) {
+        }
+        for resource in read.into_iter().flatten() {
+            match resource {
                 Ok((resource, _)) if !self.inlet.owns(&resource) => announced.refuse(resource),
                 Ok((resource, claims)) => {
                     if !claims.is_empty() {
@@ -112,6 +132,17 @@ impl Applier {
             }
         }
         announced
+    }
+
+    async fn read_part(&self, kind: Kind, resources: &[Bytes]) -> Vec<Result<(Resource, Vec<String>), Rejection>> {
+        let mut read = Vec::with_capacity(resources.len());
+        for (index, body) in resources.iter().enumerate() {
+            if index % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+            read.push(self.read_one(kind, body));
+        }
+        read
     }
 
     /// A resource that may be stored, and what it claimed to be without being it.
