@@ -80,13 +80,21 @@ fn checks_see_what_they_are_for() {
         ("R8", Sabotage::LeakTasks),
         ("R10", Sabotage::KeepDeleted),
     ] {
-        let options = Options { sabotage: Some(sabotage), only: Some(promise) };
+        let options = Options { sabotage: Some(sabotage), only: Some(promise), ..Options::default() };
         let found = (0..30).any(|seed| !run::seed(seed, options).findings.is_empty());
         assert!(found, "{sabotage:?} does not break {promise}");
-        let honest = Options { sabotage: None, only: Some(promise) };
+        let honest = Options { only: Some(promise), ..Options::default() };
         let findings = run::seed(0, honest).findings;
         assert!(findings.is_empty(), "{promise} is broken without sabotage: {findings:?}");
     }
+}
+
+/// R8, with more connections than any seed makes.
+#[test]
+fn connections_leave_nothing_behind() {
+    let options = Options { resets: 50, ..Options::default() };
+    let findings = run::seed(8, options).findings;
+    assert!(findings.is_empty(), "{findings:#?}");
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -42,6 +42,8 @@ pub struct Options {
     pub sabotage: Option<Sabotage>,
     /// The only promise to look at, e.g. `R1`.
     pub only: Option<&'static str>,
+    /// How often all zones lose their connections after everything else.
+    pub resets: usize,
 }
 
 /// What happened in a run.
@@ -108,6 +110,12 @@ impl Run {
         self.prepare().await;
         let plan = faults::plan(&mut self.random, &self.names);
         self.hardship(plan).await;
+        for _ in 0..self.options.resets {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            for zone in &self.names {
+                self.network.reset(zone);
+            }
+        }
         self.quiet().await;
         let settled = self.settle("R1", CONVERGENCE + RECONNECTION).await;
         if settled || self.options.only.is_some() {
