@@ -87,7 +87,12 @@ impl Fleet {
         let started = Instant::now();
         while self.tally.ready() > 0 {
             if started.elapsed() > FIRST_READY_LIMIT {
-                bail!("{} of {} {} did not notice that the connection is gone", self.tally.ready(), self.size, self.what);
+                bail!(
+                    "{} of {} {} did not notice that the connection is gone",
+                    self.tally.ready(),
+                    self.size,
+                    self.what
+                );
             }
             sleep(STEP).await;
         }

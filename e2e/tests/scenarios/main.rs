@@ -13,6 +13,7 @@ mod health;
 mod insights;
 mod inspection;
 mod isolation;
+mod load;
 mod outage;
 mod permission;
 mod services;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::time::sleep;
 
 use super::mirror::Mirror;
@@ -93,14 +93,15 @@ pub(super) async fn run(target: &mut Target, options: &Options, scale: Scale) ->
 /// Compares what each zone has with a fresh one, which is sent everything at once, and that one with what global lists.
 async fn verify(target: &Target, shared: &Shared, zones: usize) -> Result<()> {
     let fresh = connect(target, "witness", vec![Mirror::with_policies()]).await?;
-    let full = fresh.shared.mirror(0);
-    for index in 0..zones {
-        if let Some(difference) = shared.mirror(index).difference(&full) {
-            anyhow::bail!("zone {index} does not have what a fresh zone is sent: {difference}");
+    let arrived = {
+        let full = fresh.shared.mirror(0);
+        for index in 0..zones {
+            if let Some(difference) = shared.mirror(index).difference(&full) {
+                bail!("zone {index} does not have what a fresh zone is sent: {difference}");
+            }
         }
-    }
-    let arrived = full.policies()?;
-    drop(full);
+        full.policies()?
+    };
     fresh.fleet.disconnect().await;
     compare(&target.policies().await?, &arrived).context("a fresh zone does not have what global lists")
 }
