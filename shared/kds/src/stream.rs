@@ -6,6 +6,7 @@
 mod receive;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use prost::Message;
@@ -28,6 +29,9 @@ pub(crate) use receive::{Pace, receive};
 
 /// Responses handed to the transport ahead of what it has sent.
 pub(crate) const SEND_AHEAD: usize = 1;
+
+/// How long the reason of a stream's end may take.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Where both loops tell what they do.
 #[derive(Clone)]
@@ -63,7 +67,7 @@ pub(crate) async fn send<O: Outlet>(
         // the other; what changes meanwhile is taken in before a response is built.
         tokio::select! {
             biased;
-            () = responses.closed() => return Ok(()),
+            () = responses.closed() => return told(&mut requests).await,
             () = pause.switched() => observer.status.update(&observer.peer, |peer| peer.resting = pause.is_on()),
             request = requests.next() => match request {
                 None => return Ok(()),
@@ -85,6 +89,20 @@ pub(crate) async fn send<O: Outlet>(
         }
         observer.moved(sender.take_moved());
     }
+}
+
+/// Why a stream ends of which the peer has closed the other half: what the peer says at its end, if that comes soon.
+async fn told<M>(incoming: &mut (impl Stream<Item = Result<M, Status>> + Unpin)) -> Result<(), Status> {
+    let end = async {
+        loop {
+            match incoming.next().await {
+                None => return Ok(()),
+                Some(Err(status)) => return Err(limits::clarified(status)),
+                Some(Ok(_)) => {}
+            }
+        }
+    };
+    tokio::time::timeout(LAST_WORD, end).await.unwrap_or(Ok(()))
 }
 
 /// A sending stream; when it ends, however that happens, what the peer has confirmed is kept.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 use tracing::{info, warn};
 
-use super::Observer;
+use super::{Observer, told};
 use crate::apply::{Applied, Intake, Refusal};
 use crate::inlet::Inlet;
 use crate::limits;
@@ -66,7 +66,7 @@ pub(crate) async fn receive(
         let due = intake.next_due();
         let response = tokio::select! {
             biased;
-            () = requests.closed() => return Ok(()),
+            () = requests.closed() => return told(&mut responses).await,
             () = pace.pause.switched() => continue,
             () = std::future::ready(()), if !resting && !kept.responses.is_empty() => kept.next(),
             permit = requests.reserve(), if !resting && !pending.is_empty() => {
