@@ -192,6 +192,12 @@ impl Ledger {
         state.histories.remove(lost);
     }
 
+    /// True when the Zone of a zone was deleted at that time or later, and with it what global had from the zone.
+    pub fn forgotten_since(&self, zone: &str, since: Instant) -> bool {
+        let state = self.state.lock();
+        state.forgotten.get(zone).is_some_and(|forgotten| forgotten.iter().any(|&forgotten| forgotten >= since))
+    }
+
     /// Key of something that the store got from elsewhere and has.
     pub fn some_replica(&self, store: &str) -> Option<ResourceKey> {
         let state = self.state.lock();

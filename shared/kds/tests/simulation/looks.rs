@@ -133,7 +133,9 @@ impl Looks {
         let Some(revision) = sent.acknowledged_revision else { return };
         let answers = sent.acknowledged + sent.rejected;
         let last = self.answered.entry((names(way), kind)).or_default();
-        if sent.unanswered_since.is_some() || sent.confirmed.is_none() || *last == answers {
+        let Some(confirmed) = sent.confirmed else { return };
+        // A zone whose Zone was deleted hears of it when its streams end.
+        if sent.unanswered_since.is_some() || *last == answers || self.ledger.forgotten_since(&sender.name, confirmed) {
             return;
         }
         *last = answers;
