@@ -120,10 +120,11 @@ impl SyncReports {
             if let Some(last) = insight.subscriptions.last() {
                 self.remember(&mut report, last);
             }
-        }
-        // A zone that cannot be read is taken as enabled everywhere.
-        if zone.proto::<Zone>().is_ok_and(|zone| zone.enabled == Some(false)) {
-            report.state = State::Disabled;
+            // A zone that cannot be read is taken as enabled everywhere. Of one that is connected its streams know whether
+            // they rest.
+            if zone.proto::<Zone>().is_ok_and(|zone| zone.enabled == Some(false)) {
+                report.state = State::Disabled;
+            }
         }
         report
     }
