@@ -77,7 +77,10 @@ impl Looks {
             self.is_honest(way, &status).await;
             for (&kind, sent) in &status.sent {
                 self.moves_forward(&sender.instance, way, kind, sent);
-                if status.sending.is_some() && status.instance == receiver.instance {
+                // A zone whose Zone was deleted hears of it when its streams end.
+                let stream =
+                    status.sending.filter(|stream| !self.ledger.forgotten_since(&way.sender.name, stream.since));
+                if stream.is_some() && status.instance == receiver.instance {
                     self.is_confirmed(way, kind, sent).await;
                 }
             }
@@ -133,9 +136,7 @@ impl Looks {
         let Some(revision) = sent.acknowledged_revision else { return };
         let answers = sent.acknowledged + sent.rejected;
         let last = self.answered.entry((names(way), kind)).or_default();
-        let Some(confirmed) = sent.confirmed else { return };
-        // A zone whose Zone was deleted hears of it when its streams end.
-        if sent.unanswered_since.is_some() || *last == answers || self.ledger.forgotten_since(&sender.name, confirmed) {
+        if sent.unanswered_since.is_some() || sent.confirmed.is_none() || *last == answers {
             return;
         }
         *last = answers;
