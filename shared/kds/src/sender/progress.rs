@@ -118,7 +118,8 @@ impl Progress {
     ) {
         let Some(flight) = self.flight.take_if(|flight| flight.nonce == nonce) else { return };
         let names: BTreeSet<Arc<str>> = flight.names.into_iter().collect();
-        let Rejected { reasons, complete } = rejection.map_or_else(Rejected::none, |text| Rejected::read(kind, text, &names));
+        let Rejected { reasons, complete } =
+            rejection.map_or_else(Rejected::none, |text| Rejected::read(kind, text, &names));
         for name in &names {
             if let Some(reason) = reasons.get(name) {
                 if let Some(key) = holders(name) {
@@ -229,7 +230,8 @@ mod tests {
         assert_eq!(read(&line("a"), &of), (vec!["a.default".to_owned()], true));
         let both = format!("{}\ncould not decode {}", line("a"), line("c"));
         assert_eq!(read(&both, &of), (vec!["a.default".to_owned(), "c.default".to_owned()], true));
-        let conflict = "user error\nuser error\nresource already exists: type=\"MeshTimeout\" name=\"b\" mesh=\"default\"";
+        let conflict =
+            "user error\nuser error\nresource already exists: type=\"MeshTimeout\" name=\"b\" mesh=\"default\"";
         assert_eq!(read(conflict, &of), (vec!["b.default".to_owned()], true));
     }
 
