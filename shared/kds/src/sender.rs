@@ -182,7 +182,8 @@ impl<O: Outlet> DeltaSender<O> {
             return Err(BadRequest::ForeignTypes);
         }
         if !request.initial_resource_versions.is_empty() {
-            let announced = self.types.values().map(|state| &state.announced).chain([&request.initial_resource_versions]);
+            let announced =
+                self.types.values().map(|state| &state.announced).chain([&request.initial_resource_versions]);
             let bytes: usize = announced.flatten().map(|(name, version)| name.len() + version.len()).sum();
             if bytes > self.limit {
                 return Err(BadRequest::Announced(self.limit));
@@ -222,10 +223,7 @@ impl<O: Outlet> DeltaSender<O> {
             if !state.has_work() {
                 continue;
             }
-            let context = Context {
-                outlet: &self.outlet,
-                limit: self.limit.saturating_sub(RESPONSE_OVERHEAD),
-            };
+            let context = Context { outlet: &self.outlet, limit: self.limit.saturating_sub(RESPONSE_OVERHEAD) };
             let difference = match state.difference(&context, &mut self.failures) {
                 Ok(difference) => difference,
                 Err(bytes) => {
