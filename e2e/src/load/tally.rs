@@ -131,10 +131,7 @@ impl<'a> Observer<'a> {
         }
         let round = &self.tally.round;
         let timeout = round.timeout.load(Relaxed);
-        if timeout > 0
-            && round.seen_at[self.index].load(Relaxed) == 0
-            && has_timeout(Duration::from_millis(timeout))
-        {
+        if timeout > 0 && round.seen_at[self.index].load(Relaxed) == 0 && has_timeout(Duration::from_millis(timeout)) {
             round.seen_at[self.index].store(self.tally.now().max(1), Relaxed);
             round.seen.fetch_add(1, Relaxed);
         }

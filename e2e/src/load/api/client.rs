@@ -26,7 +26,12 @@ impl Client {
     }
 
     /// Sends a request and reads the whole answer.
-    pub(in crate::load) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
+    pub(in crate::load) async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes)> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
