@@ -195,7 +195,8 @@ fn proto_spec(message: &'static str, spec: Option<Any>) -> Result<Bytes, String>
         .get_message_by_name(message)
         .ok_or_else(|| format!("no description of message {message}"))?;
     DynamicMessage::decode(descriptor, spec.value.clone()).map_err(|error| format!("spec: {error}"))?;
-    Ok(spec.value)
+    // A copy, because what came is a part of the whole response, which would stay in memory as long as this does.
+    Ok(Bytes::copy_from_slice(&spec.value))
 }
 
 fn json_object(part: &str, any: Option<Any>) -> Result<serde_json::Value, String> {
@@ -267,6 +268,15 @@ mod tests {
         let zone_egress = Resource::new(ResourceKey::global(Kind::ZoneEgress, "ze"), Spec::Proto(unknown));
         let encoded = encode(outgoing(&zone_egress)).expect("encodable");
         assert_eq!(decode(Kind::ZoneEgress, &encoded.body).expect("decodable"), zone_egress);
+    }
+
+    #[test]
+    fn what_was_decoded_keeps_nothing_of_the_response_in_memory() {
+        let spec = Spec::Proto(Bytes::from_static(&[0xc2, 0x3e, 0x01, 0x61]));
+        let egress = Resource::new(ResourceKey::global(Kind::ZoneEgress, "ze"), spec);
+        let body = Bytes::from(encode(outgoing(&egress)).expect("encodable").body.to_vec());
+        let decoded = decode(Kind::ZoneEgress, &body).expect("decodable");
+        assert!(body.is_unique(), "{decoded:?} holds a part of it");
     }
 
     fn body(name: &str, content: Option<Any>) -> Bytes {
