@@ -31,6 +31,7 @@ impl BootstrapRequest {
             "feature-readiness-unix-socket",
             "feature-strict-inbound-ports",
             "feature-reuse-port",
+            "feature-embedded-dns",
         ];
         if delta {
             features.push("feature-delta-grpc");

@@ -18,6 +18,16 @@ pub(super) struct Definition {
     services: usize,
     inbounds: usize,
     outbounds: usize,
+    redirection: Option<Redirection>,
+}
+
+/// What proxies with redirected traffic reach.
+#[derive(Debug, Clone)]
+struct Redirection {
+    /// How many of the services each proxy lists; `None` for all without a list.
+    reachable: Option<usize>,
+    /// For each service with an endpoint that moves: how many of the proxies use it.
+    users: Vec<usize>,
 }
 
 impl Definition {
@@ -28,6 +38,9 @@ impl Definition {
             services: options.services,
             inbounds: options.inbounds,
             outbounds: options.outbounds,
+            redirection: options
+                .transparent_proxy
+                .then(|| Redirection { reachable: options.reachable, users: options.users.clone() }),
         }
     }
 
@@ -48,16 +61,42 @@ impl Definition {
                 })
             })
             .collect();
-        let outbounds: Vec<Value> = (0..self.outbounds)
-            .map(|k| json!({"port": 30_000 + k, "tags": {"kuma.io/service": service(self.inbounds + k)}}))
-            .collect();
+        let mut networking = json!({"address": address(index), "inbound": inbounds});
+        match &self.redirection {
+            None => {
+                let outbound = |k| json!({"port": 30_000 + k, "tags": {"kuma.io/service": service(self.inbounds + k)}});
+                networking["outbound"] = (0..self.outbounds).map(outbound).collect();
+            }
+            Some(Redirection { reachable, users }) => {
+                let mut section = json!({"redirectPortInbound": 15_006, "redirectPortOutbound": 15_001});
+                if let Some(count) = reachable {
+                    let used = users.iter().filter(|users| index < **users).map(|users| moving_service(*users));
+                    let names = (0..*count).map(|k| service(self.inbounds + k)).chain(used);
+                    let refs: Vec<_> = names.map(|name| json!({"kind": "MeshService", "name": name})).collect();
+                    section["reachableBackends"] = json!({"refs": refs});
+                }
+                networking["transparentProxying"] = section;
+            }
+        }
+        json!({"type": "Dataplane", "mesh": self.mesh, "name": self.name(index), "networking": networking})
+    }
+
+    /// The one Dataplane of the service that so many proxies use. No proxy is behind it: it is written over the API of the zone, and moves.
+    pub(super) fn moving(&self, users: usize, address: Ipv4Addr) -> Value {
+        let service = moving_service(users);
+        let inbound = json!({"port": 20_000, "tags": {"kuma.io/service": service, "kuma.io/protocol": "http"}});
         json!({
             "type": "Dataplane",
             "mesh": self.mesh,
-            "name": self.name(index),
-            "networking": {"address": address(index), "inbound": inbounds, "outbound": outbounds},
+            "name": service,
+            "networking": {"address": address, "inbound": [inbound]},
         })
     }
+}
+
+/// Name of the service that so many proxies use, and of its Dataplane.
+fn moving_service(users: usize) -> String {
+    format!("moving-{users}")
 }
 
 fn address(index: usize) -> String {
@@ -71,9 +110,27 @@ mod tests {
 
     use super::*;
 
+    fn definition(redirection: Option<Redirection>) -> Definition {
+        Definition { mesh: "m".into(), prefix: "p".into(), services: 5, inbounds: 2, outbounds: 3, redirection }
+    }
+
+    #[test]
+    fn redirected_proxies_list_what_they_reach() {
+        let definition = definition(Some(Redirection { reachable: Some(1), users: vec![1, 9] }));
+        let reached = |index| {
+            let networking = &definition.resource(index)["networking"];
+            assert!(networking["outbound"].is_null());
+            let refs = networking["transparentProxying"]["reachableBackends"]["refs"].as_array().expect("a list");
+            refs.iter().map(|backend| backend["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(reached(0), ["service-2", "moving-1", "moving-9"]);
+        assert_eq!(reached(4), ["service-1", "moving-9"]);
+        assert_eq!(reached(9), ["service-1"]);
+    }
+
     #[test]
     fn services_of_a_proxy_differ() {
-        let definition = Definition { mesh: "m".into(), prefix: "p".into(), services: 5, inbounds: 2, outbounds: 3 };
+        let definition = definition(None);
         let resource = definition.resource(4);
         assert_eq!(resource["name"], "p-4");
         assert_eq!(resource["networking"]["address"], "10.0.0.5");

@@ -1,12 +1,15 @@
 //! What a simulated Envoy holds and what it wants, whichever variant of the protocol brings it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use prost::Message;
 
+use super::endpoints;
+use super::tally::Sign;
 use super::wire::{self, RouteSpecifier, TransportSocket, TypedConfig};
 
 /// A type of resource that proxies subscribe to.
@@ -64,6 +67,8 @@ pub(super) struct Envoy {
     endpoints: BTreeSet<String>,
     routes: BTreeSet<String>,
     secrets: BTreeSet<String>,
+    /// Where the endpoint that moves was last.
+    moved_to: Option<Ipv4Addr>,
 }
 
 impl Envoy {
@@ -98,6 +103,9 @@ impl Envoy {
             // Named resources that a response leaves out stay as they are, in both variants.
             Type::Endpoint | Type::Route | Type::Secret => {
                 for body in bodies {
+                    if kind == Type::Endpoint {
+                        self.moved_to = endpoints::moved_to(body).or(self.moved_to);
+                    }
                     let named = wire::Named::decode(body.clone()).with_context(|| format!("undecodable {kind:?}"))?;
                     self.held(kind).insert(named.name);
                 }
@@ -154,8 +162,16 @@ impl Envoy {
             && self.wanted(Type::Secret).is_subset(&self.secrets)
     }
 
+    /// Whether it has the sign of a change.
+    pub(super) fn has(&self, sign: Sign) -> bool {
+        match sign {
+            Sign::Timeout(timeout) => self.has_connect_timeout(timeout),
+            Sign::Endpoint(address) => self.moved_to == Some(address),
+        }
+    }
+
     /// Whether all clusters towards other proxies have this connect timeout, and there is one.
-    pub(super) fn has_connect_timeout(&self, timeout: Duration) -> bool {
+    fn has_connect_timeout(&self, timeout: Duration) -> bool {
         let mut outbound = self.clusters.values().filter(|cluster| cluster.endpoints.is_some()).peekable();
         outbound.peek().is_some() && outbound.all(|cluster| cluster.connect_timeout == timeout)
     }

@@ -119,13 +119,18 @@ impl Fleet {
         true
     }
 
-    /// Waits until all clients have the change of the round.
-    pub(super) async fn all_seen(&self, limit: Duration) -> Result<()> {
+    /// Number of clients.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Waits until so many clients have the change of the round.
+    pub(super) async fn all_seen(&self, size: usize, limit: Duration) -> Result<()> {
         let started = Instant::now();
-        while self.tally.seen() < self.size {
+        while self.tally.seen() < size {
             if started.elapsed() > limit {
                 let seen = self.tally.seen();
-                let (size, what) = (self.size, self.what);
+                let what = self.what;
                 bail!("only {seen} of {size} {what} got the change within {limit:?}; {}", self.trouble());
             }
             sleep(STEP).await;

@@ -5,7 +5,8 @@
 //! understands just enough of the responses to do so, to leave the processor to the control planes on the same machine.
 //!
 //! [`run`] is the whole of it; the parts are, in the order of use: [`options`] → [`target`] (control planes given or started)
-//! → [`fleet`] (one [`session`] for each proxy, tallied in [`tally`]) → [`rounds`] (policy changes) → [`report`].
+//! → [`fleet`] (one [`session`] for each proxy, tallied in [`tally`]) → [`rounds`] (policy changes)
+//! and [`endpoints`] (endpoints that move) → [`report`].
 //! With `--api` the load is on the HTTP API instead: [`api`]; with `--kds` on synchronization: [`kds`].
 
 pub mod kds;
@@ -16,6 +17,7 @@ mod bootstrap;
 mod connection;
 mod definition;
 mod delta;
+mod endpoints;
 mod envoy;
 #[cfg(test)]
 mod fixtures;

@@ -31,6 +31,24 @@ pub struct Options {
     #[arg(long, default_value_t = 3)]
     pub outbounds: usize,
 
+    /// Redirect the traffic of the proxies, so that they reach MeshServices at virtual addresses in place of their own outbounds;
+    /// in a mesh with `meshServices.mode: Exclusive`. --mesh must name one that does not exist.
+    #[arg(long)]
+    pub transparent_proxy: bool,
+
+    /// With --transparent-proxy: number of services that each proxy lists as `reachableBackends`; all by default.
+    #[arg(long, value_name = "COUNT", requires = "transparent_proxy")]
+    pub reachable: Option<usize>,
+
+    /// With --transparent-proxy: move an endpoint of a service that so many of the proxies use, and measure when they have it and
+    /// what it costs. A row for each number; only the number of proxies makes sense without --reachable.
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', requires = "transparent_proxy")]
+    pub users: Vec<usize>,
+
+    /// With --users: how often each endpoint moves.
+    #[arg(long, value_name = "COUNT", default_value_t = 20, requires = "users")]
+    pub moves: usize,
+
     /// Time over which the connections are spread, in seconds.
     #[arg(long, default_value = "10", value_parser = seconds, value_name = "SECONDS")]
     pub ramp: Duration,
@@ -155,6 +173,17 @@ impl Options {
         if self.inbounds > self.services || self.outbounds > self.services {
             return Err("--services must be at least --inbounds and --outbounds: each leads to another one".to_owned());
         }
+        if let Some(users) = self.users.iter().find(|users| **users == 0 || **users > self.proxies) {
+            return Err(format!("--users {users}: must be between 1 and the number of --proxies"));
+        }
+        if self.reachable.is_none() && self.users.iter().any(|users| *users != self.proxies) {
+            return Err(
+                "--users below --proxies needs --reachable: without it every proxy uses every service".to_owned()
+            );
+        }
+        if self.reachable.is_some_and(|count| count > self.services) {
+            return Err("--services must be at least --reachable: each leads to another one".to_owned());
+        }
         if self.resources == 0 || self.clients == 0 || self.readers == 0 {
             return Err("--resources, --clients and --readers must be at least 1".to_owned());
         }
@@ -222,6 +251,17 @@ mod tests {
         assert!(parse(&["--start", "--outbounds", "0", "--rounds", "0"]).is_ok());
         assert!(parse(&[]).is_err());
         assert!(parse(&["--start", "--zone", "http://z"]).is_err());
+    }
+
+    #[test]
+    fn users_are_some_of_the_proxies() {
+        let transparent = ["--start", "--transparent-proxy", "--proxies", "100"];
+        let parse = |more: &[&str]| parse(&[&transparent, more].concat());
+        assert_eq!(parse(&["--reachable", "5", "--users", "1,100"]).expect("parses").users, [1, 100]);
+        assert!(parse(&["--users", "100"]).is_ok());
+        assert!(parse(&["--users", "10"]).is_err(), "all proxies use all services");
+        assert!(parse(&["--reachable", "5", "--users", "101"]).is_err());
+        assert!(parse(&["--reachable", "21"]).is_err(), "there are 20 services");
     }
 
     #[test]

@@ -14,12 +14,20 @@ pub(super) struct Report {
     pub(super) proxies: usize,
     pub(super) services: usize,
     pub(super) inbounds: usize,
-    pub(super) outbounds: usize,
+    /// Outbounds of each proxy; absent when its traffic is redirected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) outbounds: Option<usize>,
+    /// Services that each proxy with redirected traffic reaches, at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reachable: Option<usize>,
     /// `delta` or `sotw`.
     pub(super) protocol: &'static str,
     pub(super) connect: Connect,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) propagation_ms: Option<Propagation>,
+    /// Endpoints that moved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) moves: Vec<Moves>,
     /// The measured processes by name.
     #[serde(flatten)]
     pub(super) processes: BTreeMap<String, Process>,
@@ -67,6 +75,20 @@ impl Propagation {
             all: over(|arrival| arrival.all),
         })
     }
+}
+
+/// Moves of an endpoint of one service.
+#[derive(Debug, Serialize)]
+pub(super) struct Moves {
+    /// Proxies that use the service.
+    pub(super) users: usize,
+    /// Time from the request that moves the endpoint until a share of the users has it, over the moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) arrival_ms: Option<Propagation>,
+    /// Bytes that all proxies received for each move.
+    pub(super) bytes: u64,
+    /// Processor time in milliseconds for each move, by process.
+    pub(super) cpu_ms: BTreeMap<String, f64>,
 }
 
 /// Quantiles in milliseconds (nearest rank).
@@ -120,11 +142,12 @@ impl Report {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        let Self { proxies, services, inbounds, outbounds, protocol, connect, .. } = self;
-        writeln!(
-            out,
-            "{proxies} proxies ({protocol}), {services} services, {inbounds} inbounds and {outbounds} outbounds each"
-        )?;
+        let Self { proxies, services, inbounds, outbounds, reachable, protocol, connect, .. } = self;
+        let reach = match (outbounds, reachable) {
+            (Some(outbounds), _) => format!("{outbounds} outbounds"),
+            (None, reachable) => format!("up to {} services at virtual addresses", reachable.unwrap_or_default()),
+        };
+        writeln!(out, "{proxies} proxies ({protocol}), {services} services, {inbounds} inbounds and {reach} each")?;
         writeln!(out)?;
         writeln!(
             out,
@@ -147,6 +170,7 @@ impl Report {
             }
             writeln!(out, "  {:<17}{} sent for each change", "", size(self.bytes_sent_per_round))?;
         }
+        self.write_moves(out)?;
         if !self.processes.is_empty() {
             writeln!(out)?;
             writeln!(
@@ -177,6 +201,37 @@ impl Report {
     }
 }
 
+impl Report {
+    fn write_moves(&self, out: &mut String) -> std::fmt::Result {
+        if self.moves.is_empty() {
+            return Ok(());
+        }
+        writeln!(out)?;
+        let heads = ["Users", "half p50", "all p50", "all p99", "received", "CPU for each move of an endpoint"];
+        writeln!(
+            out,
+            "{:>8}{:>13}{:>13}{:>13}{:>12}   {}",
+            heads[0], heads[1], heads[2], heads[3], heads[4], heads[5]
+        )?;
+        for Moves { users, arrival_ms, bytes, cpu_ms } in &self.moves {
+            let of = |time: fn(&Propagation) -> f64| {
+                arrival_ms.as_ref().map_or("-".to_owned(), |arrival| format!("{:.1} ms", time(arrival)))
+            };
+            let cpu: Vec<_> = cpu_ms.iter().map(|(name, cpu)| format!("{name} {cpu:.1} ms")).collect();
+            writeln!(
+                out,
+                "{users:>8}{:>13}{:>13}{:>13}{:>12}   {}",
+                of(|arrival| arrival.half.p50),
+                of(|arrival| arrival.all.p50),
+                of(|arrival| arrival.all.p99),
+                size(*bytes),
+                cpu.join(", ")
+            )?;
+        }
+        Ok(())
+    }
+}
+
 fn quantiles(times: &Quantiles) -> String {
     format!("p50 {:>8.1} ms   p99 {:>8.1} ms   max {:>8.1} ms", times.p50, times.p99, times.max)
 }
@@ -203,14 +258,22 @@ mod tests {
     #[test]
     fn json_has_the_agreed_members() {
         let time = Duration::from_millis(3);
+        let arrivals = [Arrival { first: time, half: time, ninety_nine: time, all: time }];
         let report = Report {
             proxies: 2,
             services: 1,
             inbounds: 1,
-            outbounds: 1,
+            outbounds: Some(1),
+            reachable: None,
             protocol: "delta",
             connect: Connect { seconds: 1.0, cpu_seconds: 0.5, bytes_sent: 10, ready_ms: quantiles_of([5]) },
-            propagation_ms: Propagation::of(&[Arrival { first: time, half: time, ninety_nine: time, all: time }]),
+            propagation_ms: Propagation::of(&arrivals),
+            moves: vec![Moves {
+                users: 2,
+                arrival_ms: Propagation::of(&arrivals),
+                bytes: 7,
+                cpu_ms: BTreeMap::from([("zone".to_owned(), 1.5)]),
+            }],
             processes: BTreeMap::from([(
                 "zone".to_owned(),
                 Process {
@@ -236,6 +299,8 @@ mod tests {
             "/propagation_ms/half/p99",
             "/propagation_ms/99_percent/max",
             "/propagation_ms/all/p99",
+            "/moves/0/arrival_ms/all/p99",
+            "/moves/0/cpu_ms/zone",
             "/zone/rss_bytes",
             "/zone/rss_bytes_per_proxy",
             "/zone/idle_cores",

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::fleet::Fleet;
 use super::progress::Phase;
-use super::tally::Tally;
+use super::tally::{Sign, Tally};
 use crate::api::Api;
 
 /// Name of the policy. Among policies for the same targets the alphabetically first wins, so that the default one and
@@ -18,7 +18,7 @@ use crate::api::Api;
 const POLICY: &str = "aaa-load";
 
 /// Longest time for a change to arrive everywhere.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Shortest pause before a change. A random part of a second comes on top, lest the changes keep step with a timer.
 const PAUSE_MS: u64 = 500;
@@ -34,7 +34,7 @@ pub(super) struct Arrival {
 
 impl Arrival {
     /// From the times of all proxies, sorted; none without proxies.
-    fn of(times: &[Duration]) -> Option<Self> {
+    pub(super) fn of(times: &[Duration]) -> Option<Self> {
         let share = |percent: usize| times.get((times.len() * percent).div_ceil(100).max(1) - 1).copied();
         Some(Self { first: *times.first()?, half: share(50)?, ninety_nine: share(99)?, all: share(100)? })
     }
@@ -54,7 +54,7 @@ pub(super) async fn run(
     let mut arrivals = Vec::with_capacity(count);
     let mut outcome = Ok(());
     for round in 0..count {
-        sleep(Duration::from_millis(PAUSE_MS + rand::random_range(0..1000))).await;
+        pause().await;
         match change(global, fleet, tally, mesh, &path, timeout(round)).await {
             Ok(arrival) => arrivals.extend(arrival),
             Err(error) => {
@@ -66,6 +66,11 @@ pub(super) async fn run(
     }
     let removed = if count > 0 { global.send(Method::DELETE, &path, None).await.map(drop) } else { Ok(()) };
     outcome.and(removed.context("removing the policy")).map(|()| arrivals)
+}
+
+/// The pause before a change.
+pub(super) async fn pause() {
+    sleep(Duration::from_millis(PAUSE_MS + rand::random_range(0..1000))).await;
 }
 
 /// A connect timeout that differs from that of other rounds, and most likely from that of the last run.
@@ -94,10 +99,10 @@ async fn change(
             }],
         },
     });
-    tally.begin_round(timeout);
+    tally.begin_round(Sign::Timeout(timeout));
     let start = Instant::now();
     global.put(path, &policy).await?;
-    fleet.all_seen(LIMIT).await?;
+    fleet.all_seen(fleet.size(), LIMIT).await?;
     Ok(Arrival::of(&tally.end_round(start)))
 }
 

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::api;
 use super::connection::Dialer;
 use super::definition::Definition;
+use super::endpoints;
 use super::fleet::Fleet;
 use super::kds;
 use super::node::NodeEncoder;
@@ -34,7 +35,7 @@ pub async fn run(options: &Options) -> Result<String> {
         return kds::run(options).await;
     }
     let target = Target::prepare(options).await?;
-    target.ensure_mesh(&options.mesh, options.mtls).await?;
+    target.ensure_mesh(&options.mesh, options.mtls, options.transparent_proxy).await?;
     let token = target.token(options).await?;
     let tally = Arc::new(Tally::new(options.proxies));
     let shared = Shared {
@@ -48,6 +49,9 @@ pub async fn run(options: &Options) -> Result<String> {
         tally: Arc::clone(&tally),
     };
 
+    if !options.users.is_empty() {
+        endpoints::prepare(target.zone()?, &shared.definition, &options.users).await?;
+    }
     let before = usage::read_all(&target.watched)?;
     let shared = Arc::new(shared);
     let sessions = |index| session::run(Arc::clone(&shared), index);
@@ -66,6 +70,11 @@ pub async fn run(options: &Options) -> Result<String> {
     let arrivals = rounds::run(&target.global, &fleet, &tally, &options.mesh, options.rounds).await?;
     let end = usage::read_all(&target.watched)?;
     let rounds_bytes = tally.bytes() - rested_bytes;
+    let moves = if options.users.is_empty() {
+        Vec::new()
+    } else {
+        endpoints::run(target.zone()?, &fleet, &tally, &shared.definition, options, &target.watched).await?
+    };
 
     let mut processes = BTreeMap::new();
     for (index, watched) in target.watched.iter().enumerate() {
@@ -84,7 +93,10 @@ pub async fn run(options: &Options) -> Result<String> {
         proxies: options.proxies,
         services: options.services,
         inbounds: options.inbounds,
-        outbounds: options.outbounds,
+        outbounds: (!options.transparent_proxy).then_some(options.outbounds),
+        reachable: options
+            .transparent_proxy
+            .then(|| options.reachable.unwrap_or(options.services) + options.users.len()),
         protocol: if options.sotw { "sotw" } else { "delta" },
         connect: Connect {
             seconds: round(connect_time.as_secs_f64()),
@@ -93,6 +105,7 @@ pub async fn run(options: &Options) -> Result<String> {
             ready_ms: Quantiles::of(tally.ready_after()),
         },
         propagation_ms: Propagation::of(&arrivals),
+        moves,
         processes,
         bytes_sent: tally.bytes(),
         bytes_sent_per_round: rounds_bytes / (options.rounds.max(1) as u64),

@@ -23,7 +23,7 @@ pub(super) async fn run(call: &Call<'_>, node: Bytes, observer: &Observer<'_>) -
             .ok_or_else(|| anyhow!("response of type {:?}, which nobody asked for", response.type_url))?;
         state.take(kind, response).await?;
         let envoy = &state.envoy;
-        observer.look(|| envoy.complete(), |timeout| envoy.has_connect_timeout(timeout));
+        observer.look(|| envoy.complete(), |sign| envoy.has(sign));
     }
     bail!("the control plane ended the discovery stream")
 }

@@ -1,9 +1,42 @@
 //! What the clients of a run (proxies, or zones) have seen so far, kept in atomics so that counting costs next to nothing.
 
+use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+/// By what a client knows that the change of a round has reached it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// Its clusters have this connect timeout.
+    Timeout(Duration),
+    /// A service has an endpoint at this address.
+    Endpoint(Ipv4Addr),
+}
+
+impl Sign {
+    const ENDPOINT: u64 = 1 << 63;
+
+    /// As a number that is not 0.
+    fn to_bits(self) -> u64 {
+        match self {
+            Self::Timeout(timeout) => {
+                u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).clamp(1, Self::ENDPOINT - 1)
+            }
+            Self::Endpoint(address) => Self::ENDPOINT | u64::from(address.to_bits()),
+        }
+    }
+
+    fn from_bits(bits: u64) -> Option<Self> {
+        match bits {
+            0 => None,
+            // The lower half is the address.
+            bits if bits & Self::ENDPOINT != 0 => Some(Self::Endpoint(Ipv4Addr::from_bits(bits as u32))),
+            bits => Some(Self::Timeout(Duration::from_millis(bits))),
+        }
+    }
+}
 
 /// Counters of a run.
 #[derive(Debug)]
@@ -21,8 +54,8 @@ pub(super) struct Tally {
 /// A change that is under way.
 #[derive(Debug)]
 struct Round {
-    /// Connect timeout in milliseconds that the policy has after the change; 0 between rounds.
-    timeout: AtomicU64,
+    /// Sign of the change; 0 between rounds.
+    sign: AtomicU64,
     seen: AtomicUsize,
     /// For each client: microseconds from the epoch until it had the change.
     seen_at: Vec<AtomicU64>,
@@ -38,7 +71,7 @@ impl Tally {
             disconnects: AtomicU64::new(0),
             last_error: Mutex::new(None),
             ready_after: zeros(),
-            round: Round { timeout: AtomicU64::new(0), seen: AtomicUsize::new(0), seen_at: zeros() },
+            round: Round { sign: AtomicU64::new(0), seen: AtomicUsize::new(0), seen_at: zeros() },
         }
     }
 
@@ -76,13 +109,13 @@ impl Tally {
         times.map(|time| Duration::from_micros(time - 1)).collect()
     }
 
-    /// Begins a round: from now on, clients count that have this connect timeout.
-    pub(super) fn begin_round(&self, timeout: Duration) {
+    /// Begins a round: from now on, clients count that have this sign.
+    pub(super) fn begin_round(&self, sign: Sign) {
         self.round.seen.store(0, Relaxed);
         for seen in &self.round.seen_at {
             seen.store(0, Relaxed);
         }
-        self.round.timeout.store(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX), Relaxed);
+        self.round.sign.store(sign.to_bits(), Relaxed);
     }
 
     /// Number of clients that have the change of the current round.
@@ -92,7 +125,7 @@ impl Tally {
 
     /// Ends a round and returns the times from `start` until each client had the change, sorted.
     pub(super) fn end_round(&self, start: Instant) -> Vec<Duration> {
-        self.round.timeout.store(0, Relaxed);
+        self.round.sign.store(0, Relaxed);
         let start = start.duration_since(self.epoch);
         let times = self.round.seen_at.iter().map(|time| time.load(Relaxed)).filter(|time| *time > 0);
         let mut times: Vec<_> = times.map(|time| Duration::from_micros(time).saturating_sub(start)).collect();
@@ -120,8 +153,8 @@ impl<'a> Observer<'a> {
         Self { tally, index, started: Instant::now(), ready: AtomicBool::new(false) }
     }
 
-    /// Looks at a client after a response: whether it has all it asked for, and whether it has a connect timeout.
-    pub(super) fn look(&self, complete: impl FnOnce() -> bool, has_timeout: impl FnOnce(Duration) -> bool) {
+    /// Looks at a client after a response: whether it has all it asked for, and whether it has the sign of the round.
+    pub(super) fn look(&self, complete: impl FnOnce() -> bool, has: impl FnOnce(Sign) -> bool) {
         if !self.ready.load(Relaxed) && complete() {
             self.ready.store(true, Relaxed);
             self.tally.ready.fetch_add(1, Relaxed);
@@ -130,8 +163,8 @@ impl<'a> Observer<'a> {
             let _ = self.tally.ready_after[self.index].compare_exchange(0, after, Relaxed, Relaxed);
         }
         let round = &self.tally.round;
-        let timeout = round.timeout.load(Relaxed);
-        if timeout > 0 && round.seen_at[self.index].load(Relaxed) == 0 && has_timeout(Duration::from_millis(timeout)) {
+        let Some(sign) = Sign::from_bits(round.sign.load(Relaxed)) else { return };
+        if round.seen_at[self.index].load(Relaxed) == 0 && has(sign) {
             round.seen_at[self.index].store(self.tally.now().max(1), Relaxed);
             round.seen.fetch_add(1, Relaxed);
         }
@@ -143,5 +176,18 @@ impl<'a> Observer<'a> {
             self.tally.ready.fetch_sub(1, Relaxed);
         }
         self.tally.failed(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_are_numbers() {
+        for sign in [Sign::Timeout(Duration::from_millis(10_007)), Sign::Endpoint(Ipv4Addr::new(198, 18, 255, 1))] {
+            assert_eq!(Sign::from_bits(sign.to_bits()), Some(sign));
+        }
+        assert_eq!(Sign::from_bits(0), None);
     }
 }

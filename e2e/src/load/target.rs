@@ -89,8 +89,13 @@ impl Target {
         })
     }
 
-    /// Creates the mesh where it is missing and waits until the zone has it.
-    pub(super) async fn ensure_mesh(&self, mesh: &str, mtls: bool) -> Result<()> {
+    /// The HTTP API of the zone.
+    pub(super) fn zone(&self) -> Result<&Api> {
+        self.zone.as_ref().context("--users needs --start or --zone: endpoints move over the API of the zone")
+    }
+
+    /// Creates the mesh where it is missing, with mutual TLS and for MeshServices alone if so wished, and waits until the zone has it.
+    pub(super) async fn ensure_mesh(&self, mesh: &str, mtls: bool, exclusive: bool) -> Result<()> {
         let _phase = Phase::open_ended(&format!("Waiting for mesh {mesh} to reach the zone"));
         let path = format!("/meshes/{mesh}");
         let answer = self.global.send(Method::GET, &path, None).await?;
@@ -100,9 +105,12 @@ impl Target {
                 let backend = json!({"name": "builtin", "type": "builtin"});
                 wish["mtls"] = json!({"enabledBackend": "builtin", "backends": [backend]});
             }
+            if exclusive {
+                wish["meshServices"] = json!({"mode": "Exclusive"});
+            }
             self.global.put(&path, &wish).await?;
-        } else if mtls {
-            bail!("mesh {mesh} exists; with --mtls, give a --mesh that does not");
+        } else if mtls || exclusive {
+            bail!("mesh {mesh} exists; with --mtls or --transparent-proxy, give a --mesh that does not");
         }
         match &self.zone {
             Some(zone) => await_mesh(zone, mesh).await,

@@ -1,4 +1,4 @@
-//! The load on synchronization in small: what it measures is checked by the load itself, which compares what its simulated
+//! Loads in small. What the load on synchronization measures is checked by the load itself, which compares what its simulated
 //! zones have with what global lists.
 
 use anyhow::Result;
@@ -30,5 +30,25 @@ async fn simulated_and_real_zones_get_what_global_has() -> Result<()> {
         assert_eq!(row["failed_connections"], 0, "{report}");
     }
     assert_eq!(found["restart"]["broken_afterwards"], 0, "{report}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moving_endpoints_reach_the_proxies_that_use_them() -> Result<()> {
+    let programs = programs().await?;
+    let mut options = Options::try_parse_from(
+        "load --start --json --mesh moves --mtls --transparent-proxy --proxies 6 --services 4 --reachable 2 --users 2,6 \
+         --moves 2 --rounds 1 --idle 0 --ramp 0"
+            .split_whitespace(),
+    )?;
+    options.global_binary = Some(programs.global);
+    options.zone_binary = Some(programs.zone);
+    let report: Value = serde_json::from_str(&load::run(&options).await?)?;
+
+    assert_eq!(report["failed_connections"], 0, "{report}");
+    for (row, users) in [2, 6].into_iter().enumerate() {
+        let row = &report["moves"][row];
+        assert_eq!((&row["users"], &row["arrival_ms"]["rounds"]), (&users.into(), &2.into()), "{report}");
+    }
     Ok(())
 }

@@ -19,7 +19,7 @@ use tonic_prost::ProstCodec;
 use super::mirror::{self, Mirror};
 use super::wire::{self, DeltaRequest, DeltaResponse, TYPES};
 use crate::load::connection::{Dialer, Http2, Server};
-use crate::load::tally::{Observer, Tally};
+use crate::load::tally::{Observer, Sign, Tally};
 
 const GLOBAL_TO_ZONE: &str = "/kuma.mesh.v1alpha1.KDSSyncService/GlobalToZoneSync";
 const ZONE_TO_GLOBAL: &str = "/kuma.mesh.v1alpha1.KDSSyncService/ZoneToGlobalSync";
@@ -131,7 +131,11 @@ impl Zone<'_> {
             requests.send(answer).await.map_err(|_| anyhow!("global no longer takes requests"))?;
             self.observer.look(
                 || self.shared.mirror(self.index).is_complete(),
-                |timeout| mirror::has_connect_timeout(&response, timeout),
+                |sign| match sign {
+                    Sign::Timeout(timeout) => mirror::has_connect_timeout(&response, timeout),
+                    // Zones have no endpoints.
+                    Sign::Endpoint(_) => false,
+                },
             );
         }
         bail!("global ended the stream to the zone")
