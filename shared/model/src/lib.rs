@@ -24,6 +24,8 @@ pub mod tags;
 pub mod template;
 pub mod validation;
 pub mod violation;
+pub mod vips;
+pub mod virtual_outbound;
 
 pub use admin::AdminOperation;
 pub use kind::{Descriptor, Direction, Encoding, Kind, Scope};

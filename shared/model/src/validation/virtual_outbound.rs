@@ -7,9 +7,9 @@ use tandem_proto::mesh::v1alpha1::virtual_outbound::Conf;
 
 use super::tags::{Rules, is_tag_name, selectors};
 use crate::label::SERVICE_TAG;
-use crate::name::is_dns_name;
 use crate::template::Template;
 use crate::violation::{Path, Violations};
+use crate::virtual_outbound::{NO_VALUE, check_host, check_port};
 
 pub(super) fn validate(outbound: &VirtualOutbound) -> Violations {
     let mut violations = selectors(&Path::new("selectors"), &outbound.selectors, Rules::ANY_TAGS);
@@ -19,19 +19,8 @@ pub(super) fn validate(outbound: &VirtualOutbound) -> Violations {
         return violations;
     };
     violations.extend(validate_parameters(&path.field("parameters"), conf));
-    violations.extend(trial(&path.field("host"), conf, &conf.host, "dummy", |host| {
-        let text = || format!("evaluation of template with parameters didn't return a valid dns name result={host:?}");
-        if is_dns_name(host) { Ok(()) } else { Err(text()) }
-    }));
-    violations.extend(trial(&path.field("port"), conf, &conf.port, "1", |port| match port.parse::<i64>() {
-        Ok(1..=65535) => Ok(()),
-        Ok(port) => {
-            Err(format!("evaluation of template returned a port outside of the range [1..65535] result={port}"))
-        }
-        Err(_) => {
-            Err(format!("evaluation of template with parameters didn't evaluate to a parsable number result={port:?}"))
-        }
-    }));
+    violations.extend(trial(&path.field("host"), conf, &conf.host, "dummy", check_host));
+    violations.extend(trial(&path.field("port"), conf, &conf.port, "1", |port| check_port(port).map(drop)));
     violations
 }
 
@@ -75,9 +64,8 @@ fn trial(
     let values: BTreeMap<&str, &str> = conf.parameters.iter().map(|p| (p.name.as_str(), value)).collect();
     let outcome = Template::parse(template)
         .map_err(|error| format!("failed compiling gotemplate error={:?}", error.to_string()))
-        // Go's templates render an absent value that way.
         .and_then(|template| {
-            let rendered = template.render(|name| Some(values.get(name).copied().unwrap_or("<no value>")), |_| None);
+            let rendered = template.render(|name| Some(values.get(name).copied().unwrap_or(NO_VALUE)), |_| None);
             rendered.map_err(|error| {
                 format!("pre evaluation of template with parameters failed with error={:?}", error.to_string())
             })
