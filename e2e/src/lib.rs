@@ -5,6 +5,7 @@ pub mod demo;
 pub mod echo;
 pub mod envoy;
 pub mod load;
+pub mod namespace;
 pub mod paths;
 pub mod ports;
 pub mod process;
