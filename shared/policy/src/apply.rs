@@ -9,7 +9,7 @@ use tandem_model::kri::Kri;
 use crate::compiled::{EgressPolicies, InboundPolicies, OutboundPolicies};
 use crate::envoy::{ChainDraft, ClusterDraft, Draft, ListenerDraft, inline_routes};
 use crate::traffic_permission::Permission;
-use crate::{retry, timeout};
+use crate::{retry, timeout, tls};
 
 /// What the effects need to know about a proxy besides its policies.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +26,9 @@ pub fn inbound_listener(policies: &InboundPolicies, security: ProxySecurity, dra
     timeout::envoy::listener(&policies.timeouts, draft.protocol, &mut draft.value);
     if !security.has_identity {
         return;
+    }
+    if let Some(conf) = &policies.tls {
+        tls::envoy::listener(conf, &mut draft.value);
     }
     let permission = match &policies.permission {
         Some(permission) => permission,
@@ -95,6 +98,12 @@ pub fn outbound_cluster(policies: &OutboundPolicies, draft: &mut Draft<ClusterDr
     if let Some(breakers) = breakers {
         breakers.set_cluster(cluster);
     }
+}
+
+/// Applies policies to how connections to the cluster of an outbound are secured, if a proxy of the mesh is at their other end
+/// and no ZoneEgress.
+pub fn outbound_security(policies: &OutboundPolicies, draft: &mut Draft<ClusterDraft>) {
+    tls::envoy::cluster(&policies.tls, &mut draft.value);
 }
 
 /// Applies policies of the destination's mesh to the cluster of a MeshExternalService on a ZoneEgress. Its draft must

@@ -26,6 +26,7 @@ use crate::subject::Subject;
 use crate::subset::Subset;
 use crate::target_ref::TargetKind;
 use crate::timeout;
+use crate::tls;
 use crate::traffic_permission::Permission;
 
 /// Configuration by destination, decoded and translated.
@@ -90,6 +91,8 @@ pub struct OutboundPolicies {
     pub retries: ByDestination<Retries>,
     /// MeshCircuitBreaker.
     pub breakers: ByDestination<Breakers>,
+    /// MeshTLS: versions and ciphers of connections to proxies of the mesh.
+    pub tls: tls::Conf,
 }
 
 /// What holds for incoming traffic of an inbound.
@@ -101,6 +104,8 @@ pub struct InboundPolicies {
     pub timeouts: timeout::Conf,
     /// MeshCircuitBreaker.
     pub breakers: Breakers,
+    /// MeshTLS; `None` when no policy selects the inbound.
+    pub tls: Option<tls::Conf>,
 }
 
 /// What holds for a proxy.
@@ -149,8 +154,9 @@ type InboundKey = [PolicyList; INBOUND_KINDS.len()];
 /// Policies that select a proxy, by kind in the order of [`OUTBOUND_KINDS`].
 type OutboundKey = [PolicyList; OUTBOUND_KINDS.len()];
 
-const INBOUND_KINDS: [Kind; 3] = [Kind::MeshTrafficPermission, Kind::MeshTimeout, Kind::MeshCircuitBreaker];
-const OUTBOUND_KINDS: [Kind; 3] = [Kind::MeshTimeout, Kind::MeshRetry, Kind::MeshCircuitBreaker];
+const INBOUND_KINDS: [Kind; 4] =
+    [Kind::MeshTrafficPermission, Kind::MeshTimeout, Kind::MeshCircuitBreaker, Kind::MeshTLS];
+const OUTBOUND_KINDS: [Kind; 4] = [Kind::MeshTimeout, Kind::MeshRetry, Kind::MeshCircuitBreaker, Kind::MeshTLS];
 
 /// What of a proxy is selected by which policies: the same for proxies that share their policies.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -215,7 +221,13 @@ impl MeshPolicies {
     pub fn for_proxy(&self, subject: &Subject<'_>) -> Arc<ProxyPolicies> {
         let mut warnings = Vec::new();
         let mut selected: Vec<(Kind, usize, Selection)> = Vec::new();
-        for kind in [Kind::MeshTrafficPermission, Kind::MeshTimeout, Kind::MeshCircuitBreaker, Kind::MeshRetry] {
+        for kind in [
+            Kind::MeshTrafficPermission,
+            Kind::MeshTimeout,
+            Kind::MeshCircuitBreaker,
+            Kind::MeshRetry,
+            Kind::MeshTLS,
+        ] {
             for (index, policy) in self.of_kind(kind).iter().enumerate() {
                 match select(policy, subject, self.of_kind(Kind::MeshHTTPRoute)) {
                     Ok(selection) if selection.applies(subject) => selected.push((kind, index, selection)),
@@ -277,7 +289,7 @@ impl MeshPolicies {
         indexes.iter().map(|index| Arc::clone(&policies[*index])).collect()
     }
 
-    fn inbound(&self, [permissions, timeouts, breakers]: &InboundKey) -> InboundPolicies {
+    fn inbound(&self, [permissions, timeouts, breakers, tls]: &InboundKey) -> InboundPolicies {
         let permissions = self.chosen(Kind::MeshTrafficPermission, permissions);
         let merged = |kind, indexes: &[usize]| merged_inbound(&inbound_rules(&self.chosen(kind, indexes)));
         let breakers: circuit_breaker::Conf =
@@ -286,10 +298,12 @@ impl MeshPolicies {
             permission: (!permissions.is_empty()).then(|| Permission::new(&permissions, &self.mesh)),
             timeouts: serde_json::from_value(merged(Kind::MeshTimeout, timeouts)).unwrap_or_default(),
             breakers: Breakers::new(&breakers),
+            tls: (!tls.is_empty())
+                .then(|| serde_json::from_value(merged(Kind::MeshTLS, tls)).unwrap_or_default()),
         }
     }
 
-    fn outbound(&self, [timeouts, retries, breakers]: &OutboundKey) -> (Arc<OutboundPolicies>, Vec<String>) {
+    fn outbound(&self, [timeouts, retries, breakers, tls]: &OutboundKey) -> (Arc<OutboundPolicies>, Vec<String>) {
         let mut warnings = Vec::new();
         let mut rules = |kind, indexes: &[usize]| {
             let routes = self.of_kind(Kind::MeshHTTPRoute);
@@ -304,6 +318,9 @@ impl MeshPolicies {
             breakers: ByDestination::new(&rules(Kind::MeshCircuitBreaker, breakers), |conf: circuit_breaker::Conf| {
                 Breakers::new(&conf)
             }),
+            // Versions and ciphers can only be set for the whole mesh, so they are the same for all inbounds.
+            tls: serde_json::from_value(merged_inbound(&inbound_rules(&self.chosen(Kind::MeshTLS, tls))))
+                .unwrap_or_default(),
         };
         (Arc::new(policies), warnings)
     }

@@ -45,7 +45,7 @@ mod validation;
 
 pub use apply::{
     ProxySecurity, egress_chain, egress_cluster, egress_external_service_chain, inbound_cluster, inbound_listener,
-    outbound_cluster, outbound_listener,
+    outbound_cluster, outbound_listener, outbound_security,
 };
 pub use check::{Checked, check, check_as, check_received};
 pub use cluster_name::service_cluster;

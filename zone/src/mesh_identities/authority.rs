@@ -27,7 +27,7 @@ pub(super) async fn root(
 ) -> Result<Result<Root, (&'static str, String)>, StoreError> {
     let accepts_self_signed = bundled.insecure_allow_self_signed.unwrap_or(false);
     let invalid = |message: &str| Ok(Err((VALIDATION, message.to_owned())));
-    if bundled.autogenerate.as_ref().and_then(|autogenerate| autogenerate.enabled).unwrap_or(false) {
+    if bundled.is_generated() {
         if !accepts_self_signed {
             return invalid(SELF_SIGNED);
         }

@@ -42,6 +42,7 @@ impl ProxyConfigurations for Previews {
             key: dataplane,
             metadata: &metadata(insight),
             identities: &identities,
+            workload: None,
             admin_tls: Some(&admin_tls),
             previous: None,
         };
@@ -51,6 +52,11 @@ impl ProxyConfigurations for Previews {
             other => ProxyConfigurationError::Failed(other.to_string()),
         })?;
         to_json(&generated.resources)
+    }
+
+    fn left_out(&self) -> Vec<(ResourceKey, Vec<String>)> {
+        let snapshot = self.0.load();
+        snapshot.problems().map(|(key, reasons)| (key.clone(), reasons.to_vec())).collect()
     }
 }
 

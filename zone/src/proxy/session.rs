@@ -12,7 +12,7 @@ use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_store::SharedStore;
 use tandem_xds::{
     AdminTls, Cache, DataplaneView, GenerateError, Generated, Identity, NodeId, ProxyInput, ProxyMetadata, ResourceSet,
-    Snapshot,
+    ResourceType, Snapshot,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -21,10 +21,12 @@ use tracing::{info, warn};
 use super::authentication::Authentication;
 use super::departure::Departure;
 use super::insight::{Insights, IssuedCertificate, Subscription};
+use super::problems::Problems;
 use super::registry::{Connection, Registry};
 use super::resource;
 use crate::envoy_admin::EnvoyAdmin;
 use crate::identity::{Identities, IdentityError, IssuedIdentity};
+use crate::left_out::LeftOut;
 use crate::mesh_state::CurrentSnapshot;
 
 /// What all sessions share.
@@ -43,6 +45,8 @@ pub struct ProxyContext {
     pub snapshot: CurrentSnapshot,
     /// Parts of configurations that proxies share.
     pub cache: Cache,
+    /// Who wants to know what is left out of configurations.
+    pub left_out: LeftOut,
     /// Issuer of certificates.
     pub identities: Identities,
     /// Issuer of the certificates of admin listeners.
@@ -75,7 +79,18 @@ pub struct Session {
     identity_basis: Option<IdentityBasis>,
     admin_tls: Option<AdminTls>,
     generated: Option<Generated>,
-    last_problem: Option<String>,
+    problems: Problems,
+    /// The certificate the proxy has, or is about to have.
+    certificate: Option<IssuedCertificate>,
+    /// The insight does not tell it yet: Envoy has not confirmed it.
+    certificate_unconfirmed: bool,
+}
+
+/// What a proxy was not sent matters no more when it is gone.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.context.left_out.of_proxy(self.connection.key(), &[]);
+    }
 }
 
 /// Why a proxy has no new configuration; it keeps the earlier one.
@@ -139,7 +154,9 @@ impl Session {
             identity_basis: None,
             admin_tls,
             generated: None,
-            last_problem: None,
+            problems: Problems::default(),
+            certificate: None,
+            certificate_unconfirmed: false,
         };
         session.refresh().await;
         Ok(session)
@@ -198,23 +215,62 @@ impl Session {
         match self.generate(&snapshot).await {
             Ok(generated) => {
                 self.connection.use_services(&generated.services);
-                if self.generated.as_ref().is_none_or(|earlier| earlier.warnings != generated.warnings) {
-                    for warning in &generated.warnings {
-                        warn!(proxy = %self.key(), warning, "left out of the configuration of a proxy");
+                if let Some(new) = self.problems.configured(&generated.warnings) {
+                    for problem in new {
+                        let about = problem.subject.map(|subject| format!("{} {:?}", subject.r#type, subject.name));
+                        warn!(proxy = %self.key(), about, "left out of the configuration of a proxy: {}", problem.message);
                     }
+                    self.subscription.problems(self.problems.all());
+                    self.context.left_out.of_proxy(self.connection.key(), &generated.warnings);
+                }
+                // A proxy that secures no connection is not sent its certificate.
+                if self.certificate.is_none() || generated.resources.of(ResourceType::Secret).is_empty() {
+                    self.confirm_certificate();
                 }
                 self.generated = Some(generated);
-                self.last_problem = None;
             }
-            // The index has not seen the proxy yet; it wakes this session when it has.
-            Err(RefreshError::Generate(GenerateError::ProxyNotFound(_))) => {}
-            Err(error) => {
-                let problem = error.to_string();
-                if self.last_problem.as_ref() != Some(&problem) {
-                    warn!(proxy = %self.key(), %error, "cannot make the configuration of a proxy; it keeps the earlier one");
-                    self.last_problem = Some(problem);
-                }
+            Err(RefreshError::Generate(GenerateError::ProxyNotFound(_))) => {
+                // The index has not seen the proxy yet, or left it out; it wakes this session in both cases.
+                let reasons = snapshot.problems_of(self.key()).to_vec();
+                self.fail(&reasons);
             }
+            Err(error) => self.fail(&[error.to_string()]),
+        }
+    }
+
+    /// Notes why there is no new configuration.
+    fn fail(&mut self, reasons: &[String]) {
+        let Some(new) = self.problems.not_configured(reasons) else { return };
+        for problem in new {
+            let reason = problem.message;
+            warn!(proxy = %self.key(), reason, "cannot make the configuration of a proxy; it keeps the earlier one");
+        }
+        self.subscription.problems(self.problems.all());
+    }
+
+    /// Envoy took a response of a type.
+    pub fn accepted(&mut self, resource_type: ResourceType) {
+        self.subscription.acknowledged(resource_type);
+        if self.problems.accepted(resource_type) {
+            info!(proxy = %self.key(), ?resource_type, "proxy takes its configuration again");
+            self.subscription.problems(self.problems.all());
+        }
+    }
+
+    /// Envoy refused a response of a type and keeps what it had.
+    pub fn rejected(&mut self, resource_type: ResourceType, reason: &str) {
+        self.subscription.rejected(resource_type);
+        let resources = self.generated.as_ref().map(|generated| &generated.resources);
+        if self.problems.rejected(resource_type, reason, resources) {
+            warn!(proxy = %self.key(), ?resource_type, reason, "proxy refused its configuration and keeps the earlier one");
+            self.subscription.problems(self.problems.all());
+        }
+    }
+
+    /// Envoy has the secrets as they are now: from here on others may rely on the certificate.
+    pub fn confirm_certificate(&mut self) {
+        if std::mem::take(&mut self.certificate_unconfirmed) {
+            self.subscription.certificate(self.certificate.clone());
         }
     }
 
@@ -226,6 +282,7 @@ impl Session {
             key: self.connection.key(),
             metadata: &self.metadata,
             identities: &identities,
+            workload: None,
             admin_tls: self.admin_tls.as_ref(),
             previous: self.generated.as_ref(),
         };
@@ -244,18 +301,31 @@ impl Session {
         let mut identities = BTreeMap::new();
         for request in &requests {
             let current = self.identities.get(&request.mesh);
-            let issued = self.context.identities.issue(request, current).await?;
+            let issued = match self.context.identities.issue(request, current).await {
+                Ok(issued) => issued,
+                // A zone proxy goes on with the other meshes; generation tells what this one lacks.
+                Err(error) if self.key().kind != Kind::Dataplane => {
+                    warn!(proxy = %self.key(), %error, "no certificate for a zone proxy in a mesh");
+                    match current {
+                        Some(current) => current.clone(),
+                        None => continue,
+                    }
+                }
+                Err(error) => return Err(error),
+            };
             identities.insert(request.mesh.clone(), issued);
         }
-        let own = |identities: &BTreeMap<String, IssuedIdentity>| {
-            identities.get(&self.connection.key().mesh).map(|issued| IssuedCertificate {
+        if self.key().kind == Kind::Dataplane {
+            let mesh = &self.connection.key().mesh;
+            let certificate = identities.get(mesh).map(|issued| IssuedCertificate {
                 not_after: issued.not_after,
                 backend: issued.request.backend.clone(),
-                supported_backends: vec![issued.request.backend.clone()],
-            })
-        };
-        if self.key().kind == Kind::Dataplane && own(&identities) != own(&self.identities) {
-            self.subscription.certificate(own(&identities));
+                supported_backends: snapshot.trusted_backends(mesh),
+            });
+            if certificate != self.certificate {
+                self.certificate = certificate;
+                self.certificate_unconfirmed = true;
+            }
         }
         self.identities = identities;
         self.identity_basis = basis;

@@ -115,6 +115,7 @@ fn generate_all(index: &MeshIndex, proxies: &mut [Proxy], cache: &Cache) -> (Dur
             key: &proxy.key,
             metadata: &proxy.metadata,
             identities: &proxy.identities,
+            workload: None,
             admin_tls: Some(&proxy.admin_tls),
             previous: proxy.generated.as_ref(),
         };

@@ -8,7 +8,7 @@ use tandem_model::ResourceKey;
 use tandem_model::tags::TagMultimap;
 
 use crate::encoded::{Encoded, ResourceSet, ResourceType};
-use crate::index::ServiceKey;
+use crate::index::{MeshIdentityView, ServiceKey};
 use crate::metadata::ProxyMetadata;
 
 /// Certificate with which a proxy shows who it is in a mesh.
@@ -45,6 +45,33 @@ pub struct IdentityRequest {
     pub mtls_digest: [u8; 16],
 }
 
+/// A certificate that a Dataplane needs from the MeshIdentity that selects it.
+#[derive(Debug, Clone)]
+pub struct WorkloadRequest {
+    /// The MeshIdentity.
+    pub identity: Arc<MeshIdentityView>,
+    /// What the certificate is to say; the error tells why nothing can be said.
+    pub spiffe_id: Result<SpiffeId, String>,
+}
+
+/// The identity of a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpiffeId {
+    /// Trust domain.
+    pub trust_domain: String,
+    /// The whole: `spiffe://{trust domain}{path}`.
+    pub uri: String,
+}
+
+/// A certificate that a MeshIdentity gave a Dataplane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadIdentity {
+    /// Identifier of the MeshIdentity, which is the name of the secret.
+    pub name: Arc<str>,
+    /// The certificate.
+    pub certificate: Arc<Identity>,
+}
+
 /// Key material of the port through which the control plane reaches Envoy's administration interface.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct AdminTls {
@@ -72,6 +99,9 @@ pub struct ProxyInput<'a> {
     pub metadata: &'a ProxyMetadata,
     /// Its certificates by mesh; one for each of [`identity_requests`](crate::identity_requests).
     pub identities: &'a BTreeMap<String, Arc<Identity>>,
+    /// The certificate from its MeshIdentity, if it has one, see [`workload_request`](crate::workload_request): it takes the place
+    /// of that of the mesh on connections to the workload and to services that are resources.
+    pub workload: Option<&'a Arc<WorkloadIdentity>>,
     /// Key material for its administration port. Needed when the proxy has one that is reachable from outside its host.
     pub admin_tls: Option<&'a AdminTls>,
     /// The last result for this proxy: what did not change is taken over from it instead of being built again.
@@ -85,12 +115,30 @@ pub struct Generated {
     pub resources: ResourceSet,
     /// The services whose endpoints it uses: it has to be generated again when one of them changes.
     pub services: BTreeSet<ServiceKey>,
-    /// What is wrong with policies that select the proxy, for a person; they are without effect.
-    pub warnings: Vec<String>,
+    /// What was left out of the resources, each once, in order of appearance.
+    pub warnings: Vec<Warning>,
     /// Resources that belong to this proxy alone, each with a fingerprint of what it was built from.
     pub(crate) own: Vec<(u64, ResourceType, Arc<Encoded>)>,
     /// Keeps what was computed for many proxies alive in the cache.
     pub(crate) _shared: Vec<Arc<dyn std::any::Any + Send + Sync>>,
+}
+
+/// Something that could not be turned into configuration and was left out; everything else of the proxy is there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Warning {
+    /// The resource that is left out; `None` when it is a part of the proxy's own resource or a policy that the reason names.
+    pub resource: Option<ResourceKey>,
+    /// What is left out and why, for a person.
+    pub reason: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.resource {
+            Some(resource) => write!(f, "{resource}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
 }
 
 /// Why a proxy has no configuration. Its earlier one stays valid.

@@ -19,7 +19,7 @@ pub mod metadata;
 mod testing;
 
 pub use encoded::{Encoded, ResourceSet, ResourceType, Version};
-pub use generate::{Cache, generate, identity_requests};
-pub use index::{DataplaneView, MeshIndex, Problem, ServiceKey, Snapshot, Touched, ZoneSettings};
-pub use input::{AdminTls, GenerateError, Generated, Identity, IdentityRequest, ProxyInput};
+pub use generate::{Cache, generate, identity_requests, workload_request};
+pub use index::{DataplaneView, MeshIdentityView, MeshIndex, Problem, ServiceKey, Snapshot, Touched, TrustBundle, ZoneSettings};
+pub use input::{AdminTls, GenerateError, Generated, Identity, IdentityRequest, ProxyInput, SpiffeId, Warning, WorkloadIdentity, WorkloadRequest};
 pub use metadata::{Features, NodeId, NodeIdError, ProxyMetadata, ProxyType};

@@ -1,5 +1,6 @@
 //! MeshTLS: how connections within the mesh are secured.
 
+pub(crate) mod envoy;
 mod schema;
 mod validation;
 

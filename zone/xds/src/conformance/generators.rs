@@ -14,6 +14,7 @@ use tandem_proto::mesh::v1alpha1::Dataplane;
 
 use super::{Report, canonical, differences, folder, golden, metadata, of_set, yaml};
 use crate::generate::admin::admin;
+use crate::generate::credential::Credential;
 use crate::generate::dns::{Records, dns, mapped_to_ipv6};
 use crate::generate::http::internal_addresses;
 use crate::generate::inbound::{InboundMode, InboundSource, drafts};
@@ -44,7 +45,7 @@ fn address(dataplane: &Dataplane) -> &str {
 #[test]
 fn administration() {
     let Some(folder) = folder("generator/admin") else { return };
-    let mut report = Report::new("admin");
+    let mut report = Report::new("xds-generator/generator/admin");
     let addresses = ["", "127.0.0.1", "::1", "0.0.0.0", "::", "::1", "", ""];
     for (index, admin_address) in addresses.into_iter().enumerate() {
         let number = index + 1;
@@ -74,7 +75,7 @@ fn inbound_case(folder: &Path, number: u32) -> Vec<String> {
     let dataplane = dataplane(&yaml(&folder.join(format!("{number}-dataplane.input.yaml"))));
     let metadata = metadata(if number == 8 { &[UNIFIED] } else { &[] });
     let template = InboundSource {
-        mesh: "default".to_owned(),
+        credential: Some(Credential::of_mesh(Naming::unified_if(number == 8), "default").into()),
         mode: if matches!(number, 5 | 6) { InboundMode::Permissive } else { InboundMode::Strict },
         interface: InboundInterface {
             address: String::new(),
@@ -116,7 +117,7 @@ fn inbound_case(folder: &Path, number: u32) -> Vec<String> {
 #[test]
 fn inbounds() {
     let Some(folder) = folder("generator/inbound-proxy") else { return };
-    let mut report = Report::new("inbound-proxy (all but inbound:192.168.0.1:80, which has older policies)");
+    let mut report = Report::new("xds-generator/generator/inbound-proxy");
     for number in 1..=10 {
         match number {
             9 => report.skip("9", "MeshTrust"),
@@ -129,7 +130,7 @@ fn inbounds() {
 #[test]
 fn redirected_traffic() {
     let Some(folder) = folder("generator/transparent-proxy") else { return };
-    let mut report = Report::new("transparent-proxy");
+    let mut report = Report::new("xds-generator/generator/transparent-proxy");
     let redirected = |ports: &[u32], family: &str| {
         let inbound: Vec<_> = ports.iter().map(|port| json!({"port": port, "tags": {}})).collect();
         let redirection = json!({"ipFamilyMode": family, "redirectPortOutbound": 15001, "redirectPortInbound": 15006});
@@ -173,7 +174,7 @@ fn redirected_traffic() {
 #[test]
 fn names_of_virtual_addresses() {
     let Some(folder) = folder("generator/dns") else { return };
-    let mut report = Report::new("dns");
+    let mut report = Report::new("xds-generator/generator/dns");
     let (httpbin, backend) = (Ipv4Addr::new(240, 0, 0, 1), Ipv4Addr::new(240, 0, 0, 0));
     let domains: [(IpAddr, &[&str]); 3] = [
         (httpbin.into(), &["httpbin.mesh"]),
@@ -213,7 +214,7 @@ fn names_of_virtual_addresses() {
 #[test]
 fn contexts_of_clients() {
     let Some(folder) = folder("clusters/client_side_mtls_configurer") else { return };
-    let mut report = Report::new("client_side_mtls_configurer");
+    let mut report = Report::new("xds-generator/clusters/client_side_mtls_configurer");
     let peers = || vec![PeerName::service("default", "backend")];
     let cases = [
         ("cluster-with-mtls", Naming::Legacy, String::new()),
@@ -221,7 +222,7 @@ fn contexts_of_clients() {
         ("cluster-with-mtls-and-credentials", Naming::Legacy, service_sni("backend", "default", [("version", "v1")])),
     ];
     for (name, naming, sni) in cases {
-        let context = upstream(naming, "default", peers(), sni);
+        let context = upstream(&Credential::of_mesh(naming, "default"), peers(), sni);
         let actual = envoy_json::to_json(
             "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
             &context.encode_to_vec(),
@@ -241,7 +242,7 @@ fn contexts_of_clients() {
 #[test]
 fn certificates_and_keys() {
     let Some(folder) = folder("secrets/secrets") else { return };
-    let mut report = Report::new("secrets");
+    let mut report = Report::new("xds-generator/secrets/secrets");
     let identity = Identity { certificate_chain: b"CERT".into(), private_key: b"KEY".into() };
     let cases = [
         ("envoy-config-dataplane-no-cross-mesh", "mesh-1", vec!["mesh-1"]),

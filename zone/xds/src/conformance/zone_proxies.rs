@@ -51,7 +51,7 @@ pub(super) fn run_with(
     assert!(problems.is_empty(), "{problems:?}");
     let identity = Identity { certificate_chain: b"CERT".into(), private_key: b"KEY".into() };
     let identities = BTreeMap::from([(mesh.to_owned(), Arc::new(identity))]);
-    let input = ProxyInput { key: proxy, metadata, identities: &identities, admin_tls, previous: None };
+    let input = ProxyInput { key: proxy, metadata, identities: &identities, workload: None, admin_tls, previous: None };
     let result = generate(&index.snapshot(), &input, &Cache::default()).expect("generates");
     generated(result.resources.iter())
 }
@@ -139,7 +139,7 @@ fn ingress_with_services(golden_file: &Path) -> Vec<String> {
 #[test]
 fn ingresses() {
     let Some(folder) = folder("generator/ingress") else { return };
-    let mut report = Report::new("ingress");
+    let mut report = Report::new("xds-generator/generator/ingress");
     let file = |name: &str| folder.join(format!("{name}.envoy.golden.yaml"));
     let cases = [
         ("01", None, false, false, false),
@@ -164,7 +164,7 @@ fn ingresses() {
 #[test]
 fn egresses() {
     let Some(folder) = folder("egress") else { return };
-    let mut report = Report::new("egress");
+    let mut report = Report::new("xds-generator/egress");
     for name in ["02.internalservice-only", "subsets-with-meshhttproute", "traffic-by-default-meshhttproute"] {
         let documents = text(&folder.join("input").join(format!("{name}.yaml")));
         let documents = documents.split("---").map(|text| serde_norway::from_str(text).expect("YAML"));

@@ -1,17 +1,22 @@
 //! Gathering the encoded resources of one proxy.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::config::core::v3::{Address, address, socket_address};
+use foldhash::fast::RandomState;
 use prost::Message as _;
+use tandem_model::ResourceKey;
 use tandem_policy::envoy::{ClusterDraft, Draft, DraftSet, ListenerDraft};
 
 use super::Cache;
+use super::credential::Credential;
 use crate::encoded::{Encoded, ResourceSet, ResourceType};
 use crate::index::ServiceKey;
-use crate::input::Generated;
+use crate::input::{Generated, Warning};
 
 /// The resources of one proxy as they come together.
 #[derive(Debug)]
@@ -22,7 +27,9 @@ pub(crate) struct Collector<'a> {
     own: Vec<(u64, ResourceType, Arc<Encoded>)>,
     shared: Vec<Arc<dyn Any + Send + Sync>>,
     services: BTreeSet<ServiceKey>,
-    warnings: Vec<String>,
+    /// Names of secrets that resources refer to.
+    secrets: BTreeSet<Arc<str>>,
+    warnings: Vec<Warning>,
 }
 
 impl<'a> Collector<'a> {
@@ -34,6 +41,7 @@ impl<'a> Collector<'a> {
             own: Vec::new(),
             shared: Vec::new(),
             services: BTreeSet::new(),
+            secrets: BTreeSet::new(),
             warnings: Vec::new(),
         }
     }
@@ -97,18 +105,77 @@ impl<'a> Collector<'a> {
         self.shared.push(value);
     }
 
+    /// Notes that a resource refers to the secrets of a credential.
+    pub fn secured_by(&mut self, credential: &Credential) {
+        for secret in [&credential.identity, &credential.authority] {
+            if !self.secrets.contains(secret) {
+                self.secrets.insert(secret.clone());
+            }
+        }
+    }
+
+    /// True when a resource refers to a secret.
+    pub fn needs_secret(&self, name: &str) -> bool {
+        self.secrets.contains(name)
+    }
+
     /// Notes that the endpoints of a service are used.
     pub fn uses(&mut self, mesh: &str, service: &str) {
         self.services.insert((mesh.to_owned(), service.to_owned()));
     }
 
-    /// Notes what is wrong with policies.
+    /// Notes what is left out of the proxy's own resource, and policies without effect; the text names what.
     pub fn warn(&mut self, warnings: &[String]) {
-        self.warnings.extend_from_slice(warnings);
+        for reason in warnings {
+            self.note(Warning { resource: None, reason: reason.clone() });
+        }
+    }
+
+    /// Notes that a resource cannot be turned into configuration and is left out.
+    pub fn left_out(&mut self, resource: &ResourceKey, reason: impl ToString) {
+        self.note(Warning { resource: Some(resource.clone()), reason: reason.to_string() });
+    }
+
+    fn note(&mut self, warning: Warning) {
+        // There are few; looking at all is cheaper than to keep a set.
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Leaves out listeners whose address another one of the proxy has: the first in order of appearance stays. Envoy would refuse
+    /// the later ones, or take one in the place of the other.
+    fn without_clashes(&mut self) {
+        let mut taken: HashMap<Arc<str>, Arc<Encoded>, RandomState> = HashMap::default();
+        let mut clashes = Vec::new();
+        self.resources.retain(|(_, resource)| {
+            let Some(socket) = &resource.listens_on else { return true };
+            match taken.entry(socket.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert(resource.clone());
+                    true
+                }
+                // The same listener for two reasons.
+                Entry::Occupied(first) if first.get().version == resource.version => true,
+                Entry::Occupied(first) => {
+                    clashes.push((resource.name.clone(), socket.clone(), first.get().name.clone()));
+                    false
+                }
+            }
+        });
+        for (name, socket, first) in clashes {
+            let whose = if name == first { "another part of the proxy".to_owned() } else { format!("the listener {first:?}") };
+            let reason = format!(
+                "the listener {name:?} is left out: its address {socket} is already taken by {whose}, which comes first; \
+                 give one of them another port or address"
+            );
+            self.note(Warning { resource: None, reason });
+        }
     }
 
     /// The result.
     pub fn finish(mut self) -> Generated {
+        self.without_clashes();
         self.own.shrink_to_fit();
         self.shared.shrink_to_fit();
         Generated {
@@ -153,6 +220,17 @@ pub(crate) fn encode_cluster(draft: &Draft<ClusterDraft>) -> Arc<Encoded> {
 
 /// Encodes a listener.
 pub(crate) fn encode_listener(draft: &Draft<ListenerDraft>) -> Arc<Encoded> {
-    let name = draft.value.message.name.as_str();
-    Arc::new(Encoded::new(ResourceType::Listener, name, &draft.value.encode()))
+    let message = &draft.value.message;
+    let socket = message.address.as_ref().and_then(socket);
+    Arc::new(Encoded::listener(message.name.as_str(), socket, &draft.value.encode()))
+}
+
+/// An address as text: two listeners of a proxy cannot have the same.
+pub(crate) fn socket(address: &Address) -> Option<Arc<str>> {
+    let address::Address::SocketAddress(socket) = address.address.as_ref()? else { return None };
+    let Some(socket_address::PortSpecifier::PortValue(port)) = socket.port_specifier else { return None };
+    let address = &socket.address;
+    let host = if address.contains(':') { format!("[{address}]") } else { address.clone() };
+    let is_udp = socket.protocol == i32::from(socket_address::Protocol::Udp);
+    Some(format!("{host}:{port}{}", if is_udp { "/udp" } else { "" }).into())
 }

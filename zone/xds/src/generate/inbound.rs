@@ -20,7 +20,10 @@ use tandem_policy::envoy::{
     duration, packed_filter, sanitize_stat_prefix,
 };
 use tandem_proto::mesh::v1alpha1::Dataplane;
+use tandem_proto::mesh::v1alpha1::dataplane::networking::Inbound;
 
+use super::collect::socket;
+use super::credential::Credential;
 use super::http::{everything_to, grpc_stats, manager, route_table};
 use super::names::Naming;
 use super::shape::{
@@ -57,10 +60,10 @@ pub(crate) enum InboundMode {
 /// What the resources of an inbound are built from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct InboundSource {
-    /// Name of the mesh.
-    pub mesh: String,
     /// How connections are secured.
     pub mode: InboundMode,
+    /// With what they are secured; in plain text it does not matter.
+    pub credential: Option<Arc<Credential>>,
     /// Addresses and ports.
     pub interface: InboundInterface,
     /// Name of the inbound, or its port.
@@ -81,12 +84,20 @@ pub(crate) struct InboundSource {
 
 impl InboundSource {
     /// The inbounds of a Dataplane for which there are resources, with their indexes. `template` provides what they have in
-    /// common.
+    /// common. Of several with all addresses and ports in common, as an application has them that is part of several services,
+    /// the last one stands for all: they share a listener.
     pub fn all<'a>(dataplane: &'a Dataplane, template: &'a Self) -> impl Iterator<Item = (usize, Self)> + 'a {
-        let inbounds = dataplane.inbounds().iter().enumerate();
-        inbounds.filter(|(_, inbound)| inbound.port != SERVICELESS_PORT).map(|(index, inbound)| {
+        let all = dataplane.inbounds();
+        let is_last = |index: usize, inbound: &Inbound| {
+            let mut later = all[index + 1..].iter().filter(|later| later.port == inbound.port);
+            !later.any(|later| dataplane.inbound_interface(later) == dataplane.inbound_interface(inbound))
+        };
+        let served = all.iter().enumerate().filter(move |(index, inbound)| {
+            inbound.port != SERVICELESS_PORT && is_last(*index, inbound)
+        });
+        served.map(|(index, inbound)| {
             let source = Self {
-                mesh: template.mesh.clone(),
+                credential: template.credential.clone(),
                 interface: dataplane.inbound_interface(inbound),
                 section: inbound.section_name(),
                 tags: inbound.tags.clone(),
@@ -205,16 +216,14 @@ pub(crate) fn encoded(
     let common = cache
         .get_or_build(key.clone(), || Ok::<_, Infallible>(Arc::new(key.build(&internal()))))
         .unwrap_or_else(|never| match never {});
-    let whole = |resource_type, name: &str, own: &[u8], common: &[u8]| {
-        (resource_type, Arc::new(Encoded::new(resource_type, name, &[own, common].concat())))
-    };
-    let cluster = own_cluster(source).message;
-    let listener = own_listener(source);
-    let resources = [
-        whole(ResourceType::Cluster, &cluster.name, &cluster.encode_to_vec(), &common.cluster),
-        whole(ResourceType::Listener, &listener.message.name, &listener.encode(), &common.listener),
-    ];
-    (resources, common)
+    let own = own_cluster(source).message;
+    let message = [own.encode_to_vec(), common.cluster.clone()].concat();
+    let cluster = Arc::new(Encoded::new(ResourceType::Cluster, own.name, &message));
+    let own = own_listener(source);
+    let message = [own.encode(), common.listener.clone()].concat();
+    let socket = own.message.address.as_ref().and_then(socket);
+    let listener = Arc::new(Encoded::listener(own.message.name, socket, &message));
+    ([(ResourceType::Cluster, cluster), (ResourceType::Listener, listener)], common)
 }
 
 /// Name and endpoint of the cluster.
@@ -311,7 +320,8 @@ fn listener(source: &InboundSource, internal: &[core::CidrRange]) -> ListenerDra
 fn secured(mut chain: ChainDraft, source: &InboundSource) -> ChainDraft {
     let stat_prefix = format!("{}.", sanitize_stat_prefix(&source.listener_name()));
     chain.filters.insert(0, NetworkFilter::rbac(stat_prefix, rbac::Rbac::default()));
-    chain.transport = Some(DownstreamTransport::Tls(Box::new(downstream(source.naming, &source.mesh))));
+    let context = source.credential.as_deref().map(downstream);
+    chain.transport = context.map(|context| DownstreamTransport::Tls(Box::new(context)));
     chain
 }
 

@@ -18,6 +18,9 @@ pub(crate) enum Naming {
     Unified,
 }
 
+/// Secret that says whom to trust by trust domain.
+pub(crate) const TRUST_BUNDLE: &str = "system_trust_bundle";
+
 impl Naming {
     /// Unified when `unified` holds.
     pub fn unified_if(unified: bool) -> Self {

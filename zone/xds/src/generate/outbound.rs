@@ -9,6 +9,7 @@ use tandem_model::{Kri, Protocol};
 use tandem_policy::envoy::pb::{core, http};
 use tandem_policy::envoy::{ChainDraft, ClusterDraft, Draft, ListenerDraft, NetworkFilter, Origin, UpstreamTransport};
 
+use super::credential::Credential;
 use super::http::{everything_to, grpc_stats, manager, route_table};
 use super::inbound::kafka_broker;
 use super::names::{self, CATCH_ALL_ROUTE, Naming};
@@ -75,11 +76,18 @@ pub(crate) enum Reference {
 pub(crate) struct DestinationTls {
     /// Name to ask for.
     pub sni: String,
-    /// Names one of which the other side must have.
+    /// Names one of which the other side is expected to have.
     pub peers: Vec<PeerName>,
+    /// What to show, and whom to trust.
+    pub credential: Arc<Credential>,
 }
 
 impl Destination {
+    /// True when a proxy of the mesh is at its other end, and no ZoneEgress.
+    pub fn is_in_mesh(&self) -> bool {
+        !self.rewrite_host
+    }
+
     fn draft<T>(&self, value: T) -> Draft<T> {
         let draft = Draft::new(Origin::Outbound, value).speaking(self.protocol);
         match &self.reference {
@@ -138,8 +146,8 @@ pub(crate) fn outbound_cluster(destination: &Destination) -> Draft<ClusterDraft>
     if let Some(version) = destination.http {
         speak_http(&mut draft, version);
     }
-    if let Some(DestinationTls { sni, peers }) = &destination.tls {
-        let context = upstream(destination.naming, &destination.mesh, peers.clone(), sni.clone());
+    if let Some(DestinationTls { sni, peers, credential }) = &destination.tls {
+        let context = upstream(credential, peers.clone(), sni.clone());
         draft.transport = Some(UpstreamTransport::Tls(Box::new(context)));
     }
     destination.draft(draft)

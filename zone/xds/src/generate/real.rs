@@ -1,4 +1,4 @@
-//! Ports of MeshServices and MeshMultiZoneServices as destinations, built once for all proxies that use them.
+//! Ports of MeshServices and their like as destinations, built once for all proxies that use them.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -8,11 +8,13 @@ use tandem_policy::destinations::DestinationPort;
 
 use super::Cache;
 use super::assignment::assignment;
+use super::credential::Credentials;
+use super::external::http_version;
 use super::names::{Naming, resource_sni};
 use super::outbound::{Destination, DestinationTls, Reference};
 use super::services::{AssignmentKey, DestinationKey, Viewer, Wanted};
 use super::shape::HttpVersion;
-use super::tls::PeerName;
+use super::tls::{PeerName, ZONE_EGRESS};
 use crate::encoded::{Encoded, ResourceType};
 use crate::index::{DestinationView, MeshState, MeshView, ServiceKey, Snapshot};
 
@@ -40,7 +42,8 @@ impl PortRef<'_> {
         }
     }
 
-    fn kri(&self) -> tandem_model::Kri {
+    /// Identifier of the port.
+    pub fn kri(&self) -> tandem_model::Kri {
         self.view.kri.clone().with_section(self.port.section.clone())
     }
 
@@ -57,28 +60,41 @@ impl PortRef<'_> {
     }
 
     /// The port as sidecars are to reach it.
-    pub fn destination(&self, cache: &Cache, naming: Naming) -> Arc<Destination> {
+    pub fn destination(&self, cache: &Cache, naming: Naming, credentials: &Credentials) -> Arc<Destination> {
         let key = DestinationKey {
             mesh: self.mesh.name.clone(),
             what: Wanted::Port(self.kri()),
             revisions: self.sources().1,
             naming,
             tls_ready: None,
+            workload: credentials.workload.as_ref().map(|credential| credential.identity.clone()),
         };
-        let build = || Ok::<_, Infallible>(Arc::new(self.build(naming)));
+        let build = || Ok::<_, Infallible>(Arc::new(self.build(naming, credentials)));
         cache.destinations.get_or_build(key, build).unwrap_or_else(|never| match never {})
     }
 
-    fn build(&self, naming: Naming) -> Destination {
+    fn build(&self, naming: Naming, credentials: &Credentials) -> Destination {
         let kri = self.kri();
         let identifier = kri.to_string();
         let cluster = self.cluster(naming);
-        let secured = self.mesh.mtls.is_some() && (!self.mesh.permissive() || self.view.is_tls_ready());
-        let tls = || {
+        let external = self.view.is_external();
+        let is_ready = !self.mesh.permissive() || self.view.is_tls_ready();
+        let credential = match external {
+            // The egress stands for it.
+            true => credentials.egress.as_ref(),
+            // Whoever has an identity of its own shows it to everybody.
+            false => credentials.workload.as_ref().or(credentials.mesh.as_ref().filter(|_| is_ready)),
+        };
+        let tls = |credential| {
+            if external {
+                let peers = vec![PeerName::service(&self.mesh.name, ZONE_EGRESS)];
+                return DestinationTls { sni: self.sni(), peers, credential };
+            }
             let peers: Vec<_> = self.view.identities(self.state).into_iter().map(PeerName::Exact).collect();
             // Without a known identity any proxy of the mesh is accepted: better than none.
-            let peers = if peers.is_empty() { vec![PeerName::any_of(&self.mesh.name)] } else { peers };
-            DestinationTls { sni: self.sni(), peers }
+            let any = || if credentials.workload.is_some() { vec![] } else { vec![PeerName::any_of(&self.mesh.name)] };
+            let peers = if peers.is_empty() { any() } else { peers };
+            DestinationTls { sni: self.sni(), peers, credential }
         };
         Destination {
             mesh: self.mesh.name.clone(),
@@ -88,10 +104,10 @@ impl PortRef<'_> {
             listener: (naming == Naming::Unified).then(|| identifier.clone()),
             tags: [("kuma.io/unified-name".to_owned(), identifier)].into(),
             protocol: self.port.protocol,
-            http: Some(HttpVersion::Two),
-            rewrite_host: false,
+            http: if external { http_version(self.port.protocol) } else { Some(HttpVersion::Two) },
+            rewrite_host: external,
             direct: false,
-            tls: secured.then(tls),
+            tls: credential.cloned().map(tls),
             cluster,
             naming,
         }

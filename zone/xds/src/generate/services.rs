@@ -11,6 +11,7 @@ use tandem_policy::envoy::{Draft, Origin};
 use super::Cache;
 use super::assignment::assignment;
 use super::collect::{Collector, encode_cluster};
+use super::credential::Credentials;
 use super::names::{Naming, outbound_routes, service_sni, tagged_cluster};
 use super::outbound::{Destination, DestinationTls, Reference};
 use super::passthrough;
@@ -28,6 +29,8 @@ pub(crate) struct DestinationKey {
     pub revisions: Vec<u64>,
     pub naming: Naming,
     pub tls_ready: Option<bool>,
+    /// Secret of the MeshIdentity of the sidecars that are to reach it, if that makes a difference.
+    pub workload: Option<Arc<str>>,
 }
 
 /// What an outbound asks for.
@@ -122,6 +125,7 @@ pub(crate) fn destination(
     mesh: &MeshView,
     tags: &BTreeMap<String, String>,
     naming: Naming,
+    credentials: &Credentials,
 ) -> Arc<Destination> {
     let name = Service::name_in(tags);
     let service = ServiceRef::new(snapshot, state, mesh, name);
@@ -132,16 +136,19 @@ pub(crate) fn destination(
         revisions: service.revisions(),
         naming,
         tls_ready,
+        workload: None,
     };
     let build = || {
         let is_external = service.is_external();
         let through_egress = is_external && mesh.zone_egress;
         let direct = is_external && !through_egress;
         let protocol = service.protocol();
-        let secured = mesh.mtls.is_some() && !direct && (through_egress || tls_ready.unwrap_or(true));
+        let credential = if through_egress { &credentials.egress } else { &credentials.mesh };
+        let secured = !direct && (through_egress || tls_ready.unwrap_or(true));
         let own_tags: BTreeMap<_, _> =
             tags.iter().filter(|(tag, _)| *tag != MESH).map(|(tag, value)| (tag.clone(), value.clone())).collect();
-        let tls = || DestinationTls {
+        let tls = |credential| DestinationTls {
+            credential,
             sni: service_sni(name, &mesh.name, own_tags.iter().map(|(tag, value)| (tag.as_str(), value.as_str()))),
             peers: vec![PeerName::service(&mesh.name, if through_egress { ZONE_EGRESS } else { name })],
         };
@@ -161,7 +168,7 @@ pub(crate) fn destination(
             },
             rewrite_host: is_external,
             direct,
-            tls: secured.then(tls),
+            tls: credential.clone().filter(|_| secured).map(tls),
             tags: own_tags,
             naming,
         }))

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use tandem_model::dataplane::{DataplaneExt as _, InboundInterface};
 use tandem_model::{Protocol, ResourceKey};
 use tandem_policy::subject::Subject;
-use tandem_policy::{OutboundPolicies, ProxyPolicies};
+use tandem_policy::tls;
+use tandem_policy::{OutboundPolicies, ProxyPolicies, legacy};
 
 use super::admin::admin;
 use super::collect::{Collector, encode_cluster, encode_listener};
+use super::credential::Credentials;
 use super::dns::dns;
-use super::external::external_cluster;
+use super::external::Outside;
 use super::http::internal_addresses;
 use super::inbound::{self, InboundMode, InboundRules, InboundSource};
 use super::names::Naming;
@@ -22,7 +24,7 @@ use super::real::PortRef;
 use super::services::{self, ServiceRef, Viewer};
 use super::shape::is_ipv6;
 use super::transparent::{Passthrough, Redirection, transparent};
-use super::{Cache, add_secrets, credentials};
+use super::{Cache, secrets};
 use crate::cache::ByAddress;
 use crate::encoded::{Encoded, ResourceType};
 use crate::index::{DataplaneView, MeshState, MeshView, Service, Snapshot};
@@ -52,8 +54,11 @@ struct Sidecar<'a> {
     mesh: &'a Arc<MeshView>,
     dataplane: &'a Arc<DataplaneView>,
     naming: Naming,
+    credentials: Credentials,
     redirection: Redirection,
     policies: Arc<ProxyPolicies>,
+    /// Policies of the older generation.
+    legacy: legacy::ProxyPolicies,
     outbound_policies: Arc<OutboundPolicies>,
 }
 
@@ -70,6 +75,8 @@ pub(crate) fn generate(
     let mesh = state.config.as_ref().ok_or_else(no_mesh)?;
     let metadata = input.metadata;
     let policies = state.compiled.for_proxy(&Subject::new(&dataplane.resource, &dataplane.spec, &[]));
+    let naming = Naming::unified_if(metadata.features.unified_naming && mesh.exclusive());
+    let workload = input.workload.map(|workload| &workload.name);
     let sidecar = Sidecar {
         snapshot,
         cache,
@@ -77,10 +84,12 @@ pub(crate) fn generate(
         state,
         mesh,
         dataplane,
-        naming: Naming::unified_if(metadata.features.unified_naming && mesh.exclusive()),
+        naming,
+        credentials: Credentials::new(naming, &mesh.name, mesh.mtls.is_some(), workload, &state.trust),
         redirection: Redirection::of(&dataplane.spec, metadata),
         outbound_policies: cache.outbound_policies.of(&policies.outbound),
         policies,
+        legacy: state.legacy.for_proxy(&dataplane.spec),
     };
     collector.own(
         "admin",
@@ -89,14 +98,11 @@ pub(crate) fn generate(
     )?;
     collector.warn(&sidecar.policies.warnings);
     sidecar.transparent(&mut collector);
-    let mut secured = sidecar.inbounds(&mut collector);
+    sidecar.inbounds(&mut collector);
     let outbounds = outbounds::of(state, dataplane, &sidecar.redirection, metadata);
-    secured |= sidecar.outbounds(&mut collector, &outbounds);
+    sidecar.outbounds(&mut collector, &outbounds);
     sidecar.dns(&mut collector, &outbounds);
-    if secured {
-        let credentials = credentials(state, &mesh.name, input)?;
-        add_secrets(&mut collector, cache, &mesh.name, sidecar.naming, &credentials);
-    }
+    sidecar.secrets(&mut collector, input)?;
     Ok(collector.finish())
 }
 
@@ -117,12 +123,51 @@ impl Sidecar<'_> {
         internal_addresses(ranges, self.metadata.ipv6_enabled)
     }
 
-    fn mode(&self) -> InboundMode {
-        match &self.mesh.mtls {
-            None => InboundMode::Plain,
-            Some(mtls) if mtls.permissive => InboundMode::Permissive,
-            Some(_) => InboundMode::Strict,
+    /// How connections to the inbound at an index are secured.
+    fn mode(&self, index: usize) -> InboundMode {
+        if self.credentials.inbound().is_none() {
+            return InboundMode::Plain;
         }
+        let has_identity = self.credentials.workload.is_some();
+        match self.policies.inbound(index).tls.as_ref().and_then(|conf| conf.mode) {
+            Some(tls::Mode::Strict) => InboundMode::Strict,
+            Some(tls::Mode::Permissive) => InboundMode::Permissive,
+            None if !has_identity && self.mesh.permissive() => InboundMode::Permissive,
+            None => InboundMode::Strict,
+        }
+    }
+
+    /// True when redirected traffic may go to declared ports only.
+    fn has_strict_ports(&self) -> bool {
+        let inbounds = 0..self.dataplane.spec.inbounds().len();
+        // With a MeshIdentity or a MeshTLS the proxy need not ask for it.
+        let decided = self.credentials.workload.is_some()
+            || inbounds.clone().any(|index| self.policies.inbound(index).tls.is_some());
+        (decided || self.metadata.features.strict_inbound_ports)
+            && inbounds.clone().all(|index| self.mode(index) == InboundMode::Strict)
+    }
+
+    /// Adds the certificates that something refers to, and whom to trust.
+    fn secrets(&self, collector: &mut Collector<'_>, input: &ProxyInput<'_>) -> Result<(), GenerateError> {
+        let Self { cache, state, mesh, naming, .. } = *self;
+        let (identity, authority) = (naming.identity_secret(&mesh.name), naming.authority_secret(&mesh.name));
+        let (needs_identity, needs_authority) = (collector.needs_secret(&identity), collector.needs_secret(&authority));
+        if needs_identity || needs_authority {
+            let material = secrets::credentials(state, &mesh.name, input)?;
+            if needs_identity {
+                secrets::add_identity(collector, "identity", identity, material.identity);
+            }
+            if needs_authority {
+                secrets::add_authority(collector, cache, authority, material.root);
+            }
+        }
+        if let Some(workload) = input.workload {
+            secrets::add_workload(collector, workload);
+        }
+        if input.workload.is_some() || !state.trust.is_empty() {
+            secrets::add_trust(collector, cache, &state.trust);
+        }
+        Ok(())
     }
 
     fn transparent(&self, collector: &mut Collector<'_>) {
@@ -130,10 +175,9 @@ impl Sidecar<'_> {
             return;
         }
         let ports = || -> BTreeSet<u32> { self.dataplane.spec.inbounds().iter().map(|inbound| inbound.port).collect() };
-        let strict = self.metadata.features.strict_inbound_ports && self.mode() == InboundMode::Strict;
         let passthrough = Passthrough {
             outbound: self.mesh.passthrough,
-            strict_ports: strict.then(ports).filter(|ports| !ports.is_empty()),
+            strict_ports: self.has_strict_ports().then(ports).filter(|ports| !ports.is_empty()),
             naming: self.naming,
             reuse_port: self.metadata.features.reuse_port,
         };
@@ -143,12 +187,15 @@ impl Sidecar<'_> {
         }));
     }
 
-    /// Adds what connections to the workload need. True when some of them are secured.
-    fn inbounds(&self, collector: &mut Collector<'_>) -> bool {
-        let mode = self.mode();
+    /// Adds what connections to the workload need.
+    fn inbounds(&self, collector: &mut Collector<'_>) {
+        let credential = self.credentials.inbound();
+        if let Some(credential) = credential.filter(|_| !self.dataplane.spec.inbounds().is_empty()) {
+            collector.secured_by(credential);
+        }
         let template = InboundSource {
-            mesh: self.mesh.name.to_string(),
-            mode,
+            mode: InboundMode::Plain,
+            credential: credential.cloned(),
             interface: InboundInterface {
                 address: String::new(),
                 advertised_address: String::new(),
@@ -164,9 +211,10 @@ impl Sidecar<'_> {
             reuse_port: self.metadata.features.reuse_port,
             ipv6: self.metadata.ipv6_enabled,
         };
-        for (index, source) in InboundSource::all(&self.dataplane.spec, &template) {
+        for (index, mut source) in InboundSource::all(&self.dataplane.spec, &template) {
+            source.mode = self.mode(index);
             let policies = self.cache.inbound_policies.of(self.policies.inbound(index));
-            let rules = InboundRules { policies: ByAddress(policies), has_identity: mode != InboundMode::Plain };
+            let rules = InboundRules { policies: ByAddress(policies), has_identity: credential.is_some() };
             let mut common = None;
             collector.own_encoded("inbound", (&source, &rules), || {
                 let cache = &self.cache.inbounds;
@@ -180,22 +228,21 @@ impl Sidecar<'_> {
                 collector.keep(common);
             }
         }
-        mode != InboundMode::Plain && !self.dataplane.spec.inbounds().is_empty()
     }
 
-    /// Adds what connections of the workload to its destinations need. True when some of them are secured.
-    fn outbounds(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>]) -> bool {
+    /// Adds what connections of the workload to its destinations need.
+    fn outbounds(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>]) {
         let Self { snapshot, cache, state, mesh, naming, .. } = *self;
-        let mut secured = false;
+        let credentials = &self.credentials;
         collector.keep(self.outbound_policies.clone());
         for outbound in outbounds {
             let (destination, endpoints) = match &outbound.target {
                 Target::Tags(tags) => {
-                    let destination = services::destination(cache, snapshot, state, mesh, tags, naming);
+                    let destination = services::destination(cache, snapshot, state, mesh, tags, naming, credentials);
                     let name = Service::name_in(tags);
                     collector.uses(&mesh.name, name);
-                    if destination.direct && !self.add_direct(collector, &destination, name) {
-                        continue;
+                    if destination.direct {
+                        self.add_direct(collector, &destination, name);
                     }
                     let of = ServiceRef::new(snapshot, state, mesh, name);
                     let endpoints = || services::endpoints(cache, of, Viewer::Sidecar, &destination.cluster, tags);
@@ -205,7 +252,10 @@ impl Sidecar<'_> {
                 Target::Port(view, port) => {
                     let of = PortRef { snapshot, state, mesh, view, port };
                     of.services().for_each(|(mesh, service)| collector.uses(&mesh, &service));
-                    let destination = of.destination(cache, naming);
+                    if let Some(Err(reason)) = state.outside_tls.get(&view.resource.key) {
+                        collector.left_out(&view.resource.key, reason);
+                    }
+                    let destination = of.destination(cache, naming, credentials);
                     let endpoints = of.endpoints(cache, Viewer::Sidecar, &destination.cluster);
                     (destination, Some(endpoints))
                 }
@@ -213,7 +263,9 @@ impl Sidecar<'_> {
             if let Some(endpoints) = endpoints {
                 collector.add(ResourceType::Endpoint, endpoints);
             }
-            secured |= destination.tls.is_some();
+            if let Some(tls) = &destination.tls {
+                collector.secured_by(&tls.credential);
+            }
             let source = OutboundSource {
                 address: outbound.address.as_str().into(),
                 port: outbound.port,
@@ -223,31 +275,22 @@ impl Sidecar<'_> {
             };
             self.add_outbound(collector, source);
         }
-        secured
     }
 
-    /// Adds the cluster of a service outside of the mesh. False when it cannot be configured; then it is left out.
-    fn add_direct(&self, collector: &mut Collector<'_>, destination: &Destination, service: &str) -> bool {
+    /// Adds the cluster of a service outside of the mesh, with those of its endpoints that can be configured.
+    fn add_direct(&self, collector: &mut Collector<'_>, destination: &Destination, service: &str) {
         let externals = self.state.services.get(service).into_iter().flat_map(|service| service.external.values());
-        let externals: Vec<_> = externals.collect();
+        let view = self.snapshot.viewpoint(self.mesh);
+        let outside = Outside::of_externals(externals, &Default::default(), view, self.state, collector);
         let (name, protocol) = (&destination.cluster, destination.protocol);
-        let prefer_ipv4 = !is_ipv6(self.dataplane.address());
-        match external_cluster(name, &externals, protocol, &Default::default(), prefer_ipv4, self.state) {
-            Ok(built) => {
-                let mut draft = direct_cluster(destination, built.draft);
-                tandem_policy::outbound_cluster(&self.outbound_policies, &mut draft);
-                let message = [draft.value.encode(), built.rest].concat();
-                collector.own_encoded("outside", (name, &message), || {
-                    let encoded = Encoded::new(ResourceType::Cluster, name.as_str(), &message);
-                    [(ResourceType::Cluster, Arc::new(encoded))]
-                });
-                true
-            }
-            Err(error) => {
-                collector.warn(&[error.to_string()]);
-                false
-            }
-        }
+        let built = outside.cluster(name, protocol, !is_ipv6(self.dataplane.address()));
+        let mut draft = direct_cluster(destination, built.draft);
+        tandem_policy::outbound_cluster(&self.outbound_policies, &mut draft);
+        let message = [draft.value.encode(), built.rest].concat();
+        collector.own_encoded("outside", (name, &message), || {
+            let encoded = Encoded::new(ResourceType::Cluster, name.as_str(), &message);
+            [(ResourceType::Cluster, Arc::new(encoded))]
+        });
     }
 
     fn add_outbound(&self, collector: &mut Collector<'_>, source: OutboundSource) {
@@ -258,6 +301,9 @@ impl Sidecar<'_> {
             let build = || {
                 let mut draft = outbound_cluster(&destination);
                 tandem_policy::outbound_cluster(policies, &mut draft);
+                if destination.is_in_mesh() {
+                    tandem_policy::outbound_security(policies, &mut draft);
+                }
                 Ok(encode_cluster(&draft))
             };
             collector.add(ResourceType::Cluster, infallible(cache.clusters.get_or_build(key, build)));

@@ -7,7 +7,7 @@ use tandem_policy::envoy::pb::{core, tls};
 use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
 use tls::subject_alt_name_matcher::SanType;
 
-use super::names::Naming;
+use super::credential::Credential;
 use super::shape::flag;
 
 /// Protocol offered on every connection between proxies of a mesh, so that an inbound that also takes plain text can tell them.
@@ -29,6 +29,11 @@ impl PeerName {
     /// Identity of a service: `spiffe://{mesh}/{service}`.
     pub fn service(mesh: &str, service: &str) -> Self {
         Self::Exact(format!("spiffe://{mesh}/{service}"))
+    }
+
+    /// Any identity of a trust domain.
+    pub fn in_domain(domain: &str) -> Self {
+        Self::Prefix(format!("spiffe://{domain}"))
     }
 
     /// Any identity of a mesh.
@@ -71,36 +76,37 @@ pub(crate) fn ads() -> core::ConfigSource {
     }
 }
 
-fn context(naming: Naming, mesh: &str, peers: Vec<PeerName>, alpn: &[&str]) -> tls::CommonTlsContext {
+fn context(credential: &Credential, peers: Vec<PeerName>, alpn: &[&str]) -> tls::CommonTlsContext {
     let validation = CombinedCertificateValidationContext {
         default_validation_context: Some(tls::CertificateValidationContext {
             match_typed_subject_alt_names: peers.into_iter().map(PeerName::matcher).collect(),
             ..Default::default()
         }),
-        validation_context_sds_secret_config: Some(secret(naming.authority_secret(mesh))),
+        validation_context_sds_secret_config: Some(secret(credential.authority.to_string())),
         ..Default::default()
     };
     tls::CommonTlsContext {
         alpn_protocols: alpn.iter().map(|&protocol| protocol.to_owned()).collect(),
-        tls_certificate_sds_secret_configs: vec![secret(naming.identity_secret(mesh))],
+        tls_certificate_sds_secret_configs: vec![secret(credential.identity.to_string())],
         validation_context_type: Some(ValidationContextType::CombinedValidationContext(validation)),
         ..Default::default()
     }
 }
 
-/// For connections to proxies of the mesh; `sni` is empty when none is to be sent.
-pub(crate) fn upstream(naming: Naming, mesh: &str, peers: Vec<PeerName>, sni: String) -> tls::UpstreamTlsContext {
+/// For connections to proxies of the mesh, which are expected to have one of the names `peers`; `sni` is empty when none is to be
+/// sent.
+pub(crate) fn upstream(credential: &Credential, peers: Vec<PeerName>, sni: String) -> tls::UpstreamTlsContext {
     tls::UpstreamTlsContext {
-        common_tls_context: Some(context(naming, mesh, peers, &[ALPN])),
+        common_tls_context: Some(context(credential, credential.servers(peers), &[ALPN])),
         sni,
         ..Default::default()
     }
 }
 
 /// For connections from proxies of the mesh.
-pub(crate) fn downstream(naming: Naming, mesh: &str) -> tls::DownstreamTlsContext {
+pub(crate) fn downstream(credential: &Credential) -> tls::DownstreamTlsContext {
     tls::DownstreamTlsContext {
-        common_tls_context: Some(context(naming, mesh, vec![PeerName::any_of(mesh)], &[])),
+        common_tls_context: Some(context(credential, credential.clients(), &[])),
         require_client_certificate: flag(true),
         ..Default::default()
     }

@@ -1,10 +1,12 @@
-//! MeshServices and MeshMultiZoneServices: destinations that are resources.
+//! MeshServices, MeshMultiZoneServices and MeshExternalServices: destinations that are resources.
 //!
-//! Source of the rules: Kuma `pkg/core/resources/apis/{meshservice,meshmultizoneservice}`, `pkg/xds/topology/outbound.go`.
+//! Source of the rules: Kuma `pkg/core/resources/apis/{meshservice,meshmultizoneservice,meshexternalservice}`,
+//! `pkg/xds/topology/outbound.go`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tandem_model::core::mesh_external_service::{self, MeshExternalService};
 use tandem_model::core::mesh_multi_zone_service::{MeshMultiZoneService, Status as MultiZoneStatus};
 use tandem_model::core::mesh_service::{self, IdentityType, MeshService, State, TlsStatus};
 use tandem_model::dataplane::DataplaneExt as _;
@@ -15,6 +17,7 @@ use tandem_model::{DecodeError, Kind, Kri, Resource};
 use tandem_policy::destinations::{DestinationPort, ports};
 
 use super::dataplane::DataplaneView;
+use super::outside_tls::TlsSettings;
 use super::service::{Endpoint, Locality, Viewpoint};
 use super::snapshot::MeshState;
 use super::zone_proxy::ServiceKey;
@@ -42,6 +45,18 @@ enum Form {
     Service(ServiceForm),
     /// Identifiers of the MeshServices it stands for.
     MultiZone(Vec<Kri>),
+    External(ExternalForm),
+}
+
+/// A MeshExternalService.
+#[derive(Debug, PartialEq)]
+struct ExternalForm {
+    /// Labels of the resource: what its endpoints carry in place of tags.
+    labels: Arc<Tags>,
+    /// Host names or IP addresses, with ports.
+    endpoints: Vec<(Arc<str>, u32)>,
+    /// TLS that the ZoneEgress is to speak; `None` for plain text.
+    tls: Option<TlsSettings>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -66,12 +81,13 @@ fn status<T: serde::de::DeserializeOwned + Default>(resource: &Resource) -> T {
 }
 
 impl DestinationView {
-    /// Decodes a MeshService or a MeshMultiZoneService; `None` for other kinds.
+    /// Decodes a destination; `None` for other kinds.
     pub(crate) fn decode(resource: &Arc<Resource>, revision: u64) -> Result<Option<Self>, DecodeError> {
         let Some(kri) = Kri::of(resource) else { return Ok(None) };
         let view = match resource.kind() {
             Kind::MeshService => Self::service(kri, resource, revision)?,
             Kind::MeshMultiZoneService => Self::multi_zone(kri, resource, revision)?,
+            Kind::MeshExternalService => Self::external(kri, resource, revision)?,
             _ => return Ok(None),
         };
         Ok(Some(view))
@@ -124,6 +140,25 @@ impl DestinationView {
         })
     }
 
+    fn external(kri: Kri, resource: &Arc<Resource>, revision: u64) -> Result<Self, DecodeError> {
+        let spec: MeshExternalService = resource.json()?;
+        let status: mesh_external_service::Status = status(resource);
+        let endpoints = spec.endpoints.unwrap_or_default().into_iter();
+        Ok(Self {
+            kri,
+            resource: resource.clone(),
+            ports: ports(resource).unwrap_or_default(),
+            vips: Some(status.vip.ip).filter(|ip| !ip.is_empty()).into_iter().collect(),
+            hostnames: status.addresses.into_iter().map(|address| address.hostname).collect(),
+            form: Form::External(ExternalForm {
+                labels: Arc::new(resource.labels.clone()),
+                endpoints: endpoints.map(|endpoint| (endpoint.address.into(), endpoint.port.0.into())).collect(),
+                tls: TlsSettings::of_resource(spec.tls.as_ref()),
+            }),
+            revision,
+        })
+    }
+
     /// True when nobody can tell two versions of a destination apart, although the resources differ: numbers of proxies and
     /// conditions concern nobody.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -142,6 +177,20 @@ impl DestinationView {
         match &self.form {
             Form::Service(service) => service.local,
             Form::MultiZone(_) => true,
+            Form::External(_) => false,
+        }
+    }
+
+    /// True for a MeshExternalService.
+    pub fn is_external(&self) -> bool {
+        matches!(self.form, Form::External(_))
+    }
+
+    /// What it says about TLS to its endpoints, if it is a MeshExternalService and wants TLS.
+    pub(crate) fn outside_tls(&self) -> Option<&TlsSettings> {
+        match &self.form {
+            Form::External(external) => external.tls.as_ref(),
+            _ => None,
         }
     }
 
@@ -175,7 +224,7 @@ impl DestinationView {
 
     fn parts<'a>(&'a self, state: &'a MeshState) -> Vec<&'a DestinationView> {
         match &self.form {
-            Form::Service(_) => vec![self],
+            Form::Service(_) | Form::External(_) => vec![self],
             Form::MultiZone(matched) => matched.iter().filter_map(|kri| Some(&**state.views.get(kri)?)).collect(),
         }
     }
@@ -184,7 +233,7 @@ impl DestinationView {
     pub fn is_tls_ready(&self) -> bool {
         match &self.form {
             Form::Service(service) => !service.local || service.tls_ready,
-            Form::MultiZone(_) => true,
+            Form::MultiZone(_) | Form::External(_) => true,
         }
     }
 
@@ -196,7 +245,7 @@ impl DestinationView {
         };
         let services = self.parts(state).into_iter().filter_map(|view| match &view.form {
             Form::Service(service) => Some(service),
-            Form::MultiZone(_) => None,
+            Form::MultiZone(_) | Form::External(_) => None,
         });
         services.flat_map(|service| &service.identities).map(of).collect()
     }
@@ -231,6 +280,9 @@ impl DestinationView {
         view: Viewpoint<'_>,
         local_only: bool,
     ) -> Vec<Endpoint> {
+        if let Form::External(external) = &self.form {
+            return view.through_egresses(&external.labels, true).collect();
+        }
         let mut endpoints = Vec::new();
         let is_multi_zone = matches!(self.form, Form::MultiZone(_));
         for part in self.parts(state) {
@@ -246,6 +298,27 @@ impl DestinationView {
         endpoints
     }
 
+    /// Where a MeshExternalService that can be reached from this zone is; empty for other destinations.
+    pub(crate) fn outside(&self, view: Viewpoint<'_>) -> Vec<Endpoint> {
+        let Form::External(external) = &self.form else { return Vec::new() };
+        let zone = external.labels.get(ZONE).filter(|zone| !zone.is_empty());
+        if zone.is_some_and(|zone| zone != view.zone) {
+            return Vec::new();
+        }
+        let mut tags = (*external.labels).clone();
+        tags.insert("mesh".to_owned(), view.mesh.name.to_string());
+        let tags = Arc::new(tags);
+        let endpoint = |(address, port): &(Arc<str>, u32)| Endpoint {
+            address: address.clone(),
+            port: *port,
+            tags: tags.clone(),
+            weight: 1,
+            locality: view.locality(tags.get(ZONE).map(String::as_str)),
+            external: true,
+        };
+        external.endpoints.iter().map(endpoint).collect()
+    }
+
     /// The public ingresses of its zone, none of which is preferred over endpoints of this zone.
     fn in_other_zone<'a>(
         &self,
@@ -255,7 +328,9 @@ impl DestinationView {
         let zone = self.kri.zone.clone();
         let tags = [(SERVICE_TAG.to_owned(), self.port_name(port)), (ZONE.to_owned(), zone.clone())];
         let tags = Arc::new(Tags::from(tags));
-        let ingresses = view.mesh.mtls.as_ref().and_then(|_| view.topology.public.get(zone.as_str()));
+        let ingresses = (view.mesh.mtls.is_some() || view.identities)
+            .then(|| view.topology.public.get(zone.as_str()))
+            .flatten();
         ingresses.into_iter().flatten().map(move |(address, port)| Endpoint {
             address: address.clone(),
             port: *port,

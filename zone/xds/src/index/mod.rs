@@ -8,12 +8,16 @@ mod dataplane;
 mod destination;
 mod external;
 mod hostnames;
+mod identity;
 mod mesh;
+mod outside_tls;
+mod pem;
 mod service;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod touched;
+mod trust;
 mod zone_proxy;
 
 use std::net::IpAddr;
@@ -24,13 +28,16 @@ use tandem_model::{Resource, ResourceKey};
 pub use dataplane::DataplaneView;
 pub use destination::DestinationView;
 pub(crate) use external::ExternalView;
+pub use identity::MeshIdentityView;
 pub use mesh::{MeshView, Mtls};
+pub(crate) use outside_tls::OutsideTls;
 #[cfg(test)]
 pub(crate) use service::Locality;
-pub(crate) use service::{Endpoint, Service};
+pub(crate) use service::{Endpoint, Service, Viewpoint};
 pub(crate) use snapshot::{Authority, MeshState};
 pub use snapshot::{Snapshot, ZoneSettings};
 pub use touched::{Problem, Touched};
+pub use trust::TrustBundle;
 pub use zone_proxy::{AvailableService, EgressView, IngressView, ServiceKey, Topology};
 
 /// The index. One task owns it and feeds it; everybody else reads snapshots.
@@ -39,7 +46,8 @@ pub struct MeshIndex {
     state: Arc<Snapshot>,
     /// Source of revisions; a revision is never used twice.
     revision: u64,
-    problems: Vec<Problem>,
+    /// Those of `Snapshot::problems` that nobody took yet.
+    news: Vec<Problem>,
     hostnames: hostnames::Hostnames,
 }
 
@@ -49,7 +57,7 @@ impl MeshIndex {
         Self {
             state: Arc::new(Snapshot::empty(settings)),
             revision: 0,
-            problems: Vec::new(),
+            news: Vec::new(),
             hostnames: Default::default(),
         }
     }
@@ -78,9 +86,11 @@ impl MeshIndex {
         self.state.clone()
     }
 
-    /// The resources left out since the last call.
+    /// The resources that turned out to be left out since the last call. All that are left out now are in [`Snapshot::problems`].
     pub fn take_problems(&mut self) -> Vec<Problem> {
-        std::mem::take(&mut self.problems)
+        let mut news = std::mem::take(&mut self.news);
+        news.retain(|problem| self.state.problems_of(&problem.key).contains(&problem.reason));
+        news
     }
 
     /// The host names that resources use in place of addresses. Whoever feeds the index looks them up, now and then, and tells

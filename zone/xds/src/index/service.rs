@@ -60,16 +60,34 @@ pub struct Viewpoint<'a> {
     pub zone: &'a str,
     /// The mesh.
     pub mesh: &'a MeshView,
+    /// There are MeshIdentities in the mesh.
+    pub identities: bool,
     /// Ingresses and egresses.
     pub topology: &'a Topology,
 }
 
-impl Viewpoint<'_> {
+impl<'a> Viewpoint<'a> {
     /// Where an endpoint of a zone is.
     pub(crate) fn locality(&self, zone: Option<&str>) -> Option<Locality> {
         let zone = zone?;
         let remote = self.mesh.locality_aware && zone != self.zone;
         Some(Locality { zone: zone.to_owned(), priority: u32::from(remote) })
+    }
+
+    /// The egresses of this zone as the way to something with these tags. They share the load among themselves, so they weigh the same.
+    pub(crate) fn through_egresses(
+        self,
+        tags: &'a Arc<BTreeMap<String, String>>,
+        external: bool,
+    ) -> impl Iterator<Item = Endpoint> + 'a {
+        self.topology.egresses.iter().map(move |(address, port)| Endpoint {
+            address: address.clone(),
+            port: *port,
+            tags: tags.clone(),
+            weight: 1,
+            locality: self.locality(zone_of(tags)),
+            external,
+        })
     }
 }
 
@@ -91,14 +109,7 @@ impl Service {
             for (services, public) in self.reachable(view.topology) {
                 for service in services.iter() {
                     if view.mesh.zone_egress {
-                        endpoints.extend(view.topology.egresses.iter().map(|(address, port)| Endpoint {
-                            address: address.clone(),
-                            port: *port,
-                            tags: service.tags.clone(),
-                            weight: 1,
-                            locality: view.locality(zone_of(&service.tags)),
-                            external: service.external,
-                        }));
+                        endpoints.extend(view.through_egresses(&service.tags, service.external));
                     } else {
                         endpoints.push(self.through_ingress(service, public, view));
                     }
@@ -109,14 +120,7 @@ impl Service {
         endpoints.extend(self.in_this_zone(view, weight));
         if view.mesh.zone_egress {
             for external in self.external.values() {
-                endpoints.extend(view.topology.egresses.iter().map(|(address, port)| Endpoint {
-                    address: address.clone(),
-                    port: *port,
-                    tags: external.tags.clone(),
-                    weight: 1,
-                    locality: view.locality(zone_of(&external.tags)),
-                    external: true,
-                }));
+                endpoints.extend(view.through_egresses(&external.tags, true));
             }
         }
         endpoints
@@ -127,14 +131,7 @@ impl Service {
         let mut endpoints: Vec<_> = self.in_this_zone(view, 1).collect();
         if view.mesh.zone_egress {
             for external in self.external.values() {
-                endpoints.extend(view.topology.egresses.iter().map(|(address, port)| Endpoint {
-                    address: address.clone(),
-                    port: *port,
-                    tags: external.tags.clone(),
-                    weight: 1,
-                    locality: view.locality(zone_of(&external.tags)),
-                    external: true,
-                }));
+                endpoints.extend(view.through_egresses(&external.tags, true));
             }
         }
         endpoints

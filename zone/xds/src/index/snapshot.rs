@@ -7,13 +7,17 @@ use rpds::RedBlackTreeMapSync;
 use tandem_model::{Kind, Kri, Resource, ResourceKey};
 use tandem_policy::MeshPolicies;
 use tandem_policy::destinations::Destinations;
+use tandem_policy::legacy;
 use tandem_policy::policy::Policy;
 
 use super::dataplane::DataplaneView;
 use super::destination::DestinationView;
 use super::external::ExternalView;
+use super::identity::MeshIdentityView;
 use super::mesh::MeshView;
+use super::outside_tls::OutsideTls;
 use super::service::{Service, Viewpoint};
+use super::trust::{TrustBundle, TrustView};
 use super::zone_proxy::{EgressView, IngressView, Topology};
 
 /// Settings of the zone that generation depends on.
@@ -42,9 +46,11 @@ impl ZoneSettings {
 pub struct MeshState {
     /// The Mesh; `None` while only things of it are known.
     pub(crate) config: Option<Arc<MeshView>>,
-    /// Root certificates of the enabled backend.
+    /// Root certificates of all backends.
     pub(crate) authority: Authority,
-    /// Changes with `config` and `authority`.
+    /// Names of the backends whose root certificates these are.
+    pub(crate) trusted_backends: Arc<[String]>,
+    /// Changes with `config`, `authority`, `identities` and `trust`.
     pub(crate) config_revision: u64,
     pub(crate) dataplanes: RedBlackTreeMapSync<Arc<str>, Arc<DataplaneView>>,
     pub(crate) services: RedBlackTreeMapSync<Arc<str>, Service>,
@@ -59,11 +65,25 @@ pub struct MeshState {
     pub(crate) dataplanes_revision: u64,
     /// What `policies` amount to.
     pub(crate) compiled: Arc<MeshPolicies>,
-    pub(crate) secrets: RedBlackTreeMapSync<Arc<str>, Arc<Resource>>,
+    /// Policies of the older generation, and what they amount to.
+    pub(crate) legacy: Arc<legacy::Compiled>,
+    /// MeshIdentities by name.
+    pub(crate) identities: RedBlackTreeMapSync<Arc<str>, Arc<MeshIdentityView>>,
+    /// MeshTrusts by name.
+    pub(crate) trusts: RedBlackTreeMapSync<Arc<str>, Arc<TrustView>>,
+    /// What `trusts` and `authority` amount to.
+    pub(crate) trust: Arc<TrustBundle>,
+    pub(crate) secrets: Secrets,
+    /// How TLS is spoken to services outside of the mesh, by their resources; `Err` for those that cannot be reached because something
+    /// of it is missing or wrong. What is spoken to in plain text is not in it.
+    pub(crate) outside_tls: RedBlackTreeMapSync<ResourceKey, Result<Arc<OutsideTls>, Arc<str>>>,
     pub(crate) insights: RedBlackTreeMapSync<Arc<str>, Arc<Resource>>,
     /// Services whose every proxy has a certificate; only kept in meshes that accept plain text.
     pub(crate) tls_ready: Arc<BTreeMap<String, bool>>,
 }
+
+/// Secrets of a mesh by name.
+pub(crate) type Secrets = RedBlackTreeMapSync<Arc<str>, Arc<Resource>>;
 
 /// Root certificates of a mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -87,6 +107,8 @@ pub struct Snapshot {
     pub(crate) topology: Arc<Topology>,
     /// Changes with `topology`.
     pub(crate) topology_revision: u64,
+    /// What is wrong with resources that are left out, wholly or in part.
+    pub(crate) problems: RedBlackTreeMapSync<ResourceKey, Arc<[String]>>,
 }
 
 impl Snapshot {
@@ -98,7 +120,18 @@ impl Snapshot {
             egresses: RedBlackTreeMapSync::default(),
             topology: Arc::default(),
             topology_revision: 0,
+            problems: RedBlackTreeMapSync::default(),
         }
+    }
+
+    /// The resources that are left out, wholly or in part, with the reasons.
+    pub fn problems(&self) -> impl Iterator<Item = (&ResourceKey, &Arc<[String]>)> {
+        self.problems.iter()
+    }
+
+    /// Why a resource is left out; empty when it is not.
+    pub fn problems_of(&self, key: &ResourceKey) -> &[String] {
+        self.problems.get(key).map_or(&[], |reasons| reasons)
     }
 
     /// Settings of the zone.
@@ -111,9 +144,20 @@ impl Snapshot {
         self.meshes.get(name)?.config.as_ref()
     }
 
-    /// A number that changes with a Mesh and with its certificate authority; `None` for a mesh that is not known.
+    /// A number that changes with a Mesh, its certificate authority, its MeshIdentities and MeshTrusts; `None` for a mesh that is
+    /// not known.
     pub fn mesh_revision(&self, name: &str) -> Option<u64> {
         Some(self.meshes.get(name)?.config_revision)
+    }
+
+    /// Whom the proxies of a mesh trust by trust domain; `None` for a mesh that is not known.
+    pub fn trust(&self, mesh: &str) -> Option<&Arc<TrustBundle>> {
+        Some(&self.meshes.get(mesh)?.trust)
+    }
+
+    /// The backends whose certificates proxies of a mesh accept from each other, the enabled one first; none without mutual TLS.
+    pub fn trusted_backends(&self, mesh: &str) -> Vec<String> {
+        self.meshes.get(mesh).map(|state| state.trusted_backends.to_vec()).unwrap_or_default()
     }
 
     /// Names of all meshes, sorted.
@@ -159,7 +203,8 @@ impl Snapshot {
     }
 
     pub(crate) fn viewpoint<'a>(&'a self, mesh: &'a MeshView) -> Viewpoint<'a> {
-        Viewpoint { zone: &self.settings.zone, mesh, topology: &self.topology }
+        let identities = self.meshes.get(&mesh.name).is_some_and(|state| !state.identities.is_empty());
+        Viewpoint { zone: &self.settings.zone, mesh, identities, topology: &self.topology }
     }
 }
 
@@ -168,6 +213,7 @@ impl MeshState {
         Self {
             config: None,
             authority: Authority::Off,
+            trusted_backends: Arc::default(),
             config_revision: 0,
             dataplanes: RedBlackTreeMapSync::default(),
             services: RedBlackTreeMapSync::default(),
@@ -177,7 +223,12 @@ impl MeshState {
             views: RedBlackTreeMapSync::default(),
             dataplanes_revision: 0,
             compiled: Arc::new(MeshPolicies::new(name, [], Arc::default())),
+            legacy: Arc::default(),
+            identities: RedBlackTreeMapSync::default(),
+            trusts: RedBlackTreeMapSync::default(),
+            trust: Arc::default(),
             secrets: RedBlackTreeMapSync::default(),
+            outside_tls: RedBlackTreeMapSync::default(),
             insights: RedBlackTreeMapSync::default(),
             tls_ready: Arc::default(),
         }
@@ -199,7 +250,10 @@ impl MeshState {
             && self.services.is_empty()
             && self.externals.is_empty()
             && self.policies.is_empty()
+            && self.legacy.policies().is_empty()
             && self.destinations.is_empty()
+            && self.identities.is_empty()
+            && self.trusts.is_empty()
             && self.secrets.is_empty()
             && self.insights.is_empty()
     }

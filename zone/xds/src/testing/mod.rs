@@ -180,7 +180,7 @@ impl Zone {
         previous: Option<&Generated>,
     ) -> Result<Generated, GenerateError> {
         let material = AdminTls { ca: b"CA".into(), certificate: b"CERT".into(), private_key: b"KEY".into() };
-        let input = ProxyInput { key, metadata, identities, admin_tls: Some(&material), previous };
+        let input = ProxyInput { key, metadata, identities, workload: None, admin_tls: Some(&material), previous };
         generate(&self.index.snapshot(), &input, &self.cache)
     }
 
@@ -190,6 +190,37 @@ impl Zone {
             LazyLock::new(|| Arc::new(Identity { certificate_chain: b"CERT".into(), private_key: b"KEY".into() }));
         IDENTITY.clone()
     }
+}
+
+/// A certificate and its key.
+pub(crate) struct ClientPair {
+    pub chain: &'static str,
+    pub key: &'static str,
+}
+
+/// A self-signed certificate with its key, in PEM; the same in every call.
+pub(crate) fn client_pair() -> ClientPair {
+    static PAIR: LazyLock<(String, String)> = LazyLock::new(|| {
+        let made = rcgen::generate_simple_self_signed(["client.example".to_owned()]).expect("a certificate");
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    });
+    ClientPair { chain: &PAIR.0, key: &PAIR.1 }
+}
+
+/// The certificate of an authority, PEM.
+pub(crate) fn authority() -> &'static str {
+    static AUTHORITY: LazyLock<String> = LazyLock::new(|| {
+        let made = rcgen::generate_simple_self_signed(["authority".to_owned()]).expect("a name and a fresh key");
+        made.cert.pem()
+    });
+    &AUTHORITY
+}
+
+/// A MeshTrust of one authority.
+pub(crate) fn trust(mesh: &str, name: &str, domain: &str, pem: &str) -> Resource {
+    let bundle = serde_json::json!({"type": "Pem", "pem": {"value": pem}});
+    let spec = serde_json::json!({"trustDomain": domain, "caBundles": [bundle]});
+    Resource::from_json(ResourceKey::new(Kind::MeshTrust, mesh, name), spec)
 }
 
 /// What a proxy of today tells.
@@ -229,4 +260,14 @@ pub(crate) fn for_all(kind: Kind, mesh: &str, name: &str, list: &str, conf: serd
 /// A MeshTimeout.
 pub(crate) fn policy(mesh: &str, name: &str, spec: serde_json::Value) -> Resource {
     Resource::from_json(ResourceKey::new(Kind::MeshTimeout, mesh, name), spec)
+}
+
+/// A resource of a mesh from the members of its JSON form.
+pub(crate) fn stored(kind: Kind, mesh: &str, name: &str, members: &serde_json::Value) -> Resource {
+    use tandem_model::rest::{Unknown, from_json};
+    let mut value = serde_json::json!({"type": kind.name(), "mesh": mesh, "name": name});
+    for (member, content) in members.as_object().into_iter().flatten() {
+        value[member] = content.clone();
+    }
+    from_json(value, None, Unknown::Refuse).expect("a valid resource").resource
 }

@@ -10,6 +10,7 @@ use tandem_model::dataplane::DataplaneExt as _;
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_policy::ProxySecurity;
 
+use super::credential::Credential;
 use super::inbound::{InboundMode, InboundRules, InboundSource, drafts, encoded};
 use super::names::Naming;
 use crate::cache::ByAddress;
@@ -264,8 +265,8 @@ fn an_inbound_encoded_in_parts_is_the_whole() {
         let spec = dataplane("default", "web").address(address).inbound_with(8080, &tags).spec;
         let inbound = &spec.inbounds()[0];
         let source = InboundSource {
-            mesh: "default".to_owned(),
             mode,
+            credential: Some(Credential::of_mesh(naming, "default").into()),
             interface: spec.inbound_interface(inbound),
             section: "8080".to_owned(),
             tags: inbound.tags.clone(),

@@ -54,7 +54,7 @@ fn without_egress_they_are_reached_directly() {
     // What cannot be configured is left out alone.
     zone.put(external("two", "192.0.2.1:443", None));
     let mixed = zone.generate(&key("client"), Some(&generated)).unwrap();
-    assert!(mixed.warnings[0].contains("mix IP addresses and host names"), "{:?}", mixed.warnings);
+    assert!(mixed.warnings[0].reason.contains("mix IP addresses and host names"), "{:?}", mixed.warnings);
     assert_eq!(names(&mixed, LISTENER), ["inbound:10.0.0.1:8080", "kuma:envoy:admin"]);
 }
 
@@ -86,6 +86,6 @@ fn the_egress_stands_for_them() {
     let secret = ResourceKey::new(Kind::Secret, "default", "default.ca-builtin-cert-ca-1");
     zone.index.apply([(&secret, None)]);
     let without = zone.generate(&egress, Some(&generated)).unwrap();
-    assert!(without.warnings[0].contains("default.ca-builtin-cert-ca-1"), "{:?}", without.warnings);
+    assert!(without.warnings[0].reason.contains("default.ca-builtin-cert-ca-1"), "{:?}", without.warnings);
     assert!(without.resources.of(ResourceType::Listener).iter().all(|listener| &*listener.name == "kuma:envoy:admin"));
 }

@@ -13,6 +13,7 @@ fn configuration(snapshot: &Snapshot) -> Generated {
         key: &key("web"),
         metadata: &ProxyMetadata::default(),
         identities: &[("default".to_owned(), identity.into())].into(),
+        workload: None,
         admin_tls: None,
         previous: None,
     };

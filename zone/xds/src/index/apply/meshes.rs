@@ -44,8 +44,8 @@ pub(super) fn secret(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, tou
             state.secrets.remove_mut(key.name.as_str());
         }
     }
-    let of_externals = !index.mesh_mut(&key.mesh).externals.is_empty();
-    if index.refresh_authority(&key.mesh) || of_externals {
+    let of_identities = index.is_authority_of_identity(&key.mesh, &key.name);
+    if index.refresh_authority(&key.mesh) || of_identities {
         let revision = index.next_revision();
         index.mesh_mut(&key.mesh).config_revision = revision;
         touched.meshes.insert(key.mesh.clone());

@@ -1,6 +1,9 @@
 //! Taking changes into the index.
 
+mod identities;
+mod legacy;
 mod meshes;
+mod outside;
 mod policies;
 mod proxies;
 
@@ -8,11 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tandem_model::{Kind, Resource, ResourceKey};
+use tandem_policy::legacy::KINDS;
 use tandem_proto::mesh::v1alpha1 as pb;
 
 use super::MeshIndex;
 use super::hostnames::{AddressError, Hostnames};
-use super::mesh::root_certificates;
+use super::mesh::{Roots, root_certificates};
 use super::service::Service;
 use super::snapshot::{Authority, MeshState, Snapshot};
 use super::touched::{Problem, Touched};
@@ -26,7 +30,12 @@ pub(super) fn apply<'a>(
     let mut touched = Touched::default();
     let mut zone_proxies_changed = false;
     let mut to_compile = BTreeSet::new();
+    let mut outside = BTreeSet::new();
     for (key, new) in changes {
+        // A Mesh that is as it was may still lack its authority.
+        if key.kind != Kind::Mesh || new.is_none() {
+            index.settle(key);
+        }
         let policies_changed = match key.kind {
             Kind::Mesh => meshes::mesh(index, key, new, &mut touched),
             Kind::MeshService | Kind::MeshMultiZoneService | Kind::MeshExternalService => {
@@ -35,6 +44,9 @@ pub(super) fn apply<'a>(
             kind if kind.is_target_ref_policy() => policies::policy(index, key, new, &mut touched),
             _ => false,
         };
+        if matches!(key.kind, Kind::MeshExternalService | Kind::ExternalService) {
+            outside.insert(key.clone());
+        }
         if policies_changed {
             to_compile.insert(if key.kind == Kind::Mesh { &key.name } else { &key.mesh });
         }
@@ -43,13 +55,22 @@ pub(super) fn apply<'a>(
             Kind::ZoneIngress => zone_proxies_changed |= proxies::ingress(index, key, new, &mut touched),
             Kind::ZoneEgress => zone_proxies_changed |= proxies::egress(index, key, new, &mut touched),
             Kind::ExternalService => policies::external(index, key, new, &mut touched),
-            Kind::Secret => meshes::secret(index, key, new, &mut touched),
+            Kind::MeshIdentity => identities::identity(index, key, new, &mut touched),
+            Kind::MeshTrust => identities::trust(index, key, new, &mut touched),
+            Kind::Secret => {
+                meshes::secret(index, key, new, &mut touched);
+                outside.append(&mut outside::users(index, key));
+            }
+            kind if KINDS.contains(&kind) => legacy::policy(index, key, new, &mut touched),
             Kind::ServiceInsight => meshes::insight(index, key, new, &mut touched),
             _ => {}
         }
     }
     if zone_proxies_changed {
         proxies::topology(index, &mut touched);
+    }
+    for key in &outside {
+        outside::refresh(index, key, &mut touched);
     }
     for mesh in to_compile {
         index.compile(mesh);
@@ -83,8 +104,23 @@ impl MeshIndex {
         self.state.meshes.get(mesh).is_some_and(|mesh| !mesh.views.is_empty())
     }
 
+    /// Notes that a resource is left out, or a part of it, until it changes: then it is looked at anew.
     fn report(&mut self, key: &ResourceKey, reason: impl ToString) {
-        self.problems.push(Problem { key: key.clone(), reason: reason.to_string() });
+        let reason = reason.to_string();
+        let known = self.state.problems.get(key);
+        if known.is_some_and(|known| known.contains(&reason)) {
+            return;
+        }
+        let reasons: Arc<[String]> = known.into_iter().flat_map(|known| known.iter()).chain([&reason]).cloned().collect();
+        self.state_mut().problems.insert_mut(key.clone(), reasons);
+        self.news.push(Problem { key: key.clone(), reason });
+    }
+
+    /// Forgets what was wrong with a resource.
+    fn settle(&mut self, key: &ResourceKey) {
+        if self.state.problems.contains_key(key) {
+            self.state_mut().problems.remove_mut(key);
+        }
     }
 
     /// Decodes a resource; reports one that cannot be decoded and treats it as absent.
@@ -136,17 +172,23 @@ impl MeshIndex {
     /// Looks up the root certificates of a mesh again. True when they changed.
     fn refresh_authority(&mut self, mesh: &str) -> bool {
         let Some(state) = self.state.meshes.get(mesh) else { return false };
-        let mtls = state.config.as_ref().and_then(|config| config.mtls.as_ref());
-        let authority = match mtls {
-            None => Authority::Off,
-            Some(mtls) => match root_certificates(mtls, |name| state.secrets.get(name)) {
-                Ok(root) => Authority::Root(root),
-                Err(reason) => Authority::Missing(reason),
-            },
+        let config = state.config.clone();
+        let mtls = config.as_ref().and_then(|config| config.mtls.as_ref());
+        let (authority, trusted, problems) = match mtls.map(|mtls| root_certificates(mtls, |name| state.secrets.get(name))) {
+            None => (Authority::Off, Vec::new(), Vec::new()),
+            Some(Ok(Roots { pem, backends, untrusted })) => (Authority::Root(pem), backends, untrusted),
+            Some(Err(reason)) => (Authority::Missing(reason.clone()), Vec::new(), vec![reason]),
         };
-        let changed = state.authority != authority;
+        let changed = state.authority != authority || *state.trusted_backends != *trusted;
+        if let Some(config) = config {
+            self.settle(&config.resource.key);
+            problems.iter().for_each(|reason| self.report(&config.resource.key, format!("mtls: {reason}")));
+        }
         if changed {
-            self.mesh_mut(mesh).authority = authority;
+            let state = self.mesh_mut(mesh);
+            state.authority = authority;
+            state.trusted_backends = trusted.into();
+            self.refresh_trust(mesh);
         }
         changed
     }
