@@ -1,6 +1,6 @@
 //! Services outside of the mesh: where their clusters lead, and how connections to them are secured.
 //!
-//! Source: Kuma `pkg/xds/topology/outbound.go`, `pkg/xds/envoy/clusters/v3/client_side_tls_configurer.go`.
+//! Source: Kuma `pkg/xds/topology/outbound.go`, `pkg/xds/envoy/clusters/v3/{client_side_tls,endpoint_cluster}_configurer.go`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,36 +9,37 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use prost::Message as _;
 use tandem_model::Protocol;
-use tandem_model::label::SERVICE_TAG;
+use tandem_model::core::mesh_external_service::{SanMatch, SanMatchType, TlsVersion, TlsVersions};
+use tandem_model::label::{SERVICE_TAG, ZONE};
 use tandem_model::tags::Tags;
 use tandem_policy::envoy::pb::{cluster as pb_cluster, core, tls};
-use tandem_policy::envoy::{AssignmentDraft, ClusterDraft, EndpointAddress, EndpointDraft, LocalityDraft, names, pack};
-use tandem_proto::mesh::v1alpha1::external_service::networking::Tls;
-use tandem_proto::system::v1alpha1::{DataSource, Secret, data_source};
+use tandem_policy::envoy::{ClusterDraft, names, pack};
 use tls::common_tls_context::ValidationContextType;
 use tls::subject_alt_name_matcher::SanType;
 
+use super::assignment::assignment;
+use super::collect::Collector;
 use super::shape::{Discovery, HttpVersion, cluster, speak_http};
 use super::tls::{inline, san};
-use crate::index::{ExternalView, MeshState};
+use crate::index::{Endpoint, ExternalView, MeshState, OutsideTls, Viewpoint};
 
 /// Tag of endpoints to which TLS is spoken; tells those of several services under one name apart.
 const NAME_TAG: &str = "kuma.io/external-service-name";
 
+/// The endpoints of a cluster outside of the mesh, and how TLS is spoken to them.
+#[derive(Debug, Default)]
+pub(crate) struct Outside {
+    pub endpoints: Vec<Endpoint>,
+    /// Those without TLS are spoken to in plain text.
+    pub sockets: Vec<SocketMatch>,
+}
+
 /// The cluster of a service outside of the mesh and what of it comes with sorted maps, encoded. To be appended to the encoding of the
 /// cluster once policies have edited it.
+#[derive(Debug)]
 pub(crate) struct ExternalCluster {
     pub draft: ClusterDraft,
     pub rest: Vec<u8>,
-}
-
-/// A service that cannot be reached, and why.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ExternalError {
-    #[error("ExternalServices of the service {0:?} mix IP addresses and host names, which one cluster cannot")]
-    Mixed(String),
-    #[error("ExternalService {name:?}: {reason}")]
-    Tls { name: Arc<str>, reason: String },
 }
 
 /// The members of `Cluster` with maps.
@@ -50,7 +51,7 @@ struct SocketMatches {
 
 /// `envoy.config.cluster.v3.Cluster.TransportSocketMatch` with a sorted map.
 #[derive(Clone, PartialEq, prost::Message)]
-struct SocketMatch {
+pub(crate) struct SocketMatch {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(message, optional, tag = "2")]
@@ -62,66 +63,89 @@ struct SocketMatch {
 /// Field number of `Cluster.load_assignment`.
 const LOAD_ASSIGNMENT: u32 = 33;
 
-/// The cluster of the ExternalServices of one name. `more_tags` are added to those of the endpoints; `prefer_ipv4` leaves out the
-/// other family when host names are looked up.
-pub(crate) fn external_cluster(
-    name: &str,
-    externals: &[&Arc<ExternalView>],
-    protocol: Protocol,
-    more_tags: &Tags,
-    prefer_ipv4: bool,
-    state: &MeshState,
-) -> Result<ExternalCluster, ExternalError> {
-    use pb_cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily};
-    let mut draft = cluster(name, Discovery::Static);
-    let by_address = externals.iter().filter(|external| external.host.parse::<IpAddr>().is_ok()).count();
-    if by_address == 0 {
-        draft.message.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into()));
-    } else if by_address < externals.len() {
-        return Err(ExternalError::Mixed(name.to_owned()));
-    }
-    if by_address == 0 && prefer_ipv4 {
-        draft.message.dns_lookup_family = DnsLookupFamily::V4Only.into();
-    }
-    match protocol {
-        Protocol::Http => speak_http(&mut draft, HttpVersion::One),
-        Protocol::Http2 | Protocol::Grpc => speak_http(&mut draft, HttpVersion::Two),
-        _ => {}
-    }
-    let mut endpoints = Vec::new();
-    let mut sockets = SocketMatches::default();
-    for external in externals {
-        let mut tags = (*external.tags).clone();
-        tags.extend(more_tags.clone());
-        if external.tls.is_some() {
-            tags.insert(NAME_TAG.to_owned(), external.name.to_string());
-        }
-        if let Some(config) = &external.tls {
-            let context = context(config, &external.host, state)
-                .map_err(|reason| ExternalError::Tls { name: external.name.clone(), reason })?;
-            sockets.transport_socket_matches.push(SocketMatch {
-                name: external.host.to_string(),
-                matches: Some(as_struct(&tags)),
-                transport_socket: Some(core::TransportSocket {
-                    name: names::TLS_TRANSPORT_SOCKET.to_owned(),
-                    config_type: Some(core::transport_socket::ConfigType::TypedConfig(pack(&context))),
-                }),
+impl Outside {
+    /// Where the ExternalServices of one name are. One that cannot be reached is left out alone. `more_tags` are added to those of the
+    /// endpoints.
+    pub fn of_externals<'a>(
+        externals: impl IntoIterator<Item = &'a Arc<ExternalView>>,
+        more_tags: &Tags,
+        view: Viewpoint<'_>,
+        state: &MeshState,
+        collector: &mut Collector<'_>,
+    ) -> Self {
+        let mut outside = Self::default();
+        for external in externals {
+            let tls = match state.outside_tls.get(&external.key) {
+                Some(Err(reason)) => {
+                    collector.left_out(&external.key, reason);
+                    continue;
+                }
+                Some(Ok(tls)) => Some(tls),
+                None => None,
+            };
+            let mut tags = (*external.tags).clone();
+            tags.extend(more_tags.clone());
+            if let Some(tls) = tls {
+                tags.insert(NAME_TAG.to_owned(), external.key.name.clone());
+                outside.sockets.push(socket(tls, &external.host, Some(&tags), ""));
+            }
+            let tags = Arc::new(tags);
+            outside.endpoints.push(Endpoint {
+                address: external.host.clone(),
+                port: external.port,
+                locality: view.locality(tags.get(ZONE).map(String::as_str)),
+                tags,
+                weight: 1,
+                external: true,
             });
         }
-        endpoints.push(EndpointDraft {
-            address: EndpointAddress::Socket(external.host.to_string(), external.port),
-            weight: 1,
-            tags: Some(Arc::new(tags)),
-        });
+        outside
     }
-    let assignment = AssignmentDraft {
-        cluster: name.to_owned(),
-        localities: vec![LocalityDraft { endpoints, ..Default::default() }],
-        overprovisioning_factor: None,
-    };
-    let mut rest = sockets.encode_to_vec();
-    prost::encoding::bytes::encode(LOAD_ASSIGNMENT, &assignment.encode(), &mut rest);
-    Ok(ExternalCluster { draft, rest })
+
+    /// The cluster; with host names among the endpoints one that looks them up, of the other address family too unless `prefer_ipv4`.
+    pub fn cluster(&self, name: &str, protocol: Protocol, prefer_ipv4: bool) -> ExternalCluster {
+        use pb_cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily};
+        let mut draft = cluster(name, Discovery::Static);
+        if self.endpoints.iter().any(|endpoint| !is_address(&endpoint.address)) {
+            draft.message.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into()));
+            if prefer_ipv4 {
+                draft.message.dns_lookup_family = DnsLookupFamily::V4Only.into();
+            }
+        }
+        if let Some(version) = http_version(protocol) {
+            speak_http(&mut draft, version);
+        }
+        let mut rest = SocketMatches { transport_socket_matches: self.sockets.clone() }.encode_to_vec();
+        prost::encoding::bytes::encode(LOAD_ASSIGNMENT, &assignment(name, &self.endpoints).encode(), &mut rest);
+        ExternalCluster { draft, rest }
+    }
+}
+
+/// Version of HTTP that is spoken to something outside of the mesh; `None` for what is not HTTP.
+pub(crate) fn http_version(protocol: Protocol) -> Option<HttpVersion> {
+    match protocol {
+        Protocol::Http => Some(HttpVersion::One),
+        Protocol::Http2 | Protocol::Grpc => Some(HttpVersion::Two),
+        _ => None,
+    }
+}
+
+fn is_address(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok()
+}
+
+/// How connections to a host are secured, for the endpoints with these tags or else for all. `system_authority` is the path of the
+/// authorities on the proxy's host; empty when there are none.
+pub(crate) fn socket(tls: &OutsideTls, host: &str, tags: Option<&Tags>, system_authority: &str) -> SocketMatch {
+    let context = context(tls, host, system_authority);
+    SocketMatch {
+        name: host.to_owned(),
+        matches: tags.map(as_struct),
+        transport_socket: Some(core::TransportSocket {
+            name: names::TLS_TRANSPORT_SOCKET.to_owned(),
+            config_type: Some(core::transport_socket::ConfigType::TypedConfig(pack(&context))),
+        }),
+    }
 }
 
 fn as_struct(tags: &Tags) -> prost_types::Struct {
@@ -131,63 +155,71 @@ fn as_struct(tags: &Tags) -> prost_types::Struct {
     prost_types::Struct { fields }
 }
 
-/// How TLS is spoken to a host. Without an authority the certificate of the other side is not verified.
-fn context(config: &Tls, host: &str, state: &MeshState) -> Result<tls::UpstreamTlsContext, String> {
-    let is_name = host.parse::<IpAddr>().is_err();
-    let sni = match &config.server_name {
-        Some(name) if !name.is_empty() => name.clone(),
-        _ if is_name => host.to_owned(),
-        _ => String::new(),
+/// Without an authority the certificate of the other side is not verified.
+fn context(outside: &OutsideTls, host: &str, system_authority: &str) -> tls::UpstreamTlsContext {
+    let sni = match &outside.server_name {
+        Some(name) => name.clone(),
+        // An address is no server name.
+        None if is_address(host) => String::new(),
+        None => host.to_owned(),
     };
-    let load = |source: &Option<DataSource>, what: &str| match source.as_ref().and_then(|source| source.r#type.as_ref())
-    {
-        None => Ok(None),
-        Some(source) => load(source, state).map(Some).map_err(|reason| format!("networking.tls.{what}: {reason}")),
+    let from_host = || core::DataSource {
+        specifier: Some(core::data_source::Specifier::Filename(system_authority.to_owned())),
+        ..Default::default()
     };
-    let authority = load(&config.ca_cert, "caCert")?;
-    let certificate = load(&config.client_cert, "clientCert")?.zip(load(&config.client_key, "clientKey")?);
-    let expected = if sni.is_empty() { host } else { &sni };
-    let validation = authority.map(|pem| tls::CertificateValidationContext {
-        trusted_ca: Some(inline(&pem)),
-        match_typed_subject_alt_names: match config.skip_hostname_verification {
-            Some(true) => Vec::new(),
-            _ => [SanType::Dns, SanType::IpAddress]
-                .map(|san_type| san(san_type, MatchPattern::Exact(expected.to_owned())))
-                .into(),
-        },
+    let of_host = outside.system_authority && !system_authority.is_empty();
+    let authority = outside.authority.as_ref().map(|pem| inline(pem)).or_else(|| of_host.then(from_host));
+    let validation = authority.map(|authority| tls::CertificateValidationContext {
+        trusted_ca: Some(authority),
+        match_typed_subject_alt_names: server_names(outside, if sni.is_empty() { host } else { &sni }),
         ..Default::default()
     });
-    let certificates = certificate.map(|(chain, key)| tls::TlsCertificate {
-        certificate_chain: Some(inline(&chain)),
-        private_key: Some(inline(&key)),
+    let certificate = outside.certificate.as_ref().map(|certificate| tls::TlsCertificate {
+        certificate_chain: Some(inline(&certificate.chain)),
+        private_key: Some(inline(&certificate.key)),
         ..Default::default()
     });
-    let needs_context = validation.is_some() || certificates.is_some();
-    let context = tls::CommonTlsContext {
-        tls_certificates: certificates.into_iter().collect(),
+    let common = tls::CommonTlsContext {
+        tls_params: parameters(&outside.versions),
+        tls_certificates: certificate.into_iter().collect(),
         validation_context_type: validation.map(ValidationContextType::ValidationContext),
         ..Default::default()
     };
-    Ok(tls::UpstreamTlsContext {
-        common_tls_context: needs_context.then_some(context),
+    tls::UpstreamTlsContext {
+        common_tls_context: (common != tls::CommonTlsContext::default()).then_some(common),
         sni,
-        allow_renegotiation: config.allow_renegotiation.unwrap_or_default(),
+        allow_renegotiation: outside.allow_renegotiation,
         ..Default::default()
-    })
+    }
 }
 
-/// Bytes given in place or by a Secret of the mesh.
-fn load(source: &data_source::Type, state: &MeshState) -> Result<Vec<u8>, String> {
-    match source {
-        data_source::Type::Inline(bytes) => Ok(bytes.clone()),
-        data_source::Type::InlineString(text) => Ok(text.clone().into_bytes()),
-        data_source::Type::File(path) => {
-            Err(format!("the file {path:?} is not read by a zone; store its content as a secret"))
-        }
-        data_source::Type::Secret(name) => {
-            let secret = state.secrets.get(name.as_str()).ok_or_else(|| format!("no secret {name:?} in the mesh"))?;
-            let secret: Secret = secret.proto().map_err(|error| error.to_string())?;
-            secret.data.filter(|data| !data.is_empty()).ok_or_else(|| format!("the secret {name:?} is empty"))
-        }
+/// The names of which the certificate of the server must have one; any will do when there are none.
+fn server_names(outside: &OutsideTls, asked_for: &str) -> Vec<tls::SubjectAltNameMatcher> {
+    if outside.any_name {
+        return Vec::new();
     }
+    let types = [SanType::Dns, SanType::IpAddress];
+    let asked_for = types.map(|san_type| san(san_type, MatchPattern::Exact(asked_for.to_owned())));
+    let pattern = |name: &SanMatch| match name.kind {
+        SanMatchType::Exact => MatchPattern::Exact(name.value.clone()),
+        SanMatchType::Prefix => MatchPattern::Prefix(name.value.clone()),
+    };
+    let more = types.into_iter().flat_map(|san_type| outside.names.iter().map(move |name| san(san_type, pattern(name))));
+    asked_for.into_iter().chain(more).collect()
+}
+
+fn parameters(versions: &TlsVersions) -> Option<tls::TlsParameters> {
+    use tls::tls_parameters::TlsProtocol;
+    let version = |version: TlsVersion| match version {
+        TlsVersion::TLSAuto => TlsProtocol::TlsAuto,
+        TlsVersion::TLS10 => TlsProtocol::TlSv10,
+        TlsVersion::TLS11 => TlsProtocol::TlSv11,
+        TlsVersion::TLS12 => TlsProtocol::TlSv12,
+        TlsVersion::TLS13 => TlsProtocol::TlSv13,
+    };
+    (*versions != TlsVersions::default()).then(|| tls::TlsParameters {
+        tls_minimum_protocol_version: version(versions.min).into(),
+        tls_maximum_protocol_version: version(versions.max).into(),
+        ..Default::default()
+    })
 }

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tandem_model::label::{PROTOCOL_TAG, SERVICE_TAG, ZONE};
-use tandem_model::{DecodeError, Protocol, Resource};
+use tandem_model::{DecodeError, Protocol, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1 as pb;
-use tandem_proto::mesh::v1alpha1::external_service::networking::Tls;
+
+use super::outside_tls::TlsSettings;
 
 /// An ExternalService, decoded.
 #[derive(Debug, PartialEq)]
 pub struct ExternalView {
-    /// Name.
-    pub name: Arc<str>,
+    /// Key of the resource.
+    pub key: ResourceKey,
     /// Value of its tag `kuma.io/service`.
     pub service: Arc<str>,
     /// Host name or IP address.
@@ -24,7 +25,7 @@ pub struct ExternalView {
     /// Protocol its tag tells.
     pub protocol: Protocol,
     /// TLS that is to be spoken to it; `None` when off.
-    pub tls: Option<Tls>,
+    pub(crate) tls: Option<TlsSettings>,
 }
 
 /// Why an ExternalService is left out.
@@ -49,12 +50,12 @@ impl ExternalView {
         }
         let tag = |name: &str| external.tags.get(name).map_or("", String::as_str);
         Ok(Self {
-            name: resource.key.name.as_str().into(),
+            key: resource.key.clone(),
             service: tag(SERVICE_TAG).into(),
             host: host.into(),
             port: u32::from(port),
             protocol: Protocol::parse(tag(PROTOCOL_TAG)),
-            tls: networking.tls.clone().filter(|tls| tls.enabled),
+            tls: TlsSettings::of_external(networking.tls.clone()),
             tags: Arc::new(external.tags),
         })
     }

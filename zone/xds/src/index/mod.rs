@@ -18,6 +18,7 @@ mod snapshot;
 mod tests;
 mod touched;
 mod trust;
+mod vips;
 mod zone_proxy;
 
 use std::net::IpAddr;
@@ -38,6 +39,8 @@ pub(crate) use snapshot::{Authority, MeshState};
 pub use snapshot::{Snapshot, ZoneSettings};
 pub use touched::{Problem, Touched};
 pub use trust::TrustBundle;
+pub use vips::VipsView;
+pub(crate) use vips::{ALL_VIPS, vips_of};
 pub use zone_proxy::{AvailableService, EgressView, IngressView, ServiceKey, Topology};
 
 /// The index. One task owns it and feeds it; everybody else reads snapshots.

@@ -18,6 +18,7 @@ use super::mesh::MeshView;
 use super::outside_tls::OutsideTls;
 use super::service::{Service, Viewpoint};
 use super::trust::{TrustBundle, TrustView};
+use super::vips::SharedVips;
 use super::zone_proxy::{EgressView, IngressView, Topology};
 
 /// Settings of the zone that generation depends on.
@@ -27,6 +28,10 @@ pub struct ZoneSettings {
     pub zone: String,
     /// Address ranges that count as internal (`ipam.knownInternalCIDRs`); an entry that is no range is passed over.
     pub internal_cidrs: Vec<String>,
+    /// Ending of the host names of services known by the tag `kuma.io/service` (`dnsServer.domain`).
+    pub dns_domain: String,
+    /// Port under which all of them are reached at their virtual addresses (`dnsServer.serviceVipPort`).
+    pub service_vip_port: u32,
 }
 
 impl ZoneSettings {
@@ -37,7 +42,7 @@ impl ZoneSettings {
     /// The settings of a zone with defaults for everything else.
     pub fn new(zone: impl Into<String>) -> Self {
         let internal_cidrs = Self::DEFAULT_INTERNAL_CIDRS.map(str::to_owned).to_vec();
-        Self { zone: zone.into(), internal_cidrs }
+        Self { zone: zone.into(), internal_cidrs, dns_domain: "mesh".to_owned(), service_vip_port: 80 }
     }
 }
 
@@ -78,6 +83,8 @@ pub struct MeshState {
     /// of it is missing or wrong. What is spoken to in plain text is not in it.
     pub(crate) outside_tls: RedBlackTreeMapSync<ResourceKey, Result<Arc<OutsideTls>, Arc<str>>>,
     pub(crate) insights: RedBlackTreeMapSync<Arc<str>, Arc<Resource>>,
+    /// Services at their virtual addresses.
+    pub(crate) vips: SharedVips,
     /// Services whose every proxy has a certificate; only kept in meshes that accept plain text.
     pub(crate) tls_ready: Arc<BTreeMap<String, bool>>,
 }
@@ -230,6 +237,7 @@ impl MeshState {
             secrets: RedBlackTreeMapSync::default(),
             outside_tls: RedBlackTreeMapSync::default(),
             insights: RedBlackTreeMapSync::default(),
+            vips: Arc::default(),
             tls_ready: Arc::default(),
         }
     }
@@ -256,5 +264,6 @@ impl MeshState {
             && self.trusts.is_empty()
             && self.secrets.is_empty()
             && self.insights.is_empty()
+            && self.vips.is_empty()
     }
 }

@@ -6,6 +6,7 @@ mod meshes;
 mod outside;
 mod policies;
 mod proxies;
+mod vips;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -62,6 +63,7 @@ pub(super) fn apply<'a>(
                 outside.append(&mut outside::users(index, key));
             }
             kind if KINDS.contains(&kind) => legacy::policy(index, key, new, &mut touched),
+            Kind::Config => vips::config(index, key, new, &mut touched),
             Kind::ServiceInsight => meshes::insight(index, key, new, &mut touched),
             _ => {}
         }

@@ -31,6 +31,8 @@ pub(super) fn dataplane(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, 
         return;
     }
     if old.is_none() && view.is_none() {
+        // Its stream tells why.
+        touched.proxies.insert(key.clone());
         return;
     }
     let name: Arc<str> = key.name.as_str().into();
@@ -82,6 +84,7 @@ pub(super) fn ingress(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, to
         return false;
     }
     if old.is_none() && view.is_none() {
+        touched.proxies.insert(key.clone());
         return false;
     }
     let zone = index.state.settings.zone.clone();
@@ -135,6 +138,7 @@ pub(super) fn egress(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, tou
         return false;
     }
     if old.is_none() && view.is_none() {
+        touched.proxies.insert(key.clone());
         return false;
     }
     let state = index.state_mut();
@@ -162,9 +166,11 @@ pub(super) fn topology(index: &mut MeshIndex, touched: &mut Touched) {
     let zones_changed = new.public != old.public;
     let egresses_changed = new.egresses != old.egresses;
     for mesh in state.meshes() {
-        let has_destinations = state.meshes.get(&mesh.name).is_some_and(|mesh| !mesh.views.is_empty());
+        let views = || state.meshes.get(&mesh.name).into_iter().flat_map(|mesh| mesh.views.values());
+        let has_destinations = views().next().is_some();
+        let uses_egresses = mesh.zone_egress || views().any(|view| view.is_external());
         if mesh.mtls.is_some() && weight_changed
-            || mesh.zone_egress && egresses_changed
+            || uses_egresses && egresses_changed
             || has_destinations && zones_changed
         {
             touched.meshes.insert(mesh.name.to_string());
