@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tandem_model::dataplane::DataplaneExt as _;
-use tandem_model::label::SERVICE_TAG;
 use tandem_model::tags::{Rank, Tags, selects};
 use tandem_proto::mesh::v1alpha1::Dataplane;
 
 use super::selector::{best_rank, compare, strongest};
-use super::{ConnectionPolicy, Decoded};
+use super::{ByService, ConnectionPolicy, Decoded};
 
 /// For each of these services the policy for connections from the proxy to it. Of the destination only the service is known, so
 /// destinations that ask for other tags match nothing.
@@ -20,28 +19,12 @@ pub(super) fn best_for_services<'a, S: ConnectionPolicy>(
     dataplane: &Dataplane,
     services: impl IntoIterator<Item = &'a str>,
 ) -> BTreeMap<String, Arc<Decoded<S>>> {
-    let from_here: Vec<(Rank, &Arc<Decoded<S>>)> = policies
+    let from_here = policies
         .iter()
-        .filter_map(|policy| Some((best_rank(policy.spec.sources(), |tags| dataplane.is_selected_by(tags))?, policy)))
-        .collect();
-    let mut found = BTreeMap::new();
-    if from_here.is_empty() {
-        return found;
-    }
-    for service in services {
-        if found.contains_key(service) {
-            continue;
-        }
-        let tags = Tags::from([(SERVICE_TAG.to_owned(), service.to_owned())]);
-        let ranked = from_here.iter().filter_map(|(source, policy)| {
-            let destination = best_rank(policy.spec.destinations(), |selector| selects(selector, &tags))?;
-            Some((*source + destination, *policy))
-        });
-        if let Some(policy) = strongest(ranked) {
-            found.insert(service.to_owned(), Arc::clone(policy));
-        }
-    }
-    found
+        .filter_map(|policy| Some((best_rank(policy.spec.sources(), |tags| dataplane.is_selected_by(tags))?, policy)));
+    let by_service = ByService::new(from_here);
+    let found = services.into_iter().filter_map(|service| Some((service.to_owned(), by_service.of(service)?.clone())));
+    found.collect()
 }
 
 /// The policy for connections to an inbound, or an ExternalService, with these tags. Its sources are not looked at: they tell

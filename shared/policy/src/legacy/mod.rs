@@ -17,16 +17,20 @@
 //! Source of the rules: Kuma `pkg/core/policy`, `pkg/core/{permissions,faultinjections,ratelimits,logs}`, `pkg/xds/topology`,
 //! `pkg/xds/sync/dataplane_proxy_builder.go`.
 
+mod compiled;
 mod connection;
 pub mod gateway;
 mod matched;
 mod policies;
 mod selector;
+pub mod traffic_log;
 pub mod traffic_route;
+pub mod traffic_trace;
 
 #[cfg(test)]
 mod tests;
 
+pub use compiled::{ByService, Compiled, InboundPolicies, OutboundPolicies, ProxyPolicies};
 pub use connection::best_for_tags;
 pub use matched::{MatchedPolicies, PASS_THROUGH};
 pub use policies::{Decoded, KINDS, LegacyPolicies};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prost::{Message, Name};
 use tandem_model::kind::Kind;
-use tandem_model::resource::{DecodeError, Resource};
+use tandem_model::resource::{DecodeError, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1::{
     CircuitBreaker, FaultInjection, HealthCheck, MeshGatewayRoute, ProxyTemplate, RateLimit, Retry, Timeout,
     TrafficLog, TrafficPermission, TrafficRoute, TrafficTrace,
@@ -45,7 +45,7 @@ impl<S: Message + Name + Default> Decoded<S> {
     }
 }
 
-/// The policies of the older generation of a mesh, or of those kinds of it that somebody asks for.
+/// The policies of the older generation of a mesh, or of those kinds of it that somebody asks for; each list is sorted by name.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs)] // the members are the kinds
 pub struct LegacyPolicies {
@@ -63,33 +63,114 @@ pub struct LegacyPolicies {
     pub traffic_traces: Vec<Arc<Decoded<TrafficTrace>>>,
 }
 
+/// Does something with the list of a kind, whatever its type; `[&self]` or `[&mut self]` says how it is borrowed.
+macro_rules! with_list {
+    ([$($access:tt)*], $kind:expr, $list:ident => $action:expr, else $otherwise:expr) => {
+        match $kind {
+            Kind::CircuitBreaker => {
+                let $list = $($access)*.circuit_breakers;
+                $action
+            }
+            Kind::FaultInjection => {
+                let $list = $($access)*.fault_injections;
+                $action
+            }
+            Kind::HealthCheck => {
+                let $list = $($access)*.health_checks;
+                $action
+            }
+            Kind::MeshGatewayRoute => {
+                let $list = $($access)*.gateway_routes;
+                $action
+            }
+            Kind::ProxyTemplate => {
+                let $list = $($access)*.proxy_templates;
+                $action
+            }
+            Kind::RateLimit => {
+                let $list = $($access)*.rate_limits;
+                $action
+            }
+            Kind::Retry => {
+                let $list = $($access)*.retries;
+                $action
+            }
+            Kind::Timeout => {
+                let $list = $($access)*.timeouts;
+                $action
+            }
+            Kind::TrafficLog => {
+                let $list = $($access)*.traffic_logs;
+                $action
+            }
+            Kind::TrafficPermission => {
+                let $list = $($access)*.traffic_permissions;
+                $action
+            }
+            Kind::TrafficRoute => {
+                let $list = $($access)*.traffic_routes;
+                $action
+            }
+            Kind::TrafficTrace => {
+                let $list = $($access)*.traffic_traces;
+                $action
+            }
+            _ => $otherwise,
+        }
+    };
+}
+
 impl LegacyPolicies {
-    /// Adds a stored policy. Resources of other kinds than [`KINDS`] are passed over.
+    /// Adds a stored policy, in place of the one of its name if there is one. Resources of other kinds than [`KINDS`] are passed
+    /// over.
     ///
     /// # Errors
-    /// When it does not decode; then nothing is added.
+    /// When it does not decode; then nothing changes.
     pub fn add(&mut self, resource: Arc<Resource>) -> Result<(), DecodeError> {
-        fn push<S: Message + Name + Default>(
+        fn put<S: Message + Name + Default>(
             list: &mut Vec<Arc<Decoded<S>>>,
             resource: Arc<Resource>,
         ) -> Result<(), DecodeError> {
-            list.push(Arc::new(Decoded::decode(resource)?));
+            let policy = Arc::new(Decoded::decode(resource)?);
+            match position(list, &policy.resource.key) {
+                Ok(known) => list[known] = policy,
+                Err(place) => list.insert(place, policy),
+            }
             Ok(())
         }
-        match resource.kind() {
-            Kind::CircuitBreaker => push(&mut self.circuit_breakers, resource),
-            Kind::FaultInjection => push(&mut self.fault_injections, resource),
-            Kind::HealthCheck => push(&mut self.health_checks, resource),
-            Kind::MeshGatewayRoute => push(&mut self.gateway_routes, resource),
-            Kind::ProxyTemplate => push(&mut self.proxy_templates, resource),
-            Kind::RateLimit => push(&mut self.rate_limits, resource),
-            Kind::Retry => push(&mut self.retries, resource),
-            Kind::Timeout => push(&mut self.timeouts, resource),
-            Kind::TrafficLog => push(&mut self.traffic_logs, resource),
-            Kind::TrafficPermission => push(&mut self.traffic_permissions, resource),
-            Kind::TrafficRoute => push(&mut self.traffic_routes, resource),
-            Kind::TrafficTrace => push(&mut self.traffic_traces, resource),
-            _ => Ok(()),
-        }
+        with_list!([&mut self], resource.kind(), list => put(list, resource), else Ok(()))
     }
+
+    /// Removes a policy. Returns whether it was there.
+    pub fn remove(&mut self, key: &ResourceKey) -> bool {
+        with_list!([&mut self], key.kind, list => match position(list, key) {
+            Ok(known) => {
+                list.remove(known);
+                true
+            }
+            Err(_) => false,
+        }, else false)
+    }
+
+    /// The resource of a policy.
+    pub fn get(&self, key: &ResourceKey) -> Option<&Arc<Resource>> {
+        with_list!([&self], key.kind, list => {
+            position(list, key).ok().map(|known| &list[known].resource)
+        }, else None)
+    }
+
+    /// True when there is no policy of a kind.
+    pub fn has_none(&self, kind: Kind) -> bool {
+        with_list!([&self], kind, list => list.is_empty(), else true)
+    }
+
+    /// True when there is no policy at all.
+    pub fn is_empty(&self) -> bool {
+        KINDS.iter().all(|kind| self.has_none(*kind))
+    }
+}
+
+/// Where a policy is in a list sorted by name, or where it belongs.
+pub(super) fn position<S>(list: &[Arc<Decoded<S>>], key: &ResourceKey) -> Result<usize, usize> {
+    list.binary_search_by(|policy| policy.resource.key.name.cmp(&key.name))
 }

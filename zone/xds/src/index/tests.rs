@@ -1,3 +1,5 @@
+mod legacy;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

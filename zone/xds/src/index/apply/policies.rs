@@ -79,7 +79,7 @@ pub(super) fn destination(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>
 }
 
 /// True when two versions of a policy have the same effect. The time of creation counts: it breaks ties between policies.
-fn same_policy(old: &Resource, new: &Resource) -> bool {
+pub(super) fn same_policy(old: &Resource, new: &Resource) -> bool {
     old.spec == new.spec && old.status == new.status && old.labels == new.labels && old.created == new.created
 }
 
