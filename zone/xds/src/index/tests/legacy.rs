@@ -11,7 +11,7 @@ use crate::testing::{dataplane, mesh, stored};
 
 fn between(source: &str, destination: &str) -> Value {
     let selectors = |service: &str| json!([{"match": {"kuma.io/service": service}}]);
-    json!({"sources": selectors(source), "destinations": selectors(destination), "conf": {}})
+    json!({"sources": selectors(source), "destinations": selectors(destination)})
 }
 
 /// A mesh with the proxies of `web`, `api` and `db`.
