@@ -74,6 +74,8 @@ pub struct Encoded {
     pub version: Version,
     /// Encoded `google.protobuf.Any` with the resource inside.
     pub body: Bytes,
+    /// Of a listener on an IP address: `address:port`, and `/udp` if it is not TCP.
+    pub listens_on: Option<Arc<str>>,
 }
 
 impl Encoded {
@@ -94,7 +96,12 @@ impl Encoded {
         let digest = Sha256::digest(&body);
         let mut version = [0; 16];
         version.copy_from_slice(&digest[..16]);
-        Self { name: name.into(), version: Version(version), body: body.into() }
+        Self { name: name.into(), version: Version(version), body: body.into(), listens_on: None }
+    }
+
+    /// Wraps an encoded listener that listens on `socket`.
+    pub fn listener(name: impl Into<Arc<str>>, socket: Option<Arc<str>>, message: &[u8]) -> Self {
+        Self { listens_on: socket, ..Self::new(ResourceType::Listener, name, message) }
     }
 
     /// The version as text: 32 lower-case hexadecimal digits.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Address, DataSource, Extension, HostnameGeneratorStatus, Vip};
+use super::common::{Address, Condition, DataSource, Extension, HostnameGeneratorStatus, Vip};
 use crate::name::{is_dns_name, is_ip};
 use crate::protocol::Protocol;
 use crate::schema::PortNumber;
@@ -199,6 +199,9 @@ pub struct Status {
     /// Outcome of the host name generators.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hostname_generators: Vec<HostnameGeneratorStatus>,
+    /// Observations of this control plane; not a part of Kuma's format.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
 }
 
 impl MeshExternalService {

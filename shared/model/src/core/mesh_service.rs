@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Address, HostnameGeneratorStatus, Vip};
+use super::common::{Address, Condition, HostnameGeneratorStatus, Vip};
 use crate::protocol::Protocol;
 use crate::schema::IntOrString;
 
@@ -124,6 +124,9 @@ pub struct Status {
     /// Outcome of the host name generators.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hostname_generators: Vec<HostnameGeneratorStatus>,
+    /// Observations of this control plane; not a part of Kuma's format.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
     /// Numbers of proxies.
     #[serde(default)]
     pub dataplane_proxies: DataplaneProxies,

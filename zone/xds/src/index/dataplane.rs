@@ -1,11 +1,11 @@
 //! Dataplanes as generation needs them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _};
 use tandem_model::label::ZONE;
-use tandem_model::{Protocol, Resource};
+use tandem_model::{Protocol, Resource, prometheus};
 use tandem_proto::mesh::v1alpha1 as pb;
 
 use super::hostnames::{AddressError, Hostnames};
@@ -47,6 +47,12 @@ impl LocalEndpoint {
     }
 }
 
+/// Stands, among the services a proxy uses, for where the Dataplanes of a service listen, ready or not; `*` for those of all
+/// services.
+pub(crate) fn direct_access_to(service: &str) -> String {
+    format!("direct access to {service}")
+}
+
 impl DataplaneView {
     pub(crate) fn decode(resource: &Arc<Resource>, hostnames: &mut Hostnames) -> Result<Self, AddressError> {
         let mut spec: pb::Dataplane = resource.proto()?;
@@ -72,6 +78,19 @@ impl DataplaneView {
             endpoints: endpoints.collect(),
             spec,
         })
+    }
+
+    /// Where it listens for others: service, address and port of every inbound, ready or not, and of its metrics.
+    pub(crate) fn listens(&self, mesh: &pb::Mesh) -> BTreeSet<(String, String, u32)> {
+        // What is wrong with settings for metrics is told where they are used.
+        let metrics = prometheus::settings(mesh, &self.spec).ok().flatten();
+        let metrics = metrics.map(|settings| prometheus::inbound(&settings, &self.spec));
+        let all = self.spec.inbounds().iter().chain(&metrics);
+        all.map(|inbound| {
+            let interface = self.spec.inbound_interface(inbound);
+            (inbound.service().to_owned(), interface.address, interface.port)
+        })
+        .collect()
     }
 
     /// Address of the proxy; empty when the specification has none.

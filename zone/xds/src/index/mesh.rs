@@ -11,6 +11,8 @@ use tandem_proto::mesh::v1alpha1::mesh::mesh_services::Mode as MeshServicesMode;
 use tandem_proto::plugins::ca::ProvidedCertificateAuthorityConfig;
 use tandem_proto::system::v1alpha1::{self as system, data_source};
 
+use super::pem::check_certificates;
+
 /// Mutual TLS of a mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mtls {
@@ -22,8 +24,8 @@ pub struct Mtls {
     pub expiration: String,
     /// Digest of the whole `mtls` section: changes whenever the section does.
     pub digest: [u8; 16],
-    /// Where the root certificates are.
-    pub(crate) root: RootSource,
+    /// Where the root certificates of each listed backend are, the enabled one first.
+    pub(crate) roots: Vec<(String, RootSource)>,
 }
 
 /// Where the root certificates of a backend are.
@@ -44,6 +46,8 @@ pub struct MeshView {
     pub name: Arc<str>,
     /// The resource it was decoded from.
     pub resource: Arc<Resource>,
+    /// Its specification.
+    pub spec: pb::Mesh,
     /// Mutual TLS; `None` when off.
     pub mtls: Option<Mtls>,
     /// Traffic to other zones and external services goes through the ZoneEgress.
@@ -71,7 +75,7 @@ impl MeshView {
                 .map(|rotation| rotation.expiration.clone())
                 .unwrap_or_default(),
             digest: digest(&mesh.mtls.as_ref().map(prost::Message::encode_to_vec).unwrap_or_default()),
-            root: root_source(&resource.key.name, backend),
+            roots: roots(&resource.key.name, &backend.name, mesh.mtls.as_ref()),
         });
         let routing = mesh.routing.as_ref();
         Ok(Self {
@@ -83,6 +87,7 @@ impl MeshView {
             passthrough: mesh.passthrough(),
             forbid_external_services: routing.is_some_and(|r| r.default_forbid_mesh_external_service_access),
             mesh_services: mesh.mesh_services_mode(),
+            spec: mesh,
         })
     }
 
@@ -102,6 +107,13 @@ fn digest(bytes: &[u8]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&full[..16]);
     half
+}
+
+fn roots(mesh: &str, enabled: &str, mtls: Option<&pb::mesh::Mtls>) -> Vec<(String, RootSource)> {
+    let backends = mtls.map_or(&[][..], |mtls| &mtls.backends);
+    let (first, others): (Vec<_>, Vec<_>) = backends.iter().partition(|backend| backend.name == enabled);
+    let all = first.into_iter().chain(others);
+    all.map(|backend| (backend.name.clone(), root_source(mesh, backend))).collect()
 }
 
 /// Source of the names and shapes: Kuma `pkg/plugins/ca/{builtin,provided}`.
@@ -131,19 +143,59 @@ fn provided_source(backend: &pb::CertificateAuthorityBackend) -> Result<RootSour
     }
 }
 
-/// Root certificates (PEM) of a mesh, or why there are none.
+/// Whom proxies of a mesh trust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Roots {
+    /// Root certificates, PEM.
+    pub pem: Arc<[u8]>,
+    /// Names of the backends that they belong to, the enabled one first.
+    pub backends: Vec<String>,
+    /// Why others of the listed backends are not trusted.
+    pub untrusted: Vec<String>,
+}
+
+/// The root certificates of all backends of a mesh, so that a proxy with a certificate of the one that was enabled before, or will
+/// be next, is trusted, too. Without those of the enabled one there are none.
 pub(crate) fn root_certificates<'a>(
     mtls: &Mtls,
-    secret: impl FnOnce(&str) -> Option<&'a Arc<Resource>>,
+    secret: impl Fn(&str) -> Option<&'a Arc<Resource>>,
+) -> Result<Roots, String> {
+    let mut pem: Vec<u8> = Vec::new();
+    let (mut backends, mut untrusted) = (Vec::new(), Vec::new());
+    for (backend, source) in &mtls.roots {
+        let is_enabled = *backend == mtls.backend;
+        let root = root_certificate(backend, source, &secret).and_then(|root| {
+            // Envoy refuses all certificates for one that it cannot read.
+            let checked = if is_enabled { Ok(()) } else { check_certificates(&root) };
+            checked.map(|()| root).map_err(|error| format!("the certificate of backend {backend:?}: {error}"))
+        });
+        match root {
+            Ok(root) => {
+                if !pem.is_empty() && !pem.ends_with(b"\n") {
+                    pem.push(b'\n');
+                }
+                pem.extend_from_slice(&root);
+                backends.push(backend.clone());
+            }
+            Err(reason) if is_enabled => return Err(reason),
+            Err(reason) => untrusted.push(reason),
+        }
+    }
+    Ok(Roots { pem: pem.into(), backends, untrusted })
+}
+
+fn root_certificate<'a>(
+    backend: &str,
+    source: &RootSource,
+    secret: impl Fn(&str) -> Option<&'a Arc<Resource>>,
 ) -> Result<Arc<[u8]>, String> {
-    let name = match &mtls.root {
+    let name = match source {
         RootSource::Inline(pem) => return Ok(pem.clone()),
         RootSource::Unavailable(reason) => return Err(reason.clone()),
         RootSource::Secret(name) => name,
     };
-    let secret = secret(name).ok_or_else(|| {
-        format!("the secret {name:?} with the certificate of backend {:?} is not there (yet)", mtls.backend)
-    })?;
+    let secret = secret(name)
+        .ok_or_else(|| format!("the secret {name:?} with the certificate of backend {backend:?} is not there (yet)"))?;
     debug_assert_eq!(secret.kind(), Kind::Secret);
     let tandem_model::Spec::Proto(bytes) = &secret.spec else {
         return Err(format!("the secret {name:?} is not encoded as protobuf"));
@@ -151,7 +203,7 @@ pub(crate) fn root_certificates<'a>(
     let secret = system::Secret::decode(bytes.clone()).map_err(|error| format!("secret {name:?}: {error}"))?;
     match secret.data {
         Some(data) if !data.is_empty() => Ok(Arc::from(&data[..])),
-        _ => Err(format!("the secret {name:?} with the certificate of backend {:?} is empty", mtls.backend)),
+        _ => Err(format!("the secret {name:?} with the certificate of backend {backend:?} is empty")),
     }
 }
 
@@ -187,5 +239,35 @@ mod tests {
             let RootSource::Unavailable(text) = root(unusable) else { panic!("{reason} is no source") };
             assert!(text.contains("\"ca\"") && text.contains(reason), "{text}");
         }
+    }
+
+    #[test]
+    fn all_listed_backends_are_trusted_once_the_enabled_one_is() {
+        let inline = |pem: &str| RootSource::Inline(Arc::from(pem.as_bytes()));
+        let certificate = crate::testing::authority();
+        let roots = |roots: Vec<(&str, RootSource)>| {
+            let roots = roots.into_iter().map(|(backend, source)| (backend.to_owned(), source)).collect();
+            let mtls = Mtls {
+                backend: "new".to_owned(),
+                permissive: false,
+                expiration: String::new(),
+                digest: [0; 16],
+                roots,
+            };
+            root_certificates(&mtls, |_| None)
+        };
+        let trimmed = certificate.trim_end();
+        let both = roots(vec![("new", inline(trimmed)), ("old", inline(certificate))]).expect("both can be read");
+        assert_eq!(both.pem[..], *format!("{trimmed}\n{certificate}").as_bytes());
+        assert_eq!((both.backends, both.untrusted), (vec!["new".to_owned(), "old".to_owned()], vec![]));
+
+        let one = roots(vec![("new", inline(certificate)), ("bad", inline("x")), ("none", RootSource::Secret("s".into()))]);
+        let one = one.expect("the enabled one can be read");
+        assert_eq!((one.pem[..].to_vec(), one.backends), (certificate.as_bytes().to_vec(), vec!["new".to_owned()]));
+        assert!(one.untrusted[0].contains("\"bad\"") && one.untrusted[1].contains("\"s\""), "{:?}", one.untrusted);
+
+        let missing = roots(vec![("new", RootSource::Secret("s".into())), ("old", inline(certificate))]);
+        let error = missing.expect_err("the enabled one is not there");
+        assert!(error.contains("\"new\""), "{error}");
     }
 }

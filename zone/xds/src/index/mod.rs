@@ -27,6 +27,7 @@ use std::sync::Arc;
 use tandem_model::{Resource, ResourceKey};
 
 pub use dataplane::DataplaneView;
+pub(crate) use dataplane::direct_access_to;
 pub use destination::DestinationView;
 pub(crate) use external::ExternalView;
 pub use identity::MeshIdentityView;

@@ -116,6 +116,8 @@ pub struct Snapshot {
     pub(crate) topology_revision: u64,
     /// What is wrong with resources that are left out, wholly or in part.
     pub(crate) problems: RedBlackTreeMapSync<ResourceKey, Arc<[String]>>,
+    /// Changes with `problems`.
+    pub(crate) problems_revision: u64,
 }
 
 impl Snapshot {
@@ -128,12 +130,18 @@ impl Snapshot {
             topology: Arc::default(),
             topology_revision: 0,
             problems: RedBlackTreeMapSync::default(),
+            problems_revision: 0,
         }
     }
 
     /// The resources that are left out, wholly or in part, with the reasons.
     pub fn problems(&self) -> impl Iterator<Item = (&ResourceKey, &Arc<[String]>)> {
         self.problems.iter()
+    }
+
+    /// A number that changes with [`Snapshot::problems`].
+    pub fn problems_revision(&self) -> u64 {
+        self.problems_revision
     }
 
     /// Why a resource is left out; empty when it is not.

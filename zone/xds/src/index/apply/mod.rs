@@ -114,14 +114,20 @@ impl MeshIndex {
             return;
         }
         let reasons: Arc<[String]> = known.into_iter().flat_map(|known| known.iter()).chain([&reason]).cloned().collect();
-        self.state_mut().problems.insert_mut(key.clone(), reasons);
+        let revision = self.next_revision();
+        let state = self.state_mut();
+        state.problems.insert_mut(key.clone(), reasons);
+        state.problems_revision = revision;
         self.news.push(Problem { key: key.clone(), reason });
     }
 
     /// Forgets what was wrong with a resource.
     fn settle(&mut self, key: &ResourceKey) {
         if self.state.problems.contains_key(key) {
-            self.state_mut().problems.remove_mut(key);
+            let revision = self.next_revision();
+            let state = self.state_mut();
+            state.problems.remove_mut(key);
+            state.problems_revision = revision;
         }
     }
 

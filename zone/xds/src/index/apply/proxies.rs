@@ -7,7 +7,7 @@ use tandem_model::ResourceKey;
 
 use super::New;
 use crate::index::MeshIndex;
-use crate::index::dataplane::{DataplaneView, LocalEndpoint};
+use crate::index::dataplane::{DataplaneView, LocalEndpoint, direct_access_to};
 use crate::index::destination::ANY_SERVICE;
 use crate::index::touched::Touched;
 use crate::index::zone_proxy::{EgressView, IngressView, Topology};
@@ -35,6 +35,7 @@ pub(super) fn dataplane(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, 
         touched.proxies.insert(key.clone());
         return;
     }
+    touch_direct_access(index, key, [&old, &view], touched);
     let name: Arc<str> = key.name.as_str().into();
     let (before, after) = (by_service(old.as_ref()), by_service(view.as_ref()));
     let services: BTreeSet<&Arc<str>> = before.keys().chain(after.keys()).collect();
@@ -70,6 +71,22 @@ pub(super) fn dataplane(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, 
     }
     index.drop_mesh_if_empty(&key.mesh);
     touched.proxies.insert(key.clone());
+}
+
+/// Touches those who reach a Dataplane at its own addresses, if these changed.
+fn touch_direct_access(
+    index: &MeshIndex,
+    key: &ResourceKey,
+    [old, new]: [&Option<Arc<DataplaneView>>; 2],
+    touched: &mut Touched,
+) {
+    let mesh = index.state.mesh(&key.mesh).map(|mesh| mesh.spec.clone()).unwrap_or_default();
+    let listens = |view: &Option<Arc<DataplaneView>>| view.as_ref().map(|view| view.listens(&mesh)).unwrap_or_default();
+    let (before, after) = (listens(old), listens(new));
+    for (service, ..) in before.symmetric_difference(&after) {
+        touched.services.insert((key.mesh.clone(), direct_access_to(service)));
+        touched.services.insert((key.mesh.clone(), direct_access_to("*")));
+    }
 }
 
 /// True when the topology may have changed.
