@@ -227,10 +227,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Result<Options, String> {
+    /// The options that a command line without the name of the program says.
+    pub(in crate::load) fn parse(arguments: &[&str]) -> Result<Options, String> {
         let options = Options::try_parse_from([&["load"], arguments].concat()).map_err(|e| e.to_string())?;
         options.check().map(|()| options)
     }

@@ -29,6 +29,7 @@ pub(crate) use self::connection::Connection;
 use self::record::Record;
 use self::snapshot::Snapshot;
 use crate::apply::ensure_zone;
+use crate::stream::at;
 use crate::surroundings::Surroundings;
 
 /// How often a write is tried again when someone else wrote the same insight.
@@ -115,7 +116,7 @@ impl Insights {
                 biased;
                 () = shutdown.cancelled() => {}
                 () = self.wake.notified() => {}
-                () = sleep_until(next) => {}
+                () = at(next) => {}
             }
             self.flush(false).await;
         }
@@ -358,13 +359,6 @@ fn is_outdated(error: &StoreError) -> bool {
 
 fn wire_time(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

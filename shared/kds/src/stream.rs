@@ -25,7 +25,7 @@ use crate::sender::{BadRequest, DeltaSender, Due, Meaning, Outlet, Standing};
 use crate::status::{OpenStream, ReceivedStatus, SentStatus, SyncStatus, Trouble};
 use crate::wire::{DeltaRequest, DeltaResponse};
 
-pub(crate) use receive::{Pace, receive};
+pub(crate) use receive::{Pace, at, receive};
 
 /// Responses handed to the transport ahead of what it has sent.
 pub(crate) const SEND_AHEAD: usize = 1;

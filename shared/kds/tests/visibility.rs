@@ -15,8 +15,8 @@ use tandem_model::{Kind, ResourceKey};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::transport::Endpoint;
-use tonic::{Request, Streaming};
 
 /// A zone that does as a test says. Both of its streams are open.
 struct ScriptedZone {
@@ -62,14 +62,6 @@ impl ScriptedZone {
         };
         self.requests.send(request).await.expect("open");
     }
-}
-
-fn introduced<M>(message: M) -> Request<M> {
-    let mut request = Request::new(message);
-    let metadata = request.metadata_mut();
-    metadata.insert("client-id", "east".parse().expect("plain text"));
-    metadata.append("features", "hash-suffix".parse().expect("plain text"));
-    request
 }
 
 /// State of a peer as it will be at once, and after nothing has happened for a while.

@@ -97,15 +97,8 @@ impl FromStr for Scale {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::load::options::Options;
-
-    fn parse(arguments: &[&str]) -> Result<Options, String> {
-        let options = Options::try_parse_from([&["load"], arguments].concat()).map_err(|e| e.to_string())?;
-        options.check().map(|()| options)
-    }
+    use crate::load::options::tests::parse;
 
     #[test]
     fn scales_are_two_numbers() {

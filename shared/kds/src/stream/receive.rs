@@ -136,7 +136,7 @@ impl Kept {
 }
 
 /// Waits until a time; for ever without one.
-async fn at(time: Option<Instant>) {
+pub(crate) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,

@@ -244,3 +244,12 @@ pub fn label_of(resource: Option<&Resource>, name: &str) -> Option<String> {
 }
 
 pub const ORIGIN: &str = label::ORIGIN;
+
+/// A request with the headers by which the zone `east` introduces itself.
+pub fn introduced<M>(message: M) -> tonic::Request<M> {
+    let mut request = tonic::Request::new(message);
+    let metadata = request.metadata_mut();
+    metadata.insert("client-id", "east".parse().expect("plain text"));
+    metadata.append("features", "hash-suffix".parse().expect("plain text"));
+    request
+}

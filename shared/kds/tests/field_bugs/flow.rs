@@ -11,7 +11,6 @@ use tandem_proto::mesh::v1alpha1::{StatsRequest, ZoneHealthCheckRequest};
 use tandem_store::{SharedStore, Write};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Request;
 use tonic::transport::Endpoint;
 
 use super::common::*;
@@ -71,14 +70,6 @@ async fn mass_creation_on_both_sides_over_a_slow_network_stops_neither_direction
     }
     zone.stop().await;
     global.stop().await;
-}
-
-fn introduced<M>(message: M) -> Request<M> {
-    let mut request = Request::new(message);
-    let metadata = request.metadata_mut();
-    metadata.insert("client-id", "east".parse().expect("plain text"));
-    metadata.append("features", "hash-suffix".parse().expect("plain text"));
-    request
 }
 
 #[tokio::test(flavor = "multi_thread")]

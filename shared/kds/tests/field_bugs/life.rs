@@ -17,21 +17,13 @@ use tandem_store::{ChangeBatch, SharedStore};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Streaming};
+use tonic::{Code, Streaming};
 
 use super::common::*;
 
 async fn channel(address: SocketAddr) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     endpoint.connect().await.expect("somebody listens")
-}
-
-fn introduced<M>(message: M) -> Request<M> {
-    let mut request = Request::new(message);
-    let metadata = request.metadata_mut();
-    metadata.insert("client-id", "east".parse().expect("plain text"));
-    metadata.append("features", "hash-suffix".parse().expect("plain text"));
-    request
 }
 
 fn subscription(instance: &str, type_url: &str) -> DeltaRequest {
