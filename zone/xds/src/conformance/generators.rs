@@ -29,7 +29,7 @@ use crate::testing::envoy_json;
 const UNIFIED: &str = "feature-unified-resource-naming";
 const STRICT_PORTS: &str = "feature-strict-inbound-ports";
 
-fn dataplane(spec: &Value) -> Dataplane {
+pub(super) fn dataplane(spec: &Value) -> Dataplane {
     let mut members = spec.as_object().cloned().unwrap_or_default();
     ["type", "name", "mesh"].iter().for_each(|name| {
         members.remove(*name);
@@ -149,11 +149,7 @@ fn redirected_traffic() {
         (10, redirected(&[8080, 8080], "DualStack"), &both, true),
     ];
     for (number, spec, features, strict_mesh) in cases {
-        let mut dataplane = dataplane(&spec);
-        // Upstream's tests leave the address out, which counts as no IPv4 literal there; redirection of IPv4 alone needs one.
-        if let Some(networking) = &mut dataplane.networking {
-            networking.address = "192.168.0.1".to_owned();
-        }
+        let dataplane = dataplane(&spec);
         let metadata = metadata(features);
         let ports = dataplane.inbounds().iter().map(|inbound| inbound.port).collect();
         let passthrough = Passthrough {
@@ -161,6 +157,7 @@ fn redirected_traffic() {
             strict_ports: (strict_mesh && !dataplane.inbounds().is_empty()).then_some(ports),
             naming: Naming::unified_if(metadata.features.unified_naming),
             reuse_port: false,
+            log: None,
         };
         let mut set = DraftSet::default();
         transparent(&mut set, &Redirection::of(&dataplane, &metadata), &passthrough);

@@ -165,7 +165,7 @@ fn sidecars() {
         return;
     };
     let folder = Path::new(&root).join("envoyconfig/sidecars");
-    let mut report = Report::new("sidecars");
+    let mut report = Report::new("envoyconfig/sidecars");
     for input in inputs(&folder) {
         let name = input.strip_prefix(&folder).expect("below it").to_string_lossy().replace(".input.yaml", "");
         let policies: Vec<_> = documents(&input).iter().map(stored).collect();

@@ -160,30 +160,3 @@ fn ingresses() {
     report.skip("virtual-outbound", "VirtualOutbound");
     report.finish();
 }
-
-#[test]
-fn egresses() {
-    let Some(folder) = folder("egress") else { return };
-    let mut report = Report::new("xds-generator/egress");
-    for name in ["02.internalservice-only", "subsets-with-meshhttproute", "traffic-by-default-meshhttproute"] {
-        let documents = text(&folder.join("input").join(format!("{name}.yaml")));
-        let documents = documents.split("---").map(|text| serde_norway::from_str(text).expect("YAML"));
-        let resources: Vec<_> = documents.map(|document: Value| resource(&document)).collect();
-        let key = ResourceKey::global(Kind::ZoneEgress, "zoneegress-1");
-        let actual = run("zone-1", resources, &key, &metadata(&[]));
-        report.case(name, differences(&actual, &golden(&folder.join(format!("{name}.golden.yaml")))));
-    }
-    for name in [
-        "01.externalservice-only",
-        "01.externalservice-only-unified-naming",
-        "03.mixed-services",
-        "04.mixed-services-custom-trafficroute",
-        "05.mixed-services-with-custom-trafficpermissions",
-        "06.mixed-services-with-external-in-other-zone",
-        "same-kuma-io-service",
-        "subsets-with-external-meshhttproute",
-    ] {
-        report.skip(name, "TrafficPermission");
-    }
-    report.finish();
-}
