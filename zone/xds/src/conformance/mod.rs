@@ -18,6 +18,7 @@ use crate::testing::envoy_json;
 mod compare;
 mod external_services;
 mod generators;
+mod observability;
 mod redirection;
 mod report;
 mod sidecars;

@@ -7,6 +7,7 @@ pub(crate) mod admin;
 mod assignment;
 pub(crate) mod collect;
 pub(crate) mod credential;
+pub(crate) mod direct_access;
 pub(crate) mod dns;
 mod egress;
 mod external;
@@ -15,11 +16,14 @@ mod identities;
 pub(crate) mod inbound;
 mod ingress;
 pub(crate) mod names;
+mod observability;
 mod outbound;
 mod outbounds;
 mod outside;
 mod passthrough;
+pub(crate) mod prometheus;
 mod real;
+pub(crate) mod probes;
 pub(crate) mod secrets;
 mod services;
 mod shape;
@@ -27,17 +31,20 @@ mod sidecar;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tls;
+pub(crate) mod tracing;
+pub(crate) mod traffic_route;
 pub(crate) mod transparent;
 
 use std::sync::Arc;
 
 use tandem_model::Kind;
-use tandem_policy::{InboundPolicies, OutboundPolicies};
+use tandem_policy::{InboundPolicies, OutboundPolicies, legacy};
 
 use crate::cache::{ByAddress, Canonical, Fingerprints, Shared};
 use crate::encoded::Encoded;
 use crate::index::{Snapshot, TrustBundle};
 use crate::input::{GenerateError, Generated, ProxyInput};
+use crate::modifications::{ModifiedCache, TemplateCache};
 
 pub use identities::{identity_requests, workload_request};
 use secrets::{add_secrets, credentials};
@@ -52,11 +59,16 @@ pub struct Cache {
     assignments: Shared<services::AssignmentKey, Encoded>,
     clusters: Shared<sidecar::ClusterKey, Encoded>,
     listeners: Shared<sidecar::ListenerKey, Encoded>,
+    routed_clusters: Shared<traffic_route::RoutedClusterKey, Encoded>,
+    routed_listeners: Shared<traffic_route::RoutedListenerKey, Encoded>,
     zone_clusters: Shared<services::ZoneClusterKey, Encoded>,
     inbounds: inbound::CommonCache,
     inbound_policies: Canonical<InboundPolicies>,
     outbound_policies: Canonical<OutboundPolicies>,
+    legacy_inbounds: Canonical<legacy::InboundPolicies>,
     authorities: Shared<(String, Arc<[u8]>), Encoded>,
+    pub(crate) templates: TemplateCache,
+    pub(crate) modified: ModifiedCache,
     trust_bundles: Shared<ByAddress<TrustBundle>, Encoded>,
 }
 

@@ -1,11 +1,16 @@
 //! The configuration of a proxy beside a workload.
 
-use std::collections::BTreeSet;
+mod observed;
+mod redirected;
+mod routed;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use tandem_model::dataplane::{DataplaneExt as _, InboundInterface};
-use tandem_model::{Protocol, ResourceKey};
+use tandem_model::{Protocol, ResourceKey, prometheus};
+use tandem_policy::envoy::Origin;
+use tandem_policy::legacy::traffic_trace::Tracing;
 use tandem_policy::subject::Subject;
 use tandem_policy::tls;
 use tandem_policy::{OutboundPolicies, ProxyPolicies, legacy};
@@ -13,23 +18,25 @@ use tandem_policy::{OutboundPolicies, ProxyPolicies, legacy};
 use super::admin::admin;
 use super::collect::{Collector, encode_cluster, encode_listener};
 use super::credential::Credentials;
-use super::dns::dns;
 use super::external::Outside;
 use super::http::internal_addresses;
 use super::inbound::{self, InboundMode, InboundRules, InboundSource};
 use super::names::Naming;
 use super::outbound::{Destination, OutboundSource, direct_cluster, outbound_cluster, outbound_listener};
-use super::outbounds::{self, Outbound, Target, records};
+use super::outbounds::{self, Outbound, Target};
 use super::real::PortRef;
 use super::services::{self, ServiceRef, Viewer};
 use super::shape::is_ipv6;
-use super::transparent::{Passthrough, Redirection, transparent};
+use super::transparent::Redirection;
+use routed::RoutedClusters;
+
 use super::{Cache, secrets};
 use crate::cache::ByAddress;
 use crate::encoded::{Encoded, ResourceType};
 use crate::index::{DataplaneView, MeshState, MeshView, Service, Snapshot};
 use crate::input::{GenerateError, Generated, ProxyInput};
 use crate::metadata::ProxyMetadata;
+use crate::modifications::Template;
 
 /// Everything the cluster of a destination is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,18 +98,13 @@ pub(crate) fn generate(
         policies,
         legacy: state.legacy.for_proxy(&dataplane.spec),
     };
-    collector.own(
-        "admin",
-        (dataplane.address(), AdminInput(metadata), input.admin_tls.map(|tls| &tls.certificate)),
-        |set| admin(set, dataplane.address(), metadata, input.admin_tls),
-    )?;
-    collector.warn(&sidecar.policies.warnings);
-    sidecar.transparent(&mut collector);
-    sidecar.inbounds(&mut collector);
-    let outbounds = outbounds::of(state, dataplane, &sidecar.redirection, metadata);
-    sidecar.outbounds(&mut collector, &outbounds);
-    sidecar.dns(&mut collector, &outbounds);
-    sidecar.secrets(&mut collector, input)?;
+    let template = sidecar.template(&mut collector);
+    if template.as_ref().is_none_or(|template| template.imports_default) {
+        sidecar.generate(&mut collector, input)?;
+    }
+    if let Some(template) = template {
+        template.apply(&cache.modified, &mut collector);
+    }
     Ok(collector.finish())
 }
 
@@ -118,6 +120,36 @@ impl std::hash::Hash for AdminInput<'_> {
 }
 
 impl Sidecar<'_> {
+    /// The template that the proxy's configuration is made by; `None` for the usual one.
+    fn template(&self, collector: &mut Collector<'_>) -> Option<Arc<Template>> {
+        let template = self.legacy.proxy_template.as_ref().filter(|_| !self.dataplane.spec.is_builtin_gateway())?;
+        Template::of(&self.cache.templates, template).map_err(|reason| collector.warn(&[reason])).ok()
+    }
+
+    /// Adds everything that is generated for a sidecar.
+    fn generate(&self, collector: &mut Collector<'_>, input: &ProxyInput<'_>) -> Result<(), GenerateError> {
+        let Self { state, dataplane, metadata, redirection, .. } = *self;
+        collector.own(
+            "admin",
+            (dataplane.address(), AdminInput(metadata), input.admin_tls.map(|tls| &tls.certificate)),
+            |set| admin(set, dataplane.address(), metadata, input.admin_tls),
+        )?;
+        collector.warn(&self.policies.warnings);
+        self.transparent(collector);
+        let tracing = self.tracing(collector);
+        self.inbounds(collector, tracing.as_ref());
+        let outbounds = outbounds::of(state, dataplane, &redirection, metadata);
+        for services in outbounds::watched(state, dataplane, &redirection, metadata) {
+            collector.uses(&self.mesh.name, &services);
+        }
+        self.outbounds(collector, &outbounds, tracing.as_ref());
+        self.direct_access(collector, &outbounds);
+        self.metrics(collector, &outbounds);
+        self.probes(collector);
+        self.dns(collector, &outbounds);
+        self.secrets(collector, input)
+    }
+
     fn internal_addresses(&self) -> Vec<tandem_policy::envoy::pb::core::CidrRange> {
         let ranges = self.snapshot.settings.internal_cidrs.iter().map(String::as_str);
         internal_addresses(ranges, self.metadata.ipv6_enabled)
@@ -163,6 +195,11 @@ impl Sidecar<'_> {
         }
         if let Some(workload) = input.workload {
             secrets::add_workload(collector, workload);
+            let request = super::workload_request(self.snapshot, input.key).filter(|_| state.trust.is_empty());
+            if let Some(request) = request {
+                let reason = "there is no MeshTrust in the mesh, so the proxy trusts nobody: create one for its trust domain";
+                collector.left_out(&request.identity.resource.key, reason);
+            }
         }
         if input.workload.is_some() || !state.trust.is_empty() {
             secrets::add_trust(collector, cache, &state.trust);
@@ -170,25 +207,16 @@ impl Sidecar<'_> {
         Ok(())
     }
 
-    fn transparent(&self, collector: &mut Collector<'_>) {
-        if self.metadata.features.bind_outbounds {
-            return;
-        }
-        let ports = || -> BTreeSet<u32> { self.dataplane.spec.inbounds().iter().map(|inbound| inbound.port).collect() };
-        let passthrough = Passthrough {
-            outbound: self.mesh.passthrough,
-            strict_ports: self.has_strict_ports().then(ports).filter(|ports| !ports.is_empty()),
-            naming: self.naming,
-            reuse_port: self.metadata.features.reuse_port,
-        };
-        infallible(collector.own("transparent", (&self.redirection, &passthrough), |set| {
-            transparent(set, &self.redirection, &passthrough);
-            Ok(())
-        }));
+    /// True when a TrafficPermission selects an inbound, or the one at which metrics are fetched.
+    fn has_traffic_permission(&self) -> bool {
+        let permits = |policies: &Arc<legacy::InboundPolicies>| policies.traffic_permission.is_some();
+        let metrics = || prometheus::settings(&self.mesh.spec, &self.dataplane.spec).ok().flatten();
+        self.legacy.inbounds.iter().any(permits)
+            || metrics().is_some_and(|metrics| permits(&self.state.legacy.inbound(&metrics.tags)))
     }
 
     /// Adds what connections to the workload need.
-    fn inbounds(&self, collector: &mut Collector<'_>) {
+    fn inbounds(&self, collector: &mut Collector<'_>, tracing: Option<&Arc<Tracing>>) {
         let credential = self.credentials.inbound();
         if let Some(credential) = credential.filter(|_| !self.dataplane.spec.inbounds().is_empty()) {
             collector.secured_by(credential);
@@ -211,10 +239,17 @@ impl Sidecar<'_> {
             reuse_port: self.metadata.features.reuse_port,
             ipv6: self.metadata.ipv6_enabled,
         };
+        let has_traffic_permission = self.has_traffic_permission();
         for (index, mut source) in InboundSource::all(&self.dataplane.spec, &template) {
             source.mode = self.mode(index);
             let policies = self.cache.inbound_policies.of(self.policies.inbound(index));
-            let rules = InboundRules { policies: ByAddress(policies), has_identity: credential.is_some() };
+            let rules = InboundRules {
+                policies: ByAddress(policies),
+                legacy: ByAddress(self.cache.legacy_inbounds.of(&self.legacy.inbounds[index])),
+                has_traffic_permission,
+                has_identity: credential.is_some(),
+                tracing: tracing.cloned(),
+            };
             let mut common = None;
             collector.own_encoded("inbound", (&source, &rules), || {
                 let cache = &self.cache.inbounds;
@@ -224,6 +259,7 @@ impl Sidecar<'_> {
             });
             // The result keeps the policies, so their address stands for their content.
             collector.keep(rules.policies.0);
+            collector.keep(rules.legacy.0);
             if let Some(common) = common {
                 collector.keep(common);
             }
@@ -231,14 +267,26 @@ impl Sidecar<'_> {
     }
 
     /// Adds what connections of the workload to its destinations need.
-    fn outbounds(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>]) {
+    fn outbounds(
+        &self,
+        collector: &mut Collector<'_>,
+        outbounds: &[Outbound<'_>],
+        tracing: Option<&Arc<Tracing>>,
+    ) {
         let Self { snapshot, cache, state, mesh, naming, .. } = *self;
         let credentials = &self.credentials;
         collector.keep(self.outbound_policies.clone());
+        let routing = self.routing();
+        let (reached, mut routed) = (self.routed_services(outbounds), RoutedClusters::default());
+        let tags_header = self.tags_header();
         for outbound in outbounds {
             let (destination, endpoints) = match &outbound.target {
                 Target::Tags(tags) => {
                     let destination = services::destination(cache, snapshot, state, mesh, tags, naming, credentials);
+                    if routing.concerns(destination.protocol) {
+                        self.add_routed(collector, outbound, tags, &reached, tracing, &mut routed);
+                        continue;
+                    }
                     let name = Service::name_in(tags);
                     collector.uses(&mesh.name, name);
                     if destination.direct {
@@ -269,12 +317,14 @@ impl Sidecar<'_> {
             let source = OutboundSource {
                 address: outbound.address.as_str().into(),
                 port: outbound.port,
+                tags_header: tags_header.clone().filter(|_| destination.protocol.is_http_based()),
                 destination,
-                redirected: self.redirection.enabled,
+                redirected: self.redirection.enabled && !self.metadata.features.bind_outbounds,
                 ipv6: self.metadata.ipv6_enabled,
             };
             self.add_outbound(collector, source);
         }
+        self.add_routed_clusters(collector, routed);
     }
 
     /// Adds the cluster of a service outside of the mesh, with those of its endpoints that can be configured.
@@ -288,7 +338,7 @@ impl Sidecar<'_> {
         tandem_policy::outbound_cluster(&self.outbound_policies, &mut draft);
         let message = [draft.value.encode(), built.rest].concat();
         collector.own_encoded("outside", (name, &message), || {
-            let encoded = Encoded::new(ResourceType::Cluster, name.as_str(), &message);
+            let encoded = Encoded::new(ResourceType::Cluster, name.as_str(), &message).from_origin(Origin::Outbound);
             [(ResourceType::Cluster, Arc::new(encoded))]
         });
     }
@@ -316,18 +366,6 @@ impl Sidecar<'_> {
         };
         collector.add(ResourceType::Listener, infallible(cache.listeners.get_or_build(key, build)));
         collector.keep(destination);
-    }
-
-    fn dns(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>]) {
-        let metadata = self.metadata;
-        if !self.redirection.enabled || metadata.dns_port == 0 || metadata.features.bind_outbounds {
-            return;
-        }
-        let records = &records(outbounds, self.redirection.ipv6);
-        infallible(collector.own("dns", (AdminInput(metadata), metadata.dns_port, self.naming, records), |set| {
-            dns(set, records, metadata, self.naming);
-            Ok(())
-        }));
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use tandem_model::dataplane::SERVICELESS_PORT;
 use tandem_policy::envoy::pb::{UInt32Value, listener};
 use tandem_policy::envoy::{ChainDraft, Draft, DraftSet, Origin, sanitize_stat_prefix};
+use tandem_policy::legacy::traffic_log::AccessLog;
 use tandem_proto::mesh::v1alpha1::Dataplane;
 use tandem_proto::mesh::v1alpha1::dataplane::networking::transparent_proxying::IpFamilyMode as Family;
 
@@ -62,16 +63,16 @@ pub(crate) struct Passthrough {
     pub naming: Naming,
     /// Ports can be shared between workers.
     pub reuse_port: bool,
+    /// Where traffic of the workload to unknown destinations is logged.
+    pub log: Option<AccessLog>,
 }
 
-/// The resources; none when traffic of the workload is not redirected.
+/// The resources of the directions that are redirected. They do not ask for [`Redirection::enabled`]: where the proxy has an IPv6
+/// address only IPv4 may be redirected all the same, and somebody has to take it.
+///
+/// Kuma has both directions or none, as outbound traffic is redirected or not. With one of them that leaves connections that
+/// nobody takes, or a listener that, as nothing is redirected to it, would connect to itself.
 pub(crate) fn transparent(set: &mut DraftSet, redirection: &Redirection, passthrough: &Passthrough) {
-    if !redirection.enabled || !redirection.outbound.enabled {
-        return;
-    }
-    let mut nowhere = cluster(NO_DESTINATION, Discovery::Static);
-    nowhere.message.alt_stat_name = sanitize_stat_prefix(NO_DESTINATION);
-    set.add_cluster(Draft::new(Origin::Transparent, nowhere));
     family(set, 4, "0.0.0.0", redirection, passthrough);
     if redirection.ipv6 {
         family(set, 6, "::", redirection, passthrough);
@@ -79,27 +80,43 @@ pub(crate) fn transparent(set: &mut DraftSet, redirection: &Redirection, passthr
 }
 
 fn family(set: &mut DraftSet, version: u8, any: &str, redirection: &Redirection, passthrough: &Passthrough) {
-    let Passthrough { naming, reuse_port, .. } = *passthrough;
-    let name = naming.passthrough("outbound", version);
+    if redirection.outbound.enabled {
+        outbound(set, version, any, redirection.outbound.port, passthrough);
+    }
+    if redirection.inbound.enabled {
+        inbound(set, version, any, redirection.inbound.port, passthrough);
+    }
+}
+
+fn outbound(set: &mut DraftSet, version: u8, any: &str, port: u32, passthrough: &Passthrough) {
+    let name = passthrough.naming.passthrough("outbound", version);
     if passthrough.outbound {
         set.add_cluster(Draft::new(Origin::Transparent, cluster(&name, Discovery::OriginalDestination)));
     }
-    let mut outbound = outbound_listener(name.clone(), any, redirection.outbound.port);
-    outbound.message.use_original_dst = flag(true);
-    outbound.chains.push(ChainDraft { filters: vec![tcp_filter(&name)], ..Default::default() });
-    set.add_listener(Draft::new(Origin::Transparent, outbound));
+    let mut listener = outbound_listener(name.clone(), any, port);
+    listener.message.use_original_dst = flag(true);
+    listener.chains.push(ChainDraft { filters: vec![tcp_filter(&name)], ..Default::default() });
+    if let Some(log) = &passthrough.log {
+        log.add(&mut listener);
+    }
+    set.add_listener(Draft::new(Origin::Transparent, listener));
+}
 
-    let name = naming.passthrough("inbound", version);
+fn inbound(set: &mut DraftSet, version: u8, any: &str, port: u32, passthrough: &Passthrough) {
+    let mut nowhere = cluster(NO_DESTINATION, Discovery::Static);
+    nowhere.message.alt_stat_name = sanitize_stat_prefix(NO_DESTINATION);
+    set.add_cluster(Draft::new(Origin::Transparent, nowhere));
+    let name = passthrough.naming.passthrough("inbound", version);
     let mut to_workload = cluster(&name, Discovery::OriginalDestination);
     bind_to_inbound_source(&mut to_workload, version == 6);
     set.add_cluster(Draft::new(Origin::Transparent, to_workload));
-    let mut inbound = inbound_listener(name.clone(), any, redirection.inbound.port, reuse_port);
-    inbound.message.use_original_dst = flag(true);
-    inbound.chains = match &passthrough.strict_ports {
+    let mut listener = inbound_listener(name.clone(), any, port, passthrough.reuse_port);
+    listener.message.use_original_dst = flag(true);
+    listener.chains = match &passthrough.strict_ports {
         None => vec![ChainDraft { filters: vec![tcp_filter(&name)], ..Default::default() }],
         Some(ports) => ports.iter().map(|port| port_chain(*port, &name)).collect(),
     };
-    set.add_listener(Draft::new(Origin::Transparent, inbound));
+    set.add_listener(Draft::new(Origin::Transparent, listener));
 }
 
 /// Passes connections to one port.

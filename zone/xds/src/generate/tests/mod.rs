@@ -1,6 +1,10 @@
+mod clashes;
 mod destinations;
+mod mesh_external_service;
 mod outside;
 mod preview;
+mod security;
+mod redirected;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -278,11 +282,17 @@ fn an_inbound_encoded_in_parts_is_the_whole() {
         };
         let policies = policies.inbound(0);
         let has_identity = mode != InboundMode::Plain;
-        let (mut cluster, mut listener) = drafts(&source, &[]);
+        let (mut cluster, mut listener) = drafts(&source, &Default::default(), &[]);
         tandem_policy::inbound_cluster(policies, source.protocol, &mut cluster);
         let security = ProxySecurity { has_identity, has_traffic_permission: false };
         tandem_policy::inbound_listener(policies, security, &mut listener);
-        let rules = InboundRules { policies: ByAddress(policies.clone()), has_identity };
+        let rules = InboundRules {
+            policies: ByAddress(policies.clone()),
+            legacy: ByAddress(Default::default()),
+            has_traffic_permission: false,
+            has_identity,
+            tracing: None,
+        };
         let (parts, _) = encoded(&source, Vec::new, &rules, &Default::default());
         let whole = [cluster.value.encode(), listener.value.encode()];
         let messages = ["envoy.config.cluster.v3.Cluster", "envoy.config.listener.v3.Listener"];

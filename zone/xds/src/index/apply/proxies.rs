@@ -80,8 +80,9 @@ fn touch_direct_access(
     [old, new]: [&Option<Arc<DataplaneView>>; 2],
     touched: &mut Touched,
 ) {
-    let mesh = index.state.mesh(&key.mesh).map(|mesh| mesh.spec.clone()).unwrap_or_default();
-    let listens = |view: &Option<Arc<DataplaneView>>| view.as_ref().map(|view| view.listens(&mesh)).unwrap_or_default();
+    let nothing = Default::default();
+    let mesh = index.state.mesh(&key.mesh).map_or(&nothing, |mesh| &mesh.spec);
+    let listens = |view: &Option<Arc<DataplaneView>>| view.as_ref().map(|view| view.listens(mesh)).unwrap_or_default();
     let (before, after) = (listens(old), listens(new));
     for (service, ..) in before.symmetric_difference(&after) {
         touched.services.insert((key.mesh.clone(), direct_access_to(service)));
