@@ -1,7 +1,7 @@
 //! A small HTTP server that tells what it was asked: the demo's and the tests' application.
 
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
 use http_body_util::Full;
@@ -23,6 +23,8 @@ pub struct Echo {
     pub path: String,
     /// Identity of the caller as the server's proxy saw it (header `x-forwarded-client-cert`).
     pub caller: Option<String>,
+    /// Address that the connection came from.
+    pub from: IpAddr,
 }
 
 /// A running server; stops when dropped.
@@ -38,15 +40,23 @@ impl EchoServer {
     /// # Errors
     /// When there is no free port.
     pub async fn start(name: &str) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::start_at(name, (Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// Starts a server at an address.
+    ///
+    /// # Errors
+    /// When it is taken.
+    pub async fn start_at(name: &str, address: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let port = listener.local_addr()?.port();
         let name = name.to_owned();
         let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((stream, peer)) = listener.accept().await {
                 let name = name.clone();
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
-                        let answer = answer(&name, &request);
+                        let answer = answer(&name, peer.ip().to_canonical(), &request);
                         async move { Ok::<_, Infallible>(answer) }
                     });
                     // A client that goes away is none of the server's business.
@@ -57,7 +67,7 @@ impl EchoServer {
         Ok(Self { port, task })
     }
 
-    /// Port on loopback.
+    /// Port it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -69,10 +79,10 @@ impl Drop for EchoServer {
     }
 }
 
-fn answer(server: &str, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(server: &str, from: IpAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let caller =
         request.headers().get("x-forwarded-client-cert").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let echo = Echo { server: server.to_owned(), path: request.uri().path().to_owned(), caller };
+    let echo = Echo { server: server.to_owned(), path: request.uri().path().to_owned(), caller, from };
     let body = serde_json::to_vec(&echo).unwrap_or_default();
     Response::new(Full::new(Bytes::from(body)))
 }

@@ -29,6 +29,10 @@ pub struct ProxySpec {
     pub token: Option<String>,
     /// Ask for the delta variant of the protocol.
     pub delta: bool,
+    /// Features of the stand-in for kuma-dp besides the usual ones.
+    pub features: Vec<&'static str>,
+    /// Members of the request for the bootstrap configuration in place of the usual ones; null for none.
+    pub request: Value,
 }
 
 impl ProxySpec {
@@ -59,6 +63,8 @@ impl ProxySpec {
             resource,
             token: None,
             delta: false,
+            features: Vec::new(),
+            request: Value::Null,
         }
     }
 
@@ -74,6 +80,8 @@ impl ProxySpec {
             resource,
             token: None,
             delta: false,
+            features: Vec::new(),
+            request: Value::Null,
         }
     }
 
@@ -88,6 +96,8 @@ impl ProxySpec {
             resource,
             token: None,
             delta: false,
+            features: Vec::new(),
+            request: Value::Null,
         }
     }
 
@@ -135,7 +145,9 @@ impl Inbound {
 /// Where a zone's dataplane server is, and how to trust it.
 #[derive(Debug, Clone)]
 pub struct DpServer {
-    /// Port on `localhost`.
+    /// Host.
+    pub host: String,
+    /// Port.
     pub port: u16,
     /// File with the certificate of the server, which is its own authority.
     pub ca_file: PathBuf,
@@ -168,6 +180,7 @@ pub struct Proxy {
     pub spec: ProxySpec,
     child: Child,
     admin_port: u16,
+    folder: PathBuf,
     log: PathBuf,
     http: reqwest::Client,
 }
@@ -192,13 +205,15 @@ impl Proxy {
             .arg(&log)
             .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "info"])
             .args(["--drain-time-s", "1", "--drain-strategy", "immediate"])
+            // Access logs are to be read at once.
+            .args(["--file-flush-interval-msec", "200"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot run {}", envoy.display()))?;
-        Ok(Self { spec, child, admin_port, log, http: reqwest::Client::new() })
+        Ok(Self { spec, child, admin_port, folder, log, http: reqwest::Client::new() })
     }
 
     /// Waits until Envoy has its configuration and serves.
@@ -267,6 +282,11 @@ impl Proxy {
         self.admin_port
     }
 
+    /// Folder of its sockets, its log and its bootstrap configuration.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// What Envoy wrote to its log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
@@ -296,6 +316,7 @@ async fn fetch_bootstrap(zone: &DpServer, spec: &ProxySpec, admin_port: u16, fol
     if spec.delta {
         features.push("feature-delta-grpc");
     }
+    features.extend(&spec.features);
     let mut request = json!({
         "mesh": spec.mesh,
         "name": spec.name,
@@ -315,13 +336,17 @@ async fn fetch_bootstrap(zone: &DpServer, spec: &ProxySpec, admin_port: u16, fol
     if let Some(token) = &spec.token {
         request["dataplaneToken"] = json!(token);
     }
+    for (name, value) in spec.request.as_object().into_iter().flatten() {
+        request[name] = value.clone();
+    }
+    let server = format!("{}:{}", zone.host, zone.port);
     let response = client
-        .post(format!("https://localhost:{}/bootstrap", zone.port))
+        .post(format!("https://{server}/bootstrap"))
         .header("accept", "application/json")
         .json(&request)
         .send()
         .await
-        .with_context(|| format!("cannot reach the dataplane server of the zone at localhost:{}", zone.port))?;
+        .with_context(|| format!("cannot reach the dataplane server of the zone at {server}"))?;
     let status = response.status();
     let text = response.text().await?;
     ensure!(status.is_success(), "bootstrap of {} refused with {status}: {text}", spec.name);

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::api::Api;
 use crate::envoy;
+use crate::namespace::{NODE, Pod};
 use crate::process::{ControlPlane, ControlPlaneOptions, Profile, build};
 use crate::proxy::{DpServer, Proxy, ProxySpec};
 use crate::relay::Relay;
@@ -129,7 +130,11 @@ impl World {
         let zone = Zone {
             name: name.to_owned(),
             api: Api::new(control_plane.api_url())?,
-            dp_server: DpServer { port: control_plane.peer_port(), ca_file: server_certificate(&control_plane) },
+            dp_server: DpServer {
+                host: "localhost".to_owned(),
+                port: control_plane.peer_port(),
+                ca_file: server_certificate(&control_plane),
+            },
             control_plane,
             network,
             folder,
@@ -191,5 +196,21 @@ impl Zone {
     pub async fn start_sidecar(&self, spec: ProxySpec) -> Result<Proxy> {
         let token = self.dataplane_token(&spec.mesh, &spec.name).await?;
         self.start_proxy(spec.with_token(token)).await
+    }
+
+    /// As [`Self::start_sidecar`], on a host of its own, from which the zone is reached at the address of the node.
+    ///
+    /// # Errors
+    /// As [`Self::start_sidecar`].
+    pub async fn start_sidecar_in(&self, pod: &Pod, spec: ProxySpec) -> Result<Proxy> {
+        let spec = spec.clone().with_token(self.dataplane_token(&spec.mesh, &spec.name).await?);
+        let (envoy, folder) = (self.envoy.clone(), self.folder.join("proxies"));
+        let server = DpServer { host: NODE.to_string(), ..self.dp_server.clone() };
+        let started = async move {
+            let mut proxy = Proxy::start(&envoy, &server, spec, &folder).await?;
+            proxy.ready(PROXY_TIMEOUT).await?;
+            Ok(proxy)
+        };
+        pod.run(started).await
     }
 }

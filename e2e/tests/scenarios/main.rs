@@ -5,17 +5,27 @@
 mod bad_input;
 mod support;
 
+mod authority;
 mod constraints;
+mod cross_zone;
 mod departure;
 mod durability;
+mod external_service;
 mod faults;
 mod health;
 mod insights;
 mod inspection;
 mod isolation;
 mod load;
+mod mesh_external_service;
+mod mode_switch;
+mod observability;
 mod outage;
 mod permission;
+mod problems;
+mod proxy_template;
+mod redirection;
+mod service_modes;
 mod services;
 mod start;
 mod synchronization;

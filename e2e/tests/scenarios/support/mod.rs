@@ -1,9 +1,15 @@
 //! What the scenarios share.
 
+pub mod addresses;
 pub mod ads;
 pub mod apps;
 pub mod ledger;
+pub mod load;
+pub mod network;
+pub mod outside;
 pub mod raw;
+pub mod recorder;
+pub mod requests;
 pub mod stage;
 
 pub use ads::{Ads, DeltaAds};

@@ -11,13 +11,19 @@ use tandem_e2e::world::{Programs, World, Zone};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use super::PATIENCE;
+use super::{PATIENCE, network};
 
 static PROGRAMS: OnceCell<Programs> = OnceCell::const_new();
 
 /// The programs, found or built once.
 pub async fn programs() -> Result<Programs> {
-    let programs = PROGRAMS.get_or_try_init(|| Programs::find(Profile::Test, |what| eprintln!("{what}"))).await?;
+    let find = || async {
+        match network::programs_handed_over()? {
+            Some(programs) => Ok(programs),
+            None => Programs::find(Profile::Test, |what| eprintln!("{what}")).await,
+        }
+    };
+    let programs = PROGRAMS.get_or_try_init(find).await?;
     Ok(programs.clone())
 }
 
