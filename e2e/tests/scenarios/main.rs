@@ -31,5 +31,6 @@ mod start;
 mod synchronization;
 mod traffic;
 mod visibility;
+mod workload_identity;
 mod write_rules;
 mod zone_authentication;

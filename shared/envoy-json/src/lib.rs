@@ -1,18 +1,24 @@
-//! Envoy's messages as JSON (the canonical mapping of protobuf), by descriptors that are compiled into the program.
+//! Envoy's messages by descriptors that are compiled into the program: as JSON (the canonical mapping of protobuf), and as messages
+//! whose type is known by name only.
 //!
 //! The descriptors cover everything that can be part of an Envoy's configuration, and cost memory only once they are used.
 
+mod dynamic;
+
 use std::sync::LazyLock;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
+
+pub use dynamic::{decode, encode, from_json, merge};
+pub use prost_reflect;
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     let descriptors = include_bytes!(concat!(env!("OUT_DIR"), "/envoy.bin"));
     DescriptorPool::decode(&descriptors[..]).expect("the build wrote a complete set of descriptors")
 });
 
-/// Why a message has no JSON form.
+/// Why a message cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvoyJsonError {
     /// Nothing is known of the type.
@@ -26,6 +32,14 @@ pub enum EnvoyJsonError {
         /// What is wrong.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The JSON is not that of a message of the type.
+    #[error("this is no {message}: {source}")]
+    Read {
+        /// Full name of the type.
+        message: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
     /// A part of it has no JSON form, such as a packed message of an unknown type.
     #[error("cannot write a {message} as JSON: {source}")]
     Write {
@@ -36,16 +50,17 @@ pub enum EnvoyJsonError {
     },
 }
 
+fn descriptor(message: &str) -> Result<MessageDescriptor, EnvoyJsonError> {
+    POOL.get_message_by_name(message).ok_or_else(|| EnvoyJsonError::UnknownType(message.to_owned()))
+}
+
 /// The JSON form of an encoded message with this full name, such as `envoy.config.cluster.v3.Cluster`. Members are in lower camel
 /// case, 64-bit numbers are text, and defaults are left out.
 ///
 /// # Errors
 /// See [`EnvoyJsonError`].
 pub fn to_json(message: &str, bytes: &[u8]) -> Result<Value, EnvoyJsonError> {
-    let descriptor =
-        POOL.get_message_by_name(message).ok_or_else(|| EnvoyJsonError::UnknownType(message.to_owned()))?;
-    let decoded = DynamicMessage::decode(descriptor, bytes)
-        .map_err(|source| EnvoyJsonError::Encoding { message: message.to_owned(), source: source.into() })?;
+    let decoded = decode(message, bytes)?;
     let options = SerializeOptions::new().stringify_64_bit_integers(true);
     decoded
         .serialize_with_options(serde_json::value::Serializer, &options)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use sha2::{Digest as _, Sha256};
+use tandem_policy::envoy::Origin;
 
 /// Type of an Envoy resource. The order is the one in which changes of several types are to be sent, so that nothing names
 /// what the proxy has not heard of yet.
@@ -76,6 +77,8 @@ pub struct Encoded {
     pub body: Bytes,
     /// Of a listener on an IP address: `address:port`, and `/udp` if it is not TCP.
     pub listens_on: Option<Arc<str>>,
+    /// Which part of generation it comes from, where edits of resources may ask for that.
+    pub origin: Option<Origin>,
 }
 
 impl Encoded {
@@ -96,12 +99,18 @@ impl Encoded {
         let digest = Sha256::digest(&body);
         let mut version = [0; 16];
         version.copy_from_slice(&digest[..16]);
-        Self { name: name.into(), version: Version(version), body: body.into(), listens_on: None }
+        Self { name: name.into(), version: Version(version), body: body.into(), listens_on: None, origin: None }
     }
 
     /// Wraps an encoded listener that listens on `socket`.
     pub fn listener(name: impl Into<Arc<str>>, socket: Option<Arc<str>>, message: &[u8]) -> Self {
         Self { listens_on: socket, ..Self::new(ResourceType::Listener, name, message) }
+    }
+
+    /// The same resource, coming from this part of generation.
+    #[must_use]
+    pub fn from_origin(self, origin: Origin) -> Self {
+        Self { origin: Some(origin), ..self }
     }
 
     /// The version as text: 32 lower-case hexadecimal digits.

@@ -15,6 +15,7 @@ pub mod generate;
 pub mod index;
 pub mod input;
 pub mod metadata;
+mod modifications;
 #[cfg(test)]
 mod testing;
 

@@ -100,6 +100,11 @@ impl<'a> Collector<'a> {
         }
     }
 
+    /// Takes away the resources gathered so far.
+    pub fn take_resources(&mut self) -> Vec<(ResourceType, Arc<Encoded>)> {
+        std::mem::take(&mut self.resources)
+    }
+
     /// Keeps a value in the cache for as long as the result is used.
     pub fn keep(&mut self, value: Arc<dyn Any + Send + Sync>) {
         self.shared.push(value);
@@ -215,14 +220,15 @@ pub(crate) fn encode(set: &DraftSet) -> Vec<(ResourceType, Arc<Encoded>)> {
 /// Encodes a cluster.
 pub(crate) fn encode_cluster(draft: &Draft<ClusterDraft>) -> Arc<Encoded> {
     let name = draft.value.message.name.as_str();
-    Arc::new(Encoded::new(ResourceType::Cluster, name, &draft.value.encode()))
+    Arc::new(Encoded::new(ResourceType::Cluster, name, &draft.value.encode()).from_origin(draft.origin))
 }
 
 /// Encodes a listener.
 pub(crate) fn encode_listener(draft: &Draft<ListenerDraft>) -> Arc<Encoded> {
     let message = &draft.value.message;
     let socket = message.address.as_ref().and_then(socket);
-    Arc::new(Encoded::listener(message.name.as_str(), socket, &draft.value.encode()))
+    let encoded = Encoded::listener(message.name.as_str(), socket, &draft.value.encode());
+    Arc::new(encoded.from_origin(draft.origin))
 }
 
 /// An address as text: two listeners of a proxy cannot have the same.

@@ -10,11 +10,13 @@ use std::time::Duration;
 use http::http_connection_manager::{ForwardClientCertDetails, SetCurrentClientCertDetails};
 use tandem_model::Protocol;
 use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _, InboundInterface, SERVICELESS_PORT};
-use tandem_policy::{InboundPolicies, ProxySecurity};
+use tandem_policy::legacy::traffic_trace::{Direction, Tracing};
+use tandem_policy::legacy::source_tags::TAGS_HEADER;
+use tandem_policy::{InboundPolicies, ProxySecurity, legacy};
 
 use prost::Message as _;
 use tandem_model::label::SERVICE_TAG;
-use tandem_policy::envoy::pb::{cluster, core, http, listener, rbac};
+use tandem_policy::envoy::pb::{cluster, core, http, listener};
 use tandem_policy::envoy::{
     ChainDraft, ClusterDraft, DownstreamTransport, Draft, EndpointAddress, ListenerDraft, NetworkFilter, Origin,
     duration, packed_filter, sanitize_stat_prefix,
@@ -42,9 +44,6 @@ mod timeout {
     pub const IDLE: Duration = Duration::from_secs(2 * 60 * 60);
     pub const STREAM_IDLE: Duration = Duration::from_secs(60 * 60);
 }
-
-/// Header in which outbounds tell the tags of the caller; not for the workload.
-const TAGS_HEADER: &str = "x-kuma-tags";
 
 /// How connections to the workload are secured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -123,21 +122,32 @@ impl InboundSource {
     }
 }
 
-/// The resources of one inbound, without the effects of policies.
+/// The resources of one inbound, with the effects of policies of the older generation and without those of others.
 pub(crate) fn drafts(
     source: &InboundSource,
+    policies: &legacy::InboundPolicies,
     internal: &[core::CidrRange],
 ) -> (Draft<ClusterDraft>, Draft<ListenerDraft>) {
     let cluster = Draft::new(Origin::Inbound, local_cluster(source)).speaking(source.protocol);
-    let listener = Draft::new(Origin::Inbound, listener(source, internal)).speaking(source.protocol);
+    let mut listener = Draft::new(Origin::Inbound, listener(source, internal)).speaking(source.protocol);
+    let stat_name = source.listener_name();
+    for chain in &mut listener.value.chains {
+        legacy::inbound_chain(policies, &stat_name, chain);
+    }
     (cluster, listener)
 }
 
-/// Policies of an inbound, and whether the proxy has a certificate with which they can be enforced.
+/// Policies of an inbound, and whether the proxy has a certificate with which they can be enforced, and what else changes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct InboundRules {
     pub policies: ByAddress<InboundPolicies>,
+    /// Policies of the older generation.
+    pub legacy: ByAddress<legacy::InboundPolicies>,
+    /// Whether a TrafficPermission selects any inbound of the proxy.
+    pub has_traffic_permission: bool,
     pub has_identity: bool,
+    /// How requests are traced; `None` when they are not.
+    pub tracing: Option<Arc<Tracing>>,
 }
 
 /// Everything the part of an inbound's resources is built from that it has in common with the same inbound of other proxies.
@@ -162,8 +172,11 @@ pub(crate) struct Common {
 impl CommonKey {
     fn new(source: &InboundSource, rules: &InboundRules) -> Self {
         let InboundInterface { workload_port, workload_address, .. } = &source.interface;
-        // Statistics of the filter that permits connections are named after the listener; for requests there are none.
-        let is_named = !source.protocol.is_http_based() || source.naming == Naming::Unified;
+        // Statistics of the filter that permits connections are named after the listener; where requests are permitted instead, there
+        // are none.
+        let is_named = !source.protocol.is_http_based()
+            || source.naming == Naming::Unified
+            || rules.has_identity && rules.has_traffic_permission;
         let interface = InboundInterface {
             address: if is_named { source.interface.address.clone() } else { String::new() },
             advertised_address: String::new(),
@@ -179,11 +192,16 @@ impl CommonKey {
     }
 
     fn build(&self, internal: &[core::CidrRange]) -> Common {
-        let (mut cluster, mut listener) = drafts(&self.source, internal);
-        let InboundRules { policies, has_identity } = &self.rules;
-        let security = ProxySecurity { has_identity: *has_identity, has_traffic_permission: false };
+        let (mut cluster, mut listener) = drafts(&self.source, &self.rules.legacy.0, internal);
+        let InboundRules { policies, has_traffic_permission, has_identity, tracing, .. } = &self.rules;
+        let security =
+            ProxySecurity { has_identity: *has_identity, has_traffic_permission: *has_traffic_permission };
         tandem_policy::inbound_cluster(&policies.0, self.source.protocol, &mut cluster);
         tandem_policy::inbound_listener(&policies.0, security, &mut listener);
+        if let Some(tracing) = tracing {
+            let service = self.source.naming.inbound_host(self.source.service(), &self.source.section);
+            tracing.set(&mut listener.value, &service, Direction::Inbound);
+        }
         let message = &mut cluster.value.message;
         (message.name, message.alt_stat_name, message.load_assignment) = Default::default();
         let draft = &mut listener.value;
@@ -218,11 +236,12 @@ pub(crate) fn encoded(
         .unwrap_or_else(|never| match never {});
     let own = own_cluster(source).message;
     let message = [own.encode_to_vec(), common.cluster.clone()].concat();
-    let cluster = Arc::new(Encoded::new(ResourceType::Cluster, own.name, &message));
+    let cluster = Arc::new(Encoded::new(ResourceType::Cluster, own.name, &message).from_origin(Origin::Inbound));
     let own = own_listener(source);
     let message = [own.encode(), common.listener.clone()].concat();
     let socket = own.message.address.as_ref().and_then(socket);
-    let listener = Arc::new(Encoded::listener(own.message.name, socket, &message));
+    let listener = Encoded::listener(own.message.name, socket, &message).from_origin(Origin::Inbound);
+    let listener = Arc::new(listener);
     ([(ResourceType::Cluster, cluster), (ResourceType::Listener, listener)], common)
 }
 
@@ -316,10 +335,8 @@ fn listener(source: &InboundSource, internal: &[core::CidrRange]) -> ListenerDra
     listener
 }
 
-/// The chain with mutual TLS, where nothing is permitted until a policy says so.
+/// The chain with mutual TLS.
 fn secured(mut chain: ChainDraft, source: &InboundSource) -> ChainDraft {
-    let stat_prefix = format!("{}.", sanitize_stat_prefix(&source.listener_name()));
-    chain.filters.insert(0, NetworkFilter::rbac(stat_prefix, rbac::Rbac::default()));
     let context = source.credential.as_deref().map(downstream);
     chain.transport = context.map(|context| DownstreamTransport::Tls(Box::new(context)));
     chain
@@ -367,6 +384,7 @@ fn connection_manager(source: &InboundSource, internal: &[core::CidrRange]) -> h
         source.naming.inbound_host(service, &source.section),
         vec![everything_to("", &cluster, false)],
     );
+    // It tells the tags of the caller, which is not for the workload.
     table.request_headers_to_remove.push(TAGS_HEADER.to_owned());
     let filters = if source.protocol == Protocol::Grpc { vec![grpc_stats()] } else { Vec::new() };
     let mut manager = manager(&cluster, internal.to_vec(), table, filters);
