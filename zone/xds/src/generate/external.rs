@@ -204,7 +204,8 @@ fn server_names(outside: &OutsideTls, asked_for: &str) -> Vec<tls::SubjectAltNam
         SanMatchType::Exact => MatchPattern::Exact(name.value.clone()),
         SanMatchType::Prefix => MatchPattern::Prefix(name.value.clone()),
     };
-    let more = types.into_iter().flat_map(|san_type| outside.names.iter().map(move |name| san(san_type, pattern(name))));
+    let more =
+        types.into_iter().flat_map(|san_type| outside.names.iter().map(move |name| san(san_type, pattern(name))));
     asked_for.into_iter().chain(more).collect()
 }
 

@@ -10,7 +10,7 @@ use tandem_model::Protocol;
 use tandem_model::label::SERVICE_TAG;
 use tandem_policy::envoy::pb::{core, listener};
 use tandem_policy::envoy::{ChainDraft, DownstreamTransport, Draft, NetworkFilter, Origin};
-use tandem_policy::{EgressPolicies, MeshPolicies};
+use tandem_policy::{EgressPolicies, MeshPolicies, legacy};
 
 use super::collect::Collector;
 use super::credential::Credential;
@@ -46,8 +46,8 @@ pub(crate) struct OutsideChain {
 /// Who may use a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Access {
-    /// Whom MeshTrafficPermissions about a `kuma.io/service` allow.
-    Service(Arc<str>, ByAddress<MeshPolicies>),
+    /// Whom the policies about a `kuma.io/service` let in; with those of the older generation, some of which do more.
+    Service(Arc<str>, ByAddress<MeshPolicies>, ByAddress<legacy::InboundPolicies>),
     /// Everybody in the mesh.
     All,
     /// Nobody.
@@ -80,7 +80,7 @@ impl OutsideOfMesh<'_> {
     /// the names of the services. A service that cannot be configured is left out.
     pub fn services(&self, collector: &mut Collector<'_>) -> Vec<OutsideChain> {
         let mut chains = Vec::new();
-        let splits = Splits::of(&self.state.compiled);
+        let splits = Splits::of(self.state);
         for (name, service) in self.state.services.iter() {
             let externals: Vec<_> = service.external_in_zone(&self.snapshot.settings.zone).collect();
             if !externals.is_empty() {
@@ -124,12 +124,19 @@ impl OutsideOfMesh<'_> {
         }
         let protocol = Protocol::common_of(externals.iter().map(|external| external.protocol));
         let cluster = zone_cluster(&mesh.name, service);
+        // All tags that clients may ask for lead to the same place: outside nothing is chosen by tags.
+        let (routes, _) = splits.routes(&mesh.name, service, || outside.endpoints.clone());
+        if routes.is_empty() {
+            return Vec::new();
+        }
         self.add_cluster(&cluster, &outside.cluster(&cluster, protocol, !is_ipv6(&self.egress.address)), collector);
         let host = match self.naming() {
             Naming::Legacy => service.to_string(),
             Naming::Unified => cluster.clone(),
         };
+        let older = older_policies(&state.legacy, externals);
         collector.keep(state.compiled.clone());
+        collector.keep(older.clone());
         let chain = |sni| OutsideChain {
             mesh: mesh.name.clone(),
             name: format!("{host}_{}", mesh.name),
@@ -138,10 +145,8 @@ impl OutsideOfMesh<'_> {
             routes: outbound_routes(&host),
             host: host.clone(),
             protocol,
-            access: Access::Service(service.clone(), ByAddress(state.compiled.clone())),
+            access: Access::Service(service.clone(), ByAddress(state.compiled.clone()), ByAddress(older.clone())),
         };
-        // All tags that clients may ask for lead to the same place: outside nothing is chosen by tags.
-        let (routes, _) = splits.routes(&mesh.name, service, || outside.endpoints.clone());
         routes.into_iter().map(|route| chain(route.sni)).collect()
     }
 
@@ -178,8 +183,7 @@ impl OutsideOfMesh<'_> {
         };
         let cluster = of.cluster(self.naming());
         let outside = Outside { endpoints, sockets: socket.into_iter().collect() };
-        let ExternalCluster { draft, rest } =
-            outside.cluster(&cluster, port.protocol, !is_ipv6(&self.egress.address));
+        let ExternalCluster { draft, rest } = outside.cluster(&cluster, port.protocol, !is_ipv6(&self.egress.address));
         let mut draft = Draft::new(Origin::Egress, draft).speaking(port.protocol).serving(Arc::new(of.kri()));
         tandem_policy::egress_cluster(policies, &mut draft);
         self.add_cluster(&cluster, &ExternalCluster { draft: draft.value, rest }, collector);
@@ -194,6 +198,32 @@ impl OutsideOfMesh<'_> {
             access: if mesh.forbid_external_services { Access::Nobody } else { Access::All },
         };
         Some((view.port_name(port), chain))
+    }
+}
+
+/// Policies of the older generation about the ExternalServices of one name: the permission of the last one that has one, faults and
+/// limits of all.
+fn older_policies(policies: &legacy::Compiled, externals: &[&Arc<ExternalView>]) -> Arc<legacy::InboundPolicies> {
+    let mut found = externals.iter().map(|external| policies.inbound(&external.tags));
+    let first = found.next().unwrap_or_default();
+    found.fold(first, |known, next| {
+        // The same policies are the same in memory.
+        if Arc::ptr_eq(&known, &next) {
+            return known;
+        }
+        let mut all = (*known).clone();
+        all.traffic_permission = next.traffic_permission.clone().or(all.traffic_permission);
+        append_new(&mut all.fault_injections, &next.fault_injections);
+        append_new(&mut all.rate_limits, &next.rate_limits);
+        Arc::new(all)
+    })
+}
+
+fn append_new<T>(known: &mut Vec<Arc<T>>, more: &[Arc<T>]) {
+    for policy in more {
+        if !known.iter().any(|known| Arc::ptr_eq(known, policy)) {
+            known.push(policy.clone());
+        }
     }
 }
 
@@ -218,11 +248,13 @@ impl OutsideChain {
             transport: Some(DownstreamTransport::Tls(Box::new(downstream(&Credential::of_mesh(naming, mesh))))),
         };
         match access {
-            Access::Service(service, policies) => {
+            Access::Service(service, policies, older) => {
+                legacy::inbound_chain(&older.0, host, &mut chain);
                 // Of an ExternalService only its name counts here.
                 let tags = [(SERVICE_TAG.to_owned(), service.to_string())].into();
                 let permission = policies.0.egress_permission(&tags);
-                tandem_policy::egress_chain(permission.as_ref(), false, listener, &mut chain);
+                let has_older = older.0.traffic_permission.is_some();
+                tandem_policy::egress_chain(permission.as_ref(), has_older, listener, &mut chain);
             }
             Access::All => tandem_policy::egress_external_service_chain(false, listener, &mut chain),
             Access::Nobody => tandem_policy::egress_external_service_chain(true, listener, &mut chain),

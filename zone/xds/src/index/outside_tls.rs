@@ -93,7 +93,8 @@ impl TlsSettings {
         let mode = verification.mode;
         let any_name = matches!(mode, VerificationMode::SkipSAN | VerificationMode::SkipAll);
         let any_authority = matches!(mode, VerificationMode::SkipCA | VerificationMode::SkipAll);
-        let source = |field, source: Option<common::DataSource>| source.map(|source| Source::of_resource(field, source));
+        let source =
+            |field, source: Option<common::DataSource>| source.map(|source| Source::of_resource(field, source));
         let authority = source("spec.tls.verification.caCert", verification.ca_cert);
         let certificate = source("spec.tls.verification.clientCert", verification.client_cert)
             .zip(source("spec.tls.verification.clientKey", verification.client_key));
@@ -251,12 +252,16 @@ mod tests {
         };
         let authority = |source: Value| with(json!({"caCert": source}));
         assert_eq!(authority(json!({"secret": "x"})), r#"spec.tls.verification.caCert: the mesh has no secret "x""#);
-        assert_eq!(authority(json!({"secret": "empty"})), r#"spec.tls.verification.caCert: the secret "empty" is empty"#);
+        assert_eq!(
+            authority(json!({"secret": "empty"})),
+            r#"spec.tls.verification.caCert: the secret "empty" is empty"#
+        );
         assert!(authority(json!({"inline": "?"})).starts_with("spec.tls.verification.caCert: inline is not base64"));
         assert!(authority(json!({})).contains("set secret, inline or inlineString"));
         assert!(authority(json!({"secret": "other"})).contains("no certificate"));
         assert!(authority(json!({"secret": "key"})).contains("no certificate"));
-        let pair = |chain: &str, key: &str| with(json!({"clientCert": {"secret": chain}, "clientKey": {"secret": key}}));
+        let pair =
+            |chain: &str, key: &str| with(json!({"clientCert": {"secret": chain}, "clientKey": {"secret": key}}));
         assert!(pair("chain", "chain").starts_with("spec.tls.verification.clientKey: "));
         assert!(pair("key", "key").starts_with("spec.tls.verification.clientCert: "));
     }

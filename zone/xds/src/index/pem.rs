@@ -36,10 +36,7 @@ pub(super) fn check_pair(chain: &[u8], key: &[u8]) -> Result<(), String> {
 }
 
 /// Reads all certificates and gives the first one to `use_first`.
-fn with_first(
-    text: &[u8],
-    use_first: impl FnOnce(&X509Certificate<'_>) -> Result<(), String>,
-) -> Result<(), String> {
+fn with_first(text: &[u8], use_first: impl FnOnce(&X509Certificate<'_>) -> Result<(), String>) -> Result<(), String> {
     let blocks = parse_many(text).map_err(|error| format!("not PEM: {error}"))?;
     let mut certificates = Vec::new();
     for block in blocks.iter().filter(|block| block.tag().ends_with("CERTIFICATE")) {

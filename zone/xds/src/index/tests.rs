@@ -314,5 +314,79 @@ fn external_services_are_reached_through_the_egress() {
     assert_eq!(endpoints(&index, "default", "httpbin"), [("10.0.0.9".to_owned(), 10002, 1)]);
     put(&mut index, external("httpbin.org"));
     assert!(endpoints(&index, "default", "httpbin").is_empty());
-    assert!(index.take_problems()[0].reason.contains("host:port"));
+    assert!(index.take_problems().iter().any(|problem| problem.key == key && problem.reason.contains("host:port")));
+}
+
+#[test]
+fn identities_and_trust_touch_the_proxies_of_their_mesh_when_they_matter() {
+    let mut index = index();
+    put(&mut index, mesh("default").resource());
+    let key = ResourceKey::new(Kind::MeshIdentity, "default", "identity");
+    let bundled = serde_json::json!({"autogenerate": {"enabled": true}});
+    let spec = serde_json::json!({
+        "selector": {"dataplane": {}}, "provider": {"type": "Bundled", "bundled": bundled}
+    });
+    let identity = |status: &str, message: &str| {
+        let mut resource = Resource::from_json(key.clone(), spec.clone());
+        let condition = serde_json::json!({"type": "Ready", "status": status, "reason": "", "message": message});
+        resource.status = Some(serde_json::json!({"conditions": [condition]}));
+        resource
+    };
+    let of_mesh = Touched { meshes: ["default".to_owned()].into(), zone_proxies: true, ..Touched::default() };
+    assert_eq!(put(&mut index, identity("False", "one")), of_mesh);
+    assert!(put(&mut index, identity("False", "two")).is_empty(), "what is said of it concerns no proxy");
+    let revision = |index: &MeshIndex| index.snapshot().mesh_revision("default");
+    let before = revision(&index);
+    assert_eq!(put(&mut index, identity("True", "two")), of_mesh);
+    assert!(revision(&index) > before, "certificates are looked at again");
+
+    // Its authority, and another Secret.
+    let secret = |name: &str, data: &str| {
+        let spec = system::Secret { data: Some(data.as_bytes().to_vec()) };
+        Resource::from_proto(ResourceKey::new(Kind::Secret, "default", name), &spec)
+    };
+    assert_eq!(put(&mut index, secret("identity-root-ca", "one")), of_mesh);
+    assert!(put(&mut index, secret("another", "one")).is_empty());
+
+    let trust = testing::trust("default", "trust", "domain", testing::authority());
+    assert_eq!(put(&mut index, trust.clone()), of_mesh);
+    assert!(put(&mut index, Resource { version: 7, ..trust.clone() }).is_empty());
+    let domains = |index: &MeshIndex| {
+        let bundle = index.snapshot().trust("default").cloned().expect("the mesh exists");
+        bundle.domains().map(|(domain, _)| domain.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(domains(&index), ["domain"]);
+    assert_eq!(index.snapshot().trust_identifiers("default"), ["kri_mtrust_default___trust_"]);
+    // One that Envoy would refuse is left out alone.
+    put(&mut index, testing::trust("default", "wrong", "wrong", "nonsense"));
+    assert_eq!(domains(&index), ["domain"]);
+    assert_eq!(index.take_problems().len(), 1);
+    // With mutual TLS the authority of the mesh is trusted too.
+    mesh("default").mtls().with_authority().into_iter().for_each(|resource| drop(put(&mut index, resource)));
+    assert_eq!(domains(&index), ["default", "domain"]);
+    assert_eq!(delete(&mut index, &trust.key), of_mesh);
+    assert_eq!(delete(&mut index, &key), of_mesh);
+    assert!(domains(&index).is_empty(), "without MeshTrusts there are no domains");
+}
+
+#[test]
+fn what_is_wrong_is_known_until_it_is_not() {
+    let mut index = index();
+    let problems = |index: &MeshIndex| -> Vec<String> {
+        index.snapshot().problems().map(|(key, reasons)| format!("{}: {}", key.name, reasons.join(", "))).collect()
+    };
+    put(&mut index, mesh("m").mtls().resource());
+    let first = index.snapshot().problems_revision();
+    assert!(problems(&index)[0].starts_with("m: mtls: the secret \"m.ca-builtin-cert-ca-1\""), "{:?}", problems(&index));
+    let nowhere = dataplane("m", "nowhere").address("no.such.host").resource();
+    let touched = put(&mut index, nowhere.clone());
+    assert!(touched.proxies.contains(&nowhere.key), "its stream tells why it is not configured");
+    assert_eq!(index.snapshot().problems_of(&nowhere.key).len(), 1);
+    put(&mut index, nowhere.clone());
+    assert_eq!((problems(&index).len(), index.take_problems().len()), (2, 2), "each is told once");
+    mesh("m").mtls().with_authority().into_iter().for_each(|resource| drop(put(&mut index, resource)));
+    assert_eq!(problems(&index).len(), 1, "the authority is there");
+    index.resolve("no.such.host", Some([127, 0, 0, 1].into()));
+    assert_eq!((problems(&index), index.take_problems()), (vec![], vec![]));
+    assert_ne!(index.snapshot().problems_revision(), first);
 }

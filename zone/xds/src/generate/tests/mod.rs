@@ -4,6 +4,7 @@ mod mesh_external_service;
 mod outside;
 mod preview;
 mod security;
+mod vips;
 mod redirected;
 
 use std::collections::{BTreeMap, BTreeSet};

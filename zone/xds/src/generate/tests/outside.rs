@@ -10,7 +10,7 @@ use tandem_proto::system::v1alpha1::{DataSource, Secret, data_source};
 
 use super::{CLUSTER, ENDPOINT, LISTENER, SECRET, http_inbound, key, permission};
 use crate::ResourceType;
-use crate::testing::{Zone, egress, json, mesh, names};
+use crate::testing::{Zone, client_pair, egress, json, mesh, names};
 
 fn external(name: &str, address: &str, authority: Option<data_source::Type>) -> Resource {
     let tls = authority.map(|source| Tls {
@@ -32,7 +32,7 @@ fn client() -> Resource {
 #[test]
 fn without_egress_they_are_reached_directly() {
     let mut resources = mesh("default").mtls().with_authority();
-    let secret = Secret { data: Some(b"outside CA".to_vec()) };
+    let secret = Secret { data: Some(client_pair().chain.into()) };
     resources.push(Resource::from_proto(ResourceKey::new(Kind::Secret, "default", "outside"), &secret));
     resources.extend([client(), external("one", "httpbin.org:443", Some(data_source::Type::Secret("outside".into())))]);
     let mut zone = Zone::new("east", resources);
@@ -51,11 +51,24 @@ fn without_egress_they_are_reached_directly() {
     assert_eq!(endpoint["endpoint"]["address"]["socketAddress"], json!({"address": "httpbin.org", "portValue": 443}));
     assert!(names(&generated, ENDPOINT).is_empty());
 
-    // What cannot be configured is left out alone.
+    // Host names and addresses may be mixed, and what cannot be configured is left out alone.
     zone.put(external("two", "192.0.2.1:443", None));
+    zone.put(external("three", "192.0.2.2:443", Some(data_source::Type::InlineString("text".into()))));
     let mixed = zone.generate(&key("client"), Some(&generated)).unwrap();
-    assert!(mixed.warnings[0].reason.contains("mix IP addresses and host names"), "{:?}", mixed.warnings);
-    assert_eq!(names(&mixed, LISTENER), ["inbound:10.0.0.1:8080", "kuma:envoy:admin"]);
+    let cluster = json(&mixed, CLUSTER, "httpbin");
+    assert_eq!(cluster["type"], "STRICT_DNS");
+    assert_eq!(cluster["loadAssignment"]["endpoints"][0]["lbEndpoints"].as_array().map(Vec::len), Some(2));
+    let warning = &mixed.warnings[0];
+    assert_eq!(warning.resource, Some(ResourceKey::new(Kind::ExternalService, "default", "three")));
+    assert!(warning.reason.starts_with("networking.tls.caCert: "), "{warning}");
+
+    // With nothing left callers are told so: there is a cluster, without endpoints.
+    for name in ["one", "two"] {
+        zone.index.apply([(&ResourceKey::new(Kind::ExternalService, "default", name), None)]);
+    }
+    let nothing = zone.generate(&key("client"), Some(&mixed)).unwrap();
+    assert!(json(&nothing, CLUSTER, "httpbin")["loadAssignment"]["endpoints"].is_null());
+    assert!(names(&nothing, LISTENER).contains(&"outbound:127.0.0.1:10001"));
 }
 
 #[test]

@@ -45,7 +45,10 @@ pub(super) fn refresh(index: &mut MeshIndex, key: &ResourceKey, touched: &mut To
         touched.meshes.insert(key.mesh.clone());
     }
     touched.zone_proxies = true;
-    index.settle(key);
+    if new.is_some() {
+        // What the resource itself lacks is told of already, and it was forgotten what it lacked before.
+        index.settle(key);
+    }
     if let Some(Err(reason)) = &new {
         index.report(key, reason);
     }
