@@ -10,7 +10,8 @@ use reqwest::StatusCode;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use serde_json::json;
+use serde_json::{Value, json};
+use tandem_auth::ca::{BuiltinAuthority, RsaBits};
 use tandem_auth::tls::{Trust, client_config};
 use tandem_e2e::echo::EchoServer;
 use tandem_e2e::proxy::{Proxy, ProxySpec};
@@ -118,9 +119,22 @@ async fn meshes_in_the_same_zones_never_see_each_other() -> Result<()> {
 
 #[tokio::test]
 async fn a_certificate_of_one_mesh_opens_no_connection_in_another() -> Result<()> {
+    apart(json!({"name": "ca-1", "type": "builtin"})).await
+}
+
+#[tokio::test]
+async fn meshes_that_share_an_authority_on_purpose_stay_apart() -> Result<()> {
+    let shared = BuiltinAuthority::generate("shared", RsaBits::default(), None)?;
+    let conf = json!({"cert": {"inlineString": shared.cert_pem}, "key": {"inlineString": shared.key_pem}});
+    apart(json!({"name": "ca-1", "type": "provided", "conf": conf})).await
+}
+
+async fn apart(backend: Value) -> Result<()> {
     let stage = Stage::with_zones(&["zone-1"]).await?;
     for mesh in ["red", "blue"] {
-        stage.mesh(&api::mesh(mesh)).await?;
+        let mut body = api::mesh(mesh);
+        body["mtls"]["backends"] = json!([backend]);
+        stage.mesh(&body).await?;
         let (path, permission) = api::traffic_permission(mesh, "everyone", "Allow");
         stage.global().put(&path, &permission).await?;
     }

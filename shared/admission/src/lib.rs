@@ -9,6 +9,7 @@
 //! the writer is checked in that transaction; nothing here keeps state of its own.
 
 mod admission;
+mod authority_change;
 mod batch;
 mod blocking;
 mod ca;

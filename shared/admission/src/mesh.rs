@@ -5,15 +5,14 @@
 
 use prost::Message;
 use tandem_auth::keys::{self, Realm};
-use tandem_model::mesh::MeshExt;
-use tandem_model::{Path, Resource, ResourceKey, Spec, Violations, name};
+use tandem_model::{Resource, ResourceKey, Spec, name};
 use tandem_proto::mesh::v1alpha1::Mesh;
 use tandem_store::Reader;
 
 use crate::default_policies::default_policies;
 use crate::error::Reason;
 use crate::settings::AdmissionSettings;
-use crate::{ca, metrics_defaults};
+use crate::{authority_change, ca, metrics_defaults};
 
 /// A Mesh ready to be stored, and the resources to be created with it.
 pub(crate) struct Prepared {
@@ -54,21 +53,10 @@ pub(crate) async fn prepare(
 async fn check(store: &dyn Reader, mesh_name: &str, mesh: &Mesh, stored: Option<&Resource>) -> Result<(), Reason> {
     let mut violations = match stored {
         None => name::validate_new_mesh(mesh_name),
-        Some(stored) => authority_change(&stored.proto()?, mesh),
+        Some(stored) => authority_change::check(store, mesh_name, &stored.proto()?, mesh).await?,
     };
     violations.extend(ca::check(store, mesh_name, mesh).await?);
     Ok(violations.into_result()?)
-}
-
-/// Proxies that trust one authority could not talk to those of another in the middle of the change.
-fn authority_change(stored: &Mesh, new: &Mesh) -> Violations {
-    match (stored.enabled_backend(), new.enabled_backend()) {
-        (Some(old), Some(new)) if old.name != new.name => Violations::one(
-            &Path::new("mtls").field("enabledBackend"),
-            "Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA",
-        ),
-        _ => Violations::none(),
-    }
 }
 
 /// The mesh of a resource, decoded.

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use support::{ALONE, FEDERATED, Plane};
 use tandem_admission::{AdmissionSettings, Effect, Reason, Stage};
 use tandem_model::{Kind, Mode, ResourceKey};
-use tandem_proto::mesh::v1alpha1::Mesh;
+use tandem_model::Resource;
+use tandem_proto::mesh::v1alpha1::dataplane_insight::Mtls;
+use tandem_proto::mesh::v1alpha1::{DataplaneInsight, DiscoverySubscription, Mesh};
+use tandem_store::Write;
 
 const DEFAULTS: [&str; 4] =
     ["mesh-circuit-breaker-all-m", "mesh-gateways-timeout-all-m", "mesh-retry-all-m", "mesh-timeout-all-m"];
@@ -103,6 +106,56 @@ async fn authorities_are_made_once() {
     plane.put(builtin("ca-1", "")).await.expect("disabled");
     plane.put(builtin("ca-2", "ca-2")).await.expect("enabled");
     assert!(plane.get(Kind::Secret, "m", "m.ca-builtin-cert-ca-2").await.is_some());
+}
+
+/// A mesh with builtin backends, of which the first one is enabled.
+fn backends(names: &[&str]) -> Value {
+    let backends: Vec<_> = names.iter().map(|name| json!({ "name": name, "type": "builtin" })).collect();
+    mesh(json!({ "mtls": { "enabledBackend": names[0], "backends": backends } }))
+}
+
+/// Stores what is known of a proxy: who issued its certificate, and whose certificates it accepts.
+async fn proxy(plane: &Plane, name: &str, issuer: &str, trusted: &[&str], is_connected: bool) {
+    let time = |known: bool| known.then(prost_types::Timestamp::default);
+    let subscription =
+        DiscoverySubscription { connect_time: time(true), disconnect_time: time(!is_connected), ..Default::default() };
+    let m_tls = Mtls {
+        issued_backend: issuer.to_owned(),
+        supported_backends: trusted.iter().map(|&name| name.to_owned()).collect(),
+        ..Default::default()
+    };
+    let insight =
+        DataplaneInsight { subscriptions: vec![subscription], m_tls: Some(m_tls), ..DataplaneInsight::default() };
+    let key = ResourceKey::new(Kind::DataplaneInsight, "m", name);
+    plane.store.commit(vec![Write::Put(Resource::from_proto(key, &insight))]).await.expect("stored");
+}
+
+#[tokio::test]
+async fn an_authority_changes_in_steps_that_wait_for_the_proxies() {
+    let plane = Plane::new(Mode::Global);
+    plane.put(backends(&["old"])).await.expect("admitted");
+    let refusal = async |body: Value| plane.put(body).await.expect_err("refused").to_string();
+    let forbidden = "mtls.enabledBackend: Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA";
+    assert_eq!(refusal(backends(&["new", "old"])).await, forbidden, "nobody trusts the new one");
+    plane.put(backends(&["old", "new"])).await.expect("admitted");
+    assert_eq!(refusal(backends(&["new"])).await, forbidden, "nobody would trust the old one");
+
+    proxy(&plane, "a", "old", &["old", "new"], true).await;
+    proxy(&plane, "b", "old", &["old"], true).await;
+    proxy(&plane, "gone", "old", &["old"], false).await;
+    proxy(&plane, "elsewhere", "kri_mid_m___i_", &["kri_mid_m___i_"], true).await;
+    let text = refusal(backends(&["new", "old"])).await;
+    assert!(text.starts_with("mtls.enabledBackend: 1 connected proxies, for example \"b\", do not trust"), "{text}");
+    let mut forced = backends(&["new", "old"]);
+    forced["mtls"]["skipValidation"] = json!(true);
+    plane.put(forced).await.expect("the operator knows better");
+    plane.put(backends(&["new", "old"])).await.expect("it is enabled already");
+
+    proxy(&plane, "b", "new", &["new", "old"], true).await;
+    let text = refusal(backends(&["new"])).await;
+    assert!(text.starts_with("mtls.backends: 1 connected proxies, for example \"a\", still have"), "{text}");
+    proxy(&plane, "a", "new", &["new", "old"], true).await;
+    plane.put(backends(&["new"])).await.expect("nobody needs the old one");
 }
 
 #[tokio::test]

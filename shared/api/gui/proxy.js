@@ -50,6 +50,7 @@ function overview(item, { networking = {} }, insight) {
   const service = ({ tags: of = {} }) => of['kuma.io/service'];
   const target = (one) => (one.backendRef ? `${one.backendRef.kind} ${one.backendRef.name ?? ''}:${one.backendRef.port ?? ''}` : service(one) ?? one.service);
   return [
+    problems(insight.problems),
     facts([['Status', badge(status(insight, { networking }))], ['Last seen', lastSeen(insight)], ['Zone', zoneOf(item)],
       ['Address', address && h('code', null, port ? `${address}:${port}` : address)],
       ['Advertised', advertisedAddress && h('code', null, `${advertisedAddress}:${advertisedPort}`)],
@@ -66,6 +67,24 @@ function overview(item, { networking = {} }, insight) {
     h('h2', null, 'Connections'),
     connections(insight, (of) => Object.entries(XDS).map(([key, label]) => [label, of[key]])),
   ];
+}
+
+const PROBLEMS = {
+  Rejected: 'Envoy refused a part of its configuration and keeps the earlier one',
+  LeftOut: 'Left out of the configuration; everything else is served',
+  NotPermitted: 'The constraints of the mesh no longer permit this proxy; it is served until it connects again',
+  NotConfigured: 'There is no new configuration; the proxy keeps the earlier one',
+};
+
+/** What keeps the proxy from serving all that its resources say. */
+function problems(all = []) {
+  if (!all.length) return null;
+  return h('section', { class: 'problem', role: 'alert' }, h('h2', null, 'Problems'), all.map((one) => h('div', null,
+    h('p', null, h('b', null, PROBLEMS[one.type] ?? one.type), one.time && [', noticed ', when(one.time)],
+      one.resourceType && [': ', h('code', null, one.resourceType.split('.').pop())],
+      one.subject && [': ', one.subject.type, ' ', h('code', null, one.subject.name)]),
+    one.resources?.length > 0 && h('p', null, one.resources.map((name) => [h('code', null, name), ' '])),
+    h('pre', null, one.message))));
 }
 
 /** Policies as they amount to for the proxy. */

@@ -51,6 +51,11 @@ pub trait ProxyConfigurations: Send + Sync + 'static {
         insight: &DataplaneInsight,
         with_shadow: bool,
     ) -> Result<Map<String, Value>, ProxyConfigurationError>;
+
+    /// The resources that are left out of every configuration, wholly or in part, with the reasons.
+    fn left_out(&self) -> Vec<(ResourceKey, Vec<String>)> {
+        Vec::new()
+    }
 }
 
 /// Why there is no configuration.

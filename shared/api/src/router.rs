@@ -17,8 +17,8 @@ use crate::handlers::inspect::{
 };
 use crate::handlers::overviews::{self, OVERVIEWS, Overview};
 use crate::handlers::{
-    apply, envoy_admin, global_insight, history, hostnames, index, kri, proxy_config, resources, service_insights,
-    sync, tokens, types, watch,
+    apply, envoy_admin, global_insight, history, hostnames, index, kri, problems, proxy_config, resources,
+    service_insights, sync, tokens, types, watch,
 };
 use crate::openapi::describe::{self, CONTROL_PLANE, INSPECTION, SYNCHRONIZATION, TOKENS};
 use crate::openapi::{Document, Operation, Server, Shape};
@@ -157,7 +157,16 @@ fn proxy_routes(mut routes: Routes) -> Routes {
         let ask = get(move |state, user, uri, question| envoy_admin::ask(kind, state, user, uri, question));
         let ask = ask.does(operation);
         routes = routes.route(&format!("{path}/{{name}}/{{operation}}"), ask);
+        let operation = Operation::new(INSPECTION, format!("Shows what is wrong with the configuration of a {kind}"))
+            .answers(200, Shape::component("ProxyProblems"))
+            .refuses(&[403, 404]);
+        let problems = get(move |state, user, place| problems::of_proxy(kind, state, user, place)).does(operation);
+        routes = routes.route(&format!("{path}/{{name}}/_problems"), problems);
     }
+    let operation = Operation::new(INSPECTION, "Shows which proxies and resources have problems")
+        .answers(200, Shape::component("Problems"))
+        .refuses(&[403]);
+    routes = routes.route("/_problems", get(problems::all).does(operation));
     for path in ["dataplanes", "meshgateways"] {
         let operation = Operation::new(INSPECTION, "Shows the configuration that a proxy would get now")
             .query("shadow", "Applies policies that are on trial.", schema!({ "type": "boolean", "default": false }))

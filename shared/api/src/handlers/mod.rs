@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod kri;
 pub mod lists;
 pub mod overviews;
+pub mod problems;
 pub mod proxy_config;
 pub mod resources;
 pub mod service_insights;

@@ -16,6 +16,7 @@ use crate::handlers::inspect::confs::{InboundPolicyConfs, PolicyConfs};
 use crate::handlers::inspect::layout::ProxyLayout;
 use crate::handlers::inspect::routes::OutboundRoutes;
 use crate::handlers::overviews::{OVERVIEWS, Overview};
+use crate::handlers::problems::{Problems, ProxyProblems};
 use crate::handlers::tokens::{DataplaneRequest, UserRequest, ZoneRequest};
 use crate::handlers::types::{PolicyTypes, ResourceTypes};
 
@@ -43,6 +44,8 @@ pub fn all() -> Map<String, Value> {
     definitions.add("GlobalCounts", json_schema::written::<GlobalCounts>());
     definitions.add("SyncOverview", json_schema::written::<SyncOverview>());
     definitions.add("ProxyLayout", json_schema::written::<ProxyLayout>());
+    definitions.add("Problems", json_schema::written::<Problems>());
+    definitions.add("ProxyProblems", json_schema::written::<ProxyProblems>());
     definitions.add("PolicyConfs", json_schema::written::<PolicyConfs>());
     definitions.add("InboundPolicyConfs", json_schema::written::<InboundPolicyConfs>());
     definitions.add("OutboundRoutes", json_schema::written::<OutboundRoutes>());

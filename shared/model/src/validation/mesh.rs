@@ -38,9 +38,6 @@ fn validate_mtls(mtls: &Mtls) -> Violations {
     let mut violations = Violations::none();
     let path = Path::new("mtls");
     let backends = path.field("backends");
-    if mtls.backends.len() > 1 {
-        violations.add(&backends, "cannot have more than 1 backends");
-    }
     let mut names = BTreeSet::new();
     for (index, backend) in mtls.backends.iter().enumerate() {
         violations.extend(new_name(&mut names, &backends.index(index), &backend.name));
@@ -101,7 +98,6 @@ mod tests {
                 {"name": "ca-2", "type": "builtin", "dpCert": {}},
             ]}})),
             [
-                "mtls.backends: cannot have more than 1 backends",
                 "mtls.backends[1].name: \"ca-1\" name is already used for another backend",
                 "mtls.dpcert.rotation.expiration: has to be a valid format",
                 "mtls.dpcert.rotation.expiration: has to be a valid format",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
+use tandem_model::mesh::{MembershipError, check_membership};
 use tandem_model::{Kind, Kri, Resource, ResourceKey};
 use tandem_policy::MeshPolicies;
 use tandem_policy::destinations::Destinations;
@@ -170,9 +171,28 @@ impl Snapshot {
         Some(&self.meshes.get(mesh)?.trust)
     }
 
+    /// Checks whether the constraints of its mesh, as they are now, permit a Dataplane. What is not known is permitted.
+    ///
+    /// # Errors
+    /// When they do not, with the reason.
+    pub fn check_membership(&self, dataplane: &ResourceKey) -> Result<(), MembershipError> {
+        match self.mesh(&dataplane.mesh).zip(self.dataplane(&dataplane.mesh, &dataplane.name)) {
+            Some((mesh, view)) => check_membership(&dataplane.mesh, &mesh.spec, &view.spec),
+            None => Ok(()),
+        }
+    }
+
     /// The backends whose certificates proxies of a mesh accept from each other, the enabled one first; none without mutual TLS.
     pub fn trusted_backends(&self, mesh: &str) -> Vec<String> {
         self.meshes.get(mesh).map(|state| state.trusted_backends.to_vec()).unwrap_or_default()
+    }
+
+    /// Identifiers of the MeshTrusts of a mesh, sorted.
+    pub fn trust_identifiers(&self, mesh: &str) -> Vec<String> {
+        let trusts = self.meshes.get(mesh).into_iter().flat_map(|mesh| mesh.trusts.values());
+        let mut identifiers: Vec<String> = trusts.map(|trust| trust.identifier.clone()).collect();
+        identifiers.sort();
+        identifiers
     }
 
     /// Names of all meshes, sorted.
