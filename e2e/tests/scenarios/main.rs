@@ -20,6 +20,7 @@ mod load;
 mod mesh_external_service;
 mod mode_switch;
 mod observability;
+mod older_policies;
 mod outage;
 mod permission;
 mod problems;

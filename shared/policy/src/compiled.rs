@@ -221,13 +221,9 @@ impl MeshPolicies {
     pub fn for_proxy(&self, subject: &Subject<'_>) -> Arc<ProxyPolicies> {
         let mut warnings = Vec::new();
         let mut selected: Vec<(Kind, usize, Selection)> = Vec::new();
-        for kind in [
-            Kind::MeshTrafficPermission,
-            Kind::MeshTimeout,
-            Kind::MeshCircuitBreaker,
-            Kind::MeshRetry,
-            Kind::MeshTLS,
-        ] {
+        for kind in
+            [Kind::MeshTrafficPermission, Kind::MeshTimeout, Kind::MeshCircuitBreaker, Kind::MeshRetry, Kind::MeshTLS]
+        {
             for (index, policy) in self.of_kind(kind).iter().enumerate() {
                 match select(policy, subject, self.of_kind(Kind::MeshHTTPRoute)) {
                     Ok(selection) if selection.applies(subject) => selected.push((kind, index, selection)),
@@ -265,6 +261,15 @@ impl MeshPolicies {
         policies
     }
 
+    /// True when a policy of a kind about routes says something about destinations by tags of a proxy.
+    pub fn routes_by_tags(&self, kind: Kind, subject: &Subject<'_>) -> bool {
+        let routes = self.of_kind(Kind::MeshHTTPRoute);
+        let selects = |policy: &&Arc<Policy>| select(policy, subject, routes).is_ok_and(|found| found.applies(subject));
+        let selected: Vec<Arc<Policy>> = self.of_kind(kind).iter().filter(selects).cloned().collect();
+        !selected.is_empty()
+            && to_rules(&selected, routes, &self.destinations).is_ok_and(|rules| !rules.rules.is_empty())
+    }
+
     /// What the policies amount to at a ZoneEgress, for destinations that are resources.
     pub fn for_egress(&self) -> EgressPolicies {
         let resource_rules = resource_rules(self.of_kind(Kind::MeshCircuitBreaker), &self.destinations);
@@ -298,8 +303,7 @@ impl MeshPolicies {
             permission: (!permissions.is_empty()).then(|| Permission::new(&permissions, &self.mesh)),
             timeouts: serde_json::from_value(merged(Kind::MeshTimeout, timeouts)).unwrap_or_default(),
             breakers: Breakers::new(&breakers),
-            tls: (!tls.is_empty())
-                .then(|| serde_json::from_value(merged(Kind::MeshTLS, tls)).unwrap_or_default()),
+            tls: (!tls.is_empty()).then(|| serde_json::from_value(merged(Kind::MeshTLS, tls)).unwrap_or_default()),
         }
     }
 

@@ -63,7 +63,7 @@ pub struct ProxyPolicies {
 }
 
 /// What holds for incoming traffic of an inbound.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct InboundPolicies {
     /// Who may connect; `None` when no policy selects the inbound.
     pub traffic_permission: Option<Arc<Decoded<TrafficPermission>>>,

@@ -12,27 +12,59 @@
 //! proxy     TrafficTrace, ProxyTemplate
 //! ```
 //!
-//! Pure: what a policy does to Envoy's configuration, and how inspection shows it, is decided elsewhere.
+//! What a policy does to Envoy's configuration is in the module of its kind. Pure; how inspection shows policies is decided elsewhere.
 //!
 //! Source of the rules: Kuma `pkg/core/policy`, `pkg/core/{permissions,faultinjections,ratelimits,logs}`, `pkg/xds/topology`,
 //! `pkg/xds/sync/dataplane_proxy_builder.go`.
 
+mod apply;
+pub mod circuit_breaker;
 mod compiled;
 mod connection;
+pub mod fault_injection;
 pub mod gateway;
+pub mod health_check;
 mod matched;
 mod policies;
+pub mod rate_limit;
+pub mod retry;
 mod selector;
+pub mod source_tags;
+pub mod timeout;
 pub mod traffic_log;
+pub mod traffic_permission;
 pub mod traffic_route;
 pub mod traffic_trace;
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
+pub use apply::inbound_chain;
 pub use compiled::{ByService, Compiled, InboundPolicies, OutboundPolicies, ProxyPolicies};
 pub use connection::best_for_tags;
 pub use matched::{MatchedPolicies, PASS_THROUGH};
 pub use policies::{Decoded, KINDS, LegacyPolicies};
 pub use selector::{ConnectionPolicy, DataplanePolicy, best_for_dataplane, selects_dataplane};
 pub(crate) use selector::{compare, rank_of_dataplane};
+
+use crate::envoy::pb::core::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction};
+
+/// A duration in Envoy's type.
+fn protobuf_duration(duration: prost_types::Duration) -> crate::envoy::pb::Duration {
+    crate::envoy::pb::Duration { seconds: duration.seconds, nanos: duration.nanos }
+}
+
+/// A header to add to messages, beside one that is there already, or in its place.
+fn header_to_add(key: String, value: String, append: bool) -> HeaderValueOption {
+    let action = match append {
+        true => HeaderAppendAction::AppendIfExistsOrAdd,
+        false => HeaderAppendAction::OverwriteIfExistsOrAdd,
+    };
+    HeaderValueOption {
+        header: Some(HeaderValue { key, value, ..HeaderValue::default() }),
+        append_action: action.into(),
+        ..HeaderValueOption::default()
+    }
+}

@@ -181,3 +181,99 @@ fn datadog(config: &DatadogTracingBackendConfig) -> Result<(Collector, Provider)
     let collector = Collector { host: config.address.clone(), port: config.port, tls: false };
     Ok((collector, Provider::Datadog { split_service: config.split_service }))
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use serde_json::{Value, json};
+
+    use super::super::testing::{decoded, mesh};
+    use super::*;
+    use crate::envoy::{ChainDraft, NetworkFilter};
+
+    fn tracing(backend: Value) -> Result<Tracing, String> {
+        let mesh = mesh(json!({"tracing": {"defaultBackend": "b", "backends": [backend]}}));
+        Tracing::of(&mesh, &decoded("TrafficTrace", json!({})))
+    }
+
+    fn zipkin(conf: Value) -> Result<Tracing, String> {
+        tracing(json!({"name": "b", "type": "zipkin", "sampling": 12.5, "conf": conf}))
+    }
+
+    /// The settings of a connection manager, and the packed ones of the tracer.
+    fn set(tracing: &Tracing, direction: Direction<'_>) -> (http::http_connection_manager::Tracing, Vec<u8>) {
+        let filters = vec![NetworkFilter::Http(Box::new(http::HttpConnectionManager::default()))];
+        let mut listener =
+            ListenerDraft { chains: vec![ChainDraft { filters, ..Default::default() }], ..Default::default() };
+        tracing.set(&mut listener, "web", direction);
+        let settings = listener.http_mut().find_map(|manager| manager.tracing.clone()).expect("tracing is set");
+        let provider = settings.provider.clone().expect("a tracer");
+        let Some(ConfigType::TypedConfig(packed)) = provider.config_type else { panic!("packed") };
+        (settings, packed.value)
+    }
+
+    #[test]
+    fn zipkin_has_all_of_its_settings() {
+        let conf = json!({
+            "url": "https://zipkin.example:9411/api/v2/spans", "traceId128bit": true, "apiVersion": "httpProto",
+            "sharedSpanContext": false,
+        });
+        let tracing = zipkin(conf).expect("makes sense");
+        assert_eq!(tracing.cluster, "tracing:b");
+        assert_eq!(tracing.collector, Collector { host: "zipkin.example".to_owned(), port: 9411, tls: true });
+        let (settings, packed) = set(&tracing, Direction::Inbound);
+        assert_eq!(settings.overall_sampling.map(|percent| percent.value), Some(12.5));
+        assert_eq!(settings.spawn_upstream_span, Some(BoolValue { value: false }));
+        assert_eq!(settings.provider.expect("a tracer").name, "envoy.tracers.zipkin");
+        let config = trace::ZipkinConfig::decode(packed.as_slice()).expect("settings of Zipkin");
+        let expected = trace::ZipkinConfig {
+            collector_cluster: "tracing:b".to_owned(),
+            collector_endpoint: "/api/v2/spans".to_owned(),
+            collector_hostname: "zipkin.example:9411".to_owned(),
+            collector_endpoint_version: CollectorEndpointVersion::HttpProto.into(),
+            trace_id_128bit: true,
+            shared_span_context: Some(BoolValue { value: false }),
+            ..Default::default()
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn zipkin_speaks_json_unless_told_otherwise() {
+        for version in ["", "httpJson", "httpJsonV1"] {
+            let tracing = zipkin(json!({"url": "http://[::1]:80/spans", "apiVersion": version})).expect("makes sense");
+            assert_eq!((tracing.collector.host.as_str(), tracing.collector.port), ("::1", 80));
+            let (_, packed) = set(&tracing, Direction::Outbound("db"));
+            let config = trace::ZipkinConfig::decode(packed.as_slice()).expect("settings of Zipkin");
+            assert_eq!(config.collector_endpoint_version, i32::from(CollectorEndpointVersion::HttpJson), "{version}");
+            assert_eq!(config.shared_span_context, None);
+            assert_eq!(config.collector_hostname, "[::1]:80");
+        }
+    }
+
+    #[test]
+    fn datadog_names_services_by_direction_if_asked_to() {
+        let name = |split: bool, direction| {
+            let conf = json!({"address": "agent", "port": 8126, "splitService": split});
+            let tracing = tracing(json!({"name": "b", "type": "datadog", "conf": conf})).expect("makes sense");
+            let (settings, packed) = set(&tracing, direction);
+            assert_eq!(settings.overall_sampling, None);
+            trace::DatadogConfig::decode(packed.as_slice()).expect("settings of Datadog").service_name
+        };
+        assert_eq!(name(false, Direction::Outbound("db")), "web");
+        assert_eq!(name(true, Direction::Outbound("db")), "web_OUTBOUND_db");
+        assert_eq!(name(true, Direction::Inbound), "web_INBOUND");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let error = |backend: Value| tracing(backend).expect_err("not to be used");
+        assert!(error(json!({"name": "other", "type": "zipkin"})).contains("\"b\""));
+        assert!(error(json!({"name": "b", "type": "jaeger"})).contains("jaeger"));
+        let datadog = json!({"address": "agent", "port": 70000});
+        assert!(error(json!({"name": "b", "type": "datadog", "conf": datadog})).contains("70000"));
+        for url in ["http://host/spans", "/spans", "x y"] {
+            assert!(zipkin(json!({"url": url})).is_err(), "{url}");
+        }
+    }
+}

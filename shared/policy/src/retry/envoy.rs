@@ -19,10 +19,10 @@ use crate::envoy::pb::{Any, UInt32Value};
 use crate::envoy::{ListenerDraft, NetworkFilter, encode_metadata_field, inline_routes, names, pack};
 use crate::schema::{GoDuration, HeaderMatch, HeaderMatchType};
 
-const HTTP_RETRY_ON: &str = "gateway-error,connect-failure,refused-stream";
-const GRPC_RETRY_ON: &str =
+pub(crate) const HTTP_RETRY_ON: &str = "gateway-error,connect-failure,refused-stream";
+pub(crate) const GRPC_RETRY_ON: &str =
     "cancelled,connect-failure,gateway-error,refused-stream,reset,resource-exhausted,unavailable";
-const STATUS_CODES: &str = "retriable-status-codes";
+pub(crate) const STATUS_CODES: &str = "retriable-status-codes";
 /// Time before the first retry of a gRPC call whose back-off only has an upper limit.
 const GRPC_BASE_INTERVAL: GoDuration = GoDuration::from_millis(25);
 

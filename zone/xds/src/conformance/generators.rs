@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use serde_json::{Value, json};
-use tandem_model::{Kind, Protocol};
 use tandem_model::dataplane::{DataplaneExt as _, InboundInterface};
+use tandem_model::{Kind, Protocol};
 use tandem_policy::envoy::pb::tls as pb_tls;
 use tandem_policy::envoy::{Draft, DraftSet, Origin};
 use tandem_policy::legacy::{self, Decoded};

@@ -19,6 +19,7 @@ mod compare;
 mod external_services;
 mod generators;
 mod observability;
+mod older_policies;
 mod redirection;
 mod report;
 mod sidecars;

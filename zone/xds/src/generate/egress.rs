@@ -117,7 +117,7 @@ fn other_zones(
 ) {
     let Some(mesh) = state.config.as_ref().filter(|mesh| mesh.mtls.is_some() && mesh.zone_egress) else { return };
     let zone = &snapshot.settings.zone;
-    let splits = Splits::of(&state.compiled);
+    let splits = Splits::of(state);
     for (name, service) in state.services.iter().filter(|(_, service)| !service.remote.is_empty()) {
         collector.uses(&mesh.name, name);
         // What can be reached from here is not sent through another zone.
@@ -129,6 +129,9 @@ fn other_zones(
             continue;
         }
         let (ways, subsets) = splits.routes(&mesh.name, name, || of.endpoints(Viewer::Egress));
+        if ways.is_empty() {
+            continue;
+        }
         services::add_zone_service(collector, cache, of, Viewer::Egress, &zone_cluster(&mesh.name, name), &subsets);
         routes.extend(ways);
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use http::http_connection_manager::{ForwardClientCertDetails, SetCurrentClientCertDetails};
 use tandem_model::Protocol;
 use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _, InboundInterface, SERVICELESS_PORT};
-use tandem_policy::legacy::traffic_trace::{Direction, Tracing};
 use tandem_policy::legacy::source_tags::TAGS_HEADER;
+use tandem_policy::legacy::traffic_trace::{Direction, Tracing};
 use tandem_policy::{InboundPolicies, ProxySecurity, legacy};
 
 use prost::Message as _;
@@ -91,9 +91,10 @@ impl InboundSource {
             let mut later = all[index + 1..].iter().filter(|later| later.port == inbound.port);
             !later.any(|later| dataplane.inbound_interface(later) == dataplane.inbound_interface(inbound))
         };
-        let served = all.iter().enumerate().filter(move |(index, inbound)| {
-            inbound.port != SERVICELESS_PORT && is_last(*index, inbound)
-        });
+        let served = all
+            .iter()
+            .enumerate()
+            .filter(move |(index, inbound)| inbound.port != SERVICELESS_PORT && is_last(*index, inbound));
         served.map(|(index, inbound)| {
             let source = Self {
                 credential: template.credential.clone(),
@@ -194,8 +195,7 @@ impl CommonKey {
     fn build(&self, internal: &[core::CidrRange]) -> Common {
         let (mut cluster, mut listener) = drafts(&self.source, &self.rules.legacy.0, internal);
         let InboundRules { policies, has_traffic_permission, has_identity, tracing, .. } = &self.rules;
-        let security =
-            ProxySecurity { has_identity: *has_identity, has_traffic_permission: *has_traffic_permission };
+        let security = ProxySecurity { has_identity: *has_identity, has_traffic_permission: *has_traffic_permission };
         tandem_policy::inbound_cluster(&policies.0, self.source.protocol, &mut cluster);
         tandem_policy::inbound_listener(&policies.0, security, &mut listener);
         if let Some(tracing) = tracing {

@@ -61,12 +61,15 @@ fn services(
     for state in snapshot.meshes.values() {
         let Some(mesh) = &state.config else { continue };
         let mut of_mesh: Vec<(String, Vec<Route>)> = Vec::new();
-        let splits = Splits::of(&state.compiled);
+        let splits = Splits::of(state);
         let available = ingress.services.range((mesh.name.to_string(), String::new())..);
         for ((_, service), _) in available.take_while(|((of, _), _)| **of == *mesh.name) {
             collector.uses(&mesh.name, service);
             let of = ServiceRef::new(snapshot, state, mesh, service);
             let (ways, subsets) = splits.routes(&mesh.name, service, || of.endpoints(Viewer::Ingress));
+            if ways.is_empty() {
+                continue;
+            }
             let cluster = zone_cluster(&mesh.name, service);
             services::add_zone_service(collector, cache, of, Viewer::Ingress, &cluster, &subsets);
             of_mesh.push((service.clone(), ways));

@@ -15,6 +15,7 @@ use super::inbound::kafka_broker;
 use super::names::{self, CATCH_ALL_ROUTE, Naming};
 use super::shape::{self, Discovery, HttpVersion, cluster, flag, speak_http, tcp_proxy};
 use super::tls::{PeerName, upstream};
+use super::traffic_route::tags_header;
 
 /// An outbound to a service by tags.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,6 +26,8 @@ pub(crate) struct OutboundSource {
     pub port: u32,
     /// The destination.
     pub destination: Arc<Destination>,
+    /// Tags of the proxy, told in each request; `None` when nobody wants to know.
+    pub tags_header: Option<Arc<str>>,
     /// Traffic is redirected to the proxy.
     pub redirected: bool,
     /// The host has IPv6.
@@ -110,25 +113,28 @@ pub(crate) fn outbound_listener(source: &OutboundSource, internal: &[core::CidrR
         listener.message.bind_to_port = flag(false);
     }
     listener.tags = Some(destination.tags.clone());
-    listener.chains = vec![ChainDraft { filters: filters(destination, internal), ..Default::default() }];
+    listener.chains = vec![ChainDraft { filters: filters(source, internal), ..Default::default() }];
     destination.draft(listener)
 }
 
-fn filters(destination: &Destination, internal: &[core::CidrRange]) -> Vec<NetworkFilter> {
+fn filters(source: &OutboundSource, internal: &[core::CidrRange]) -> Vec<NetworkFilter> {
+    let destination = &*source.destination;
     let tcp = || NetworkFilter::Tcp(Box::new(tcp_proxy(&destination.cluster, &destination.host)));
     match destination.protocol {
         Protocol::Http | Protocol::Http2 | Protocol::Grpc => {
-            vec![NetworkFilter::Http(Box::new(connection_manager(destination, internal)))]
+            vec![NetworkFilter::Http(Box::new(connection_manager(source, internal)))]
         }
         Protocol::Kafka => vec![kafka_broker(&destination.host), tcp()],
         _ => vec![tcp()],
     }
 }
 
-fn connection_manager(destination: &Destination, internal: &[core::CidrRange]) -> http::HttpConnectionManager {
+fn connection_manager(source: &OutboundSource, internal: &[core::CidrRange]) -> http::HttpConnectionManager {
+    let destination = &*source.destination;
     let Destination { cluster, host, routes, rewrite_host, .. } = destination;
     let route = everything_to(CATCH_ALL_ROUTE, cluster, *rewrite_host);
-    let table = route_table(routes.clone(), host.clone(), vec![route]);
+    let mut table = route_table(routes.clone(), host.clone(), vec![route]);
+    table.request_headers_to_add = source.tags_header.iter().map(|value| tags_header(value)).collect();
     let filters = if destination.protocol == Protocol::Grpc { vec![grpc_stats()] } else { Vec::new() };
     let mut manager = manager(host, internal.to_vec(), table, filters);
     manager.normalize_path = flag(true);

@@ -8,15 +8,16 @@ use prost::Message as _;
 use tandem_model::Kind;
 use tandem_model::label::SERVICE_TAG;
 use tandem_model::tags::Tags;
-use tandem_policy::MeshPolicies;
 use tandem_policy::envoy::pb::{cluster, listener, tcp};
 use tandem_policy::envoy::{ChainDraft, ClusterDraft, NetworkFilter, names, pack};
+use tandem_policy::legacy::gateway::destinations;
+use tandem_policy::legacy::traffic_route;
 
 use tandem_policy::target_ref::TargetRef;
 
 use super::names::{service_sni, zone_cluster};
 use super::shape::{Discovery, cluster as new_cluster, tcp_proxy};
-use crate::index::Endpoint;
+use crate::index::{Endpoint, MeshState};
 
 /// One way through a zone proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,8 +30,8 @@ pub(crate) struct Route {
     pub tags: BTreeMap<String, String>,
 }
 
-/// What clients of a mesh may ask for besides whole services: sets of tags, by the service they are about, or by
-/// [`ALL`] for those about every service.
+/// What clients of a mesh may ask for: sets of tags, by the service they are about, or by [`ALL`] for those about every service.
+/// The empty set stands for a whole service.
 #[derive(Debug, Default)]
 pub(crate) struct Splits(BTreeMap<String, Vec<Tags>>);
 
@@ -38,9 +39,15 @@ pub(crate) struct Splits(BTreeMap<String, Vec<Tags>>);
 const ALL: &str = "*";
 
 impl Splits {
-    /// The sets of tags in the routes of a mesh.
-    pub fn of(policies: &MeshPolicies) -> Self {
+    /// The sets of tags in the routes of a mesh. Every service can be reached as a whole, except where TrafficRoutes decide.
+    pub fn of(mesh: &MeshState) -> Self {
         let mut splits = Self::default();
+        let (policies, older) = (&mesh.compiled, mesh.legacy.policies());
+        let routes = older.traffic_routes.iter().filter_map(|route| route.spec.conf.as_ref());
+        routes.flat_map(traffic_route::all_destinations).for_each(|tags| splits.add_tags(tags));
+        if older.traffic_routes.is_empty() {
+            splits.0.entry(ALL.to_owned()).or_default().push(Tags::new());
+        }
         for policy in policies.of_kind(Kind::MeshHTTPRoute) {
             for item in &policy.to {
                 let rules = item.conf["rules"].as_array().into_iter().flatten().rev();
@@ -50,7 +57,18 @@ impl Splits {
         for item in policies.of_kind(Kind::MeshTCPRoute).iter().flat_map(|policy| &policy.to) {
             splits.add(&item.target, &item.conf["default"]["backendRefs"]);
         }
+        for route in &older.gateway_routes {
+            destinations(&route.spec).into_iter().for_each(|tags| splits.add_tags(tags));
+        }
         splits
+    }
+
+    /// Adds a destination by tags; what may have any value does not choose anything.
+    fn add_tags(&mut self, tags: &Tags) {
+        let Some(service) = tags.get(SERVICE_TAG) else { return };
+        let chosen = tags.iter().filter(|(tag, value)| *tag != SERVICE_TAG && *value != ALL);
+        let chosen = chosen.map(|(tag, value)| (tag.clone(), value.clone())).collect();
+        self.0.entry(service.clone()).or_default().push(chosen);
     }
 
     /// Adds what a rule for `target` sends requests to: its backends, or the target itself when it names none.
@@ -65,17 +83,15 @@ impl Splits {
 
     fn add_target(&mut self, target: &TargetRef) {
         let Some(mut tags) = target.as_tags() else { return };
-        let service = tags.remove(SERVICE_TAG).unwrap_or_else(|| ALL.to_owned());
-        if !tags.is_empty() {
-            self.0.entry(service).or_default().push(tags);
-        }
+        tags.entry(SERVICE_TAG.to_owned()).or_insert_with(|| ALL.to_owned());
+        self.add_tags(&tags);
     }
 
     fn about(&self, service: &str) -> impl Iterator<Item = &Tags> {
         self.0.get(service).into_iter().flatten()
     }
 
-    /// The ways to a service of a mesh, and the sets of tags by which its cluster must be able to choose endpoints.
+    /// The ways to a service of a mesh, none for one that no route leads to, and the sets of tags by which its cluster must be able to choose endpoints.
     /// `endpoints` is asked for the endpoints when they matter.
     pub fn routes(
         &self,
@@ -88,21 +104,20 @@ impl Splits {
             cluster: zone_cluster(mesh, service),
             tags: relevant,
         };
-        let (own, all): (Vec<_>, Vec<_>) = (self.about(service).collect(), self.about(ALL).collect());
-        let whole = Tags::new();
-        let mut routes: Vec<Route> = Vec::new();
-        if own.is_empty() && all.is_empty() {
-            routes.push(route(&whole, Tags::new()));
-            return (routes, BTreeSet::new());
+        let (own, all) = (|| self.about(service), || self.about(ALL));
+        if own().chain(all()).all(Tags::is_empty) {
+            let whole = own().chain(all()).next();
+            return (whole.map(|whole| route(whole, Tags::new())).into_iter().collect(), BTreeSet::new());
         }
         let endpoints = endpoints();
-        for tags in own.into_iter().chain([&whole]).chain(all.iter().copied()) {
+        let mut routes: Vec<Route> = Vec::new();
+        for tags in own().chain(all()) {
             let next = route(tags, relevant(tags, &endpoints));
             if !routes.iter().any(|known| known.sni == next.sni) {
                 routes.push(next);
             }
         }
-        let keys = routes.iter().map(|route| &route.tags).chain(all).map(|tags| tags.keys().cloned().collect());
+        let keys = routes.iter().map(|route| &route.tags).chain(all()).map(|tags| tags.keys().cloned().collect());
         let subsets = keys.filter(|keys: &Vec<String>| !keys.is_empty()).collect();
         (routes, subsets)
     }
@@ -210,7 +225,8 @@ mod tests {
 
     #[test]
     fn only_tags_that_choose_are_matched() {
-        let splits = Splits([("web".to_owned(), vec![tags([("version", "v1"), ("region", "eu")])])].into());
+        let of_web = vec![tags([("version", "v1"), ("region", "eu")])];
+        let splits = Splits([("web".to_owned(), of_web), (ALL.to_owned(), vec![Tags::new()])].into());
         let endpoints = || vec![endpoint("10.0.0.1", "v1"), endpoint("10.0.0.2", "v2")];
         let (routes, subsets) = splits.routes("default", "web", endpoints);
         let names: Vec<_> = routes.iter().map(|route| route.sni.as_str()).collect();

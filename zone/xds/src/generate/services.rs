@@ -38,6 +38,8 @@ pub(crate) struct DestinationKey {
 pub(crate) enum Wanted {
     /// A service by tags.
     Tags(BTreeMap<String, String>),
+    /// The same without what is outside of the mesh.
+    Inner(BTreeMap<String, String>),
     /// A port of a resource.
     Port(Kri),
 }
@@ -127,19 +129,45 @@ pub(crate) fn destination(
     naming: Naming,
     credentials: &Credentials,
 ) -> Arc<Destination> {
+    tagged(cache, snapshot, state, mesh, (tags, true), naming, credentials)
+}
+
+/// As [`destination`], without what is outside of the mesh, which not every proxy may use.
+pub(crate) fn inner_destination(
+    cache: &Cache,
+    snapshot: &Snapshot,
+    state: &MeshState,
+    mesh: &MeshView,
+    tags: &BTreeMap<String, String>,
+    naming: Naming,
+    credentials: &Credentials,
+) -> Arc<Destination> {
+    tagged(cache, snapshot, state, mesh, (tags, false), naming, credentials)
+}
+
+/// What a set of tags names; with `with_outside` also outside of the mesh.
+fn tagged(
+    cache: &Cache,
+    snapshot: &Snapshot,
+    state: &MeshState,
+    mesh: &MeshView,
+    (tags, with_outside): (&BTreeMap<String, String>, bool),
+    naming: Naming,
+    credentials: &Credentials,
+) -> Arc<Destination> {
     let name = Service::name_in(tags);
     let service = ServiceRef::new(snapshot, state, mesh, name);
     let tls_ready = mesh.permissive().then(|| state.tls_ready.get(name).copied().unwrap_or_default());
     let key = DestinationKey {
         mesh: mesh.name.clone(),
-        what: Wanted::Tags(tags.clone()),
+        what: if with_outside { Wanted::Tags(tags.clone()) } else { Wanted::Inner(tags.clone()) },
         revisions: service.revisions(),
         naming,
         tls_ready,
         workload: None,
     };
     let build = || {
-        let is_external = service.is_external();
+        let is_external = with_outside && service.is_external();
         let through_egress = is_external && mesh.zone_egress;
         let direct = is_external && !through_egress;
         let protocol = service.protocol();

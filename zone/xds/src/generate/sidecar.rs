@@ -197,7 +197,8 @@ impl Sidecar<'_> {
             secrets::add_workload(collector, workload);
             let request = super::workload_request(self.snapshot, input.key).filter(|_| state.trust.is_empty());
             if let Some(request) = request {
-                let reason = "there is no MeshTrust in the mesh, so the proxy trusts nobody: create one for its trust domain";
+                let reason =
+                    "there is no MeshTrust in the mesh, so the proxy trusts nobody: create one for its trust domain";
                 collector.left_out(&request.identity.resource.key, reason);
             }
         }
@@ -267,12 +268,7 @@ impl Sidecar<'_> {
     }
 
     /// Adds what connections of the workload to its destinations need.
-    fn outbounds(
-        &self,
-        collector: &mut Collector<'_>,
-        outbounds: &[Outbound<'_>],
-        tracing: Option<&Arc<Tracing>>,
-    ) {
+    fn outbounds(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>], tracing: Option<&Arc<Tracing>>) {
         let Self { snapshot, cache, state, mesh, naming, .. } = *self;
         let credentials = &self.credentials;
         collector.keep(self.outbound_policies.clone());

@@ -1,11 +1,12 @@
 mod clashes;
 mod destinations;
 mod mesh_external_service;
+mod observability;
 mod outside;
 mod preview;
+mod redirected;
 mod security;
 mod vips;
-mod redirected;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
