@@ -17,6 +17,7 @@ use tandem_runtime::config::{Config, ProxyAuthn};
 use tandem_runtime::http::{self, Limits};
 use tandem_runtime::listen;
 use tandem_xds::{Cache, MeshIndex, ZoneSettings};
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::ads::AdsService;
@@ -27,16 +28,20 @@ use crate::grpc_message;
 use crate::hds::{HdsSettings, HealthService};
 use crate::hostnames::Hostnames;
 use crate::identity::Identities;
+use crate::left_out::{LeftOut, Reasons};
 use crate::mesh_identities::{self, MeshIdentitySettings};
-use crate::mesh_state;
+use crate::mesh_state::{self, Audience};
 use crate::proxy::authentication::Authentication;
 use crate::proxy::expired::Ages;
 use crate::proxy::insight::{InsightSettings, Insights};
 use crate::proxy::preview::Previews;
+use crate::proxy::problem_metrics::ProblemMetrics;
 use crate::proxy::registry::Registry;
 use crate::proxy::session::{ProxyContext, ProxySettings};
 use crate::proxy::{abandoned, expired};
 use crate::services::{self, ServicesSettings};
+use crate::virtual_addresses::{self, VipMetrics, VirtualAddressSettings};
+use crate::workload_identity::WorkloadIdentities;
 use crate::workloads::{self, WorkloadSettings};
 
 /// Configuration key of the port for proxies.
@@ -68,6 +73,8 @@ pub async fn run(start: Start) -> Result<()> {
     let proxies = Proxies { envoys: envoys.clone(), configurations: Some(Arc::new(previews)) };
     let status = SyncStatus::new();
     start.metrics.register(|registry| status.register(registry));
+    let problems = ProblemMetrics { insights: context.insights.clone(), snapshot: context.snapshot.clone() };
+    start.metrics.register(|registry| registry.register_collector(Box::new(problems)));
     let federated = start.loaded.config.is_federated_zone();
     if federated {
         // What global has arrives while keys are generated here.
@@ -76,9 +83,11 @@ pub async fn run(start: Start) -> Result<()> {
     serve_api(&start, &parts, proxies, status, &mut tasks).await?;
     parts.complete().await?;
     collect_proxies(&start, &context, &mut tasks);
+    let left_out = context.left_out.follow();
     serve_proxies(&start, &parts, context, &mut tasks).await?;
     publish_services(&start, &parts, &mut tasks);
-    keep_services(&start, &parts, &mut tasks);
+    keep_services(&start, &parts, left_out, &mut tasks);
+    keep_virtual_addresses(&start, &parts, &mut tasks);
     keep_workloads(&start, &parts, &mut tasks);
     if !federated {
         keep_insights(&start, &parts, &mut tasks);
@@ -96,12 +105,15 @@ async fn serve_proxies(start: &Start, parts: &Parts, context: Arc<ProxyContext>,
     let settings = ZoneSettings {
         zone: config.multizone.zone.name.clone(),
         internal_cidrs: config.ipam.known_internal_cidrs.clone(),
+        dns_domain: config.dns_server.domain.clone(),
+        service_vip_port: config.dns_server.service_vip_port.into(),
     };
     let hostnames = Hostnames::new(config.general.dns_cache_ttl);
     tasks.spawn("mesh state", async move {
         let index = MeshIndex::new(settings);
         let on_first = || ready.ready();
-        mesh_state::follow(index, hostnames, &state.store, &state.snapshot, &state.registry, on_first, &shutdown).await;
+        let audience = Audience { current: &state.snapshot, registry: &state.registry, left_out: &state.left_out };
+        mesh_state::follow(index, hostnames, &state.store, audience, on_first, &shutdown).await;
         Ok(())
     });
     let (insights, store, shutdown) = (context.insights.clone(), parts.store.clone(), start.shutdown.clone());
@@ -170,7 +182,9 @@ fn proxy_context(start: &Start, parts: &Parts) -> Arc<ProxyContext> {
         }),
         snapshot: Arc::new(ArcSwap::new(empty)),
         cache: Cache::default(),
+        left_out: LeftOut::default(),
         identities: Identities::new(parts.store.clone()),
+        workload_identities: WorkloadIdentities::new(parts.store.clone()),
         envoy_admin: EnvoyAdmin::new(parts.store.clone()),
         settings: ProxySettings { instance_id, deregistration_delay: config.xds_server.dataplane_deregistration_delay },
         shutdown: start.shutdown.clone(),
@@ -242,7 +256,7 @@ fn collect_proxies(start: &Start, context: &ProxyContext, tasks: &mut Tasks) {
 }
 
 /// Keeps the services of the zone complete: those made from Dataplanes, their health, addresses, host names and identities.
-fn keep_services(start: &Start, parts: &Parts, tasks: &mut Tasks) {
+fn keep_services(start: &Start, parts: &Parts, left_out: watch::Receiver<Reasons>, tasks: &mut Tasks) {
     let config = &start.loaded.config;
     let settings = ServicesSettings {
         zone: config.multizone.zone.name.clone(),
@@ -254,7 +268,7 @@ fn keep_services(start: &Start, parts: &Parts, tasks: &mut Tasks) {
     };
     let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
     tasks.spawn("services", async move {
-        services::run(store, settings, shutdown).await;
+        services::run(store, settings, left_out, shutdown).await;
         Ok(())
     });
     let zone = config.multizone.zone.name.clone();
@@ -262,6 +276,28 @@ fn keep_services(start: &Start, parts: &Parts, tasks: &mut Tasks) {
     let (store, shutdown) = (parts.store.clone(), start.shutdown.clone());
     tasks.spawn("mesh identities", async move {
         mesh_identities::run(store, settings, shutdown).await;
+        Ok(())
+    });
+}
+
+/// Gives virtual addresses to services known by their tags, while this instance leads.
+fn keep_virtual_addresses(start: &Start, parts: &Parts, tasks: &mut Tasks) {
+    let config = &start.loaded.config;
+    let settings = VirtualAddressSettings {
+        zone: config.multizone.zone.name.clone(),
+        range: config.dns_server.cidr,
+        domain: config.dns_server.domain.clone(),
+        of_services: config.dns_server.service_vip_enabled,
+        tag_first: config.experimental.use_tag_first_virtual_outbound_model,
+        min_interval: SERVICES_INTERVAL,
+    };
+    let metrics = start.metrics.register(VipMetrics::register);
+    let (store, leadership) = (parts.store.clone(), parts.instances.leadership());
+    let addresses = leadership.run(start.shutdown.clone(), move |end| {
+        virtual_addresses::run(store.clone(), settings.clone(), metrics.clone(), end)
+    });
+    tasks.spawn("virtual addresses", async move {
+        addresses.await;
         Ok(())
     });
 }

@@ -3,7 +3,9 @@
 //! Source of the rules: Kuma `pkg/core/resources/apis/meshidentity/providers/bundled`.
 
 use tandem_auth::ca::{self, BuiltinAuthority};
-use tandem_model::core::mesh_identity::{Bundled, SecureDataSource, SecureDataSourceType};
+use tandem_model::core::mesh_identity::{
+    Bundled, SecureDataSource, SecureDataSourceType, generated_certificate_secret, generated_key_secret,
+};
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::system::v1alpha1::Secret;
 use tandem_store::{SharedStore, StoreError, Write};
@@ -12,8 +14,34 @@ use super::conditions::{INITIALIZATION, VALIDATION};
 
 const SELF_SIGNED: &str = "self-signed certificates are not allowed";
 
-/// The certificates of the authority, PEM. The inner error tells why they cannot be read although nobody insists on it.
+/// The certificates of the authority, PEM, or its key. The inner error tells why they cannot be read although nobody insists on it.
 type Root = Result<String, String>;
+
+/// Certificates and key of the authority.
+///
+/// # Errors
+/// The inner error tells what is missing; the outer one means that the store failed.
+pub(crate) async fn pair(
+    store: &SharedStore,
+    identity: &Resource,
+    bundled: &Bundled,
+) -> Result<Result<(String, String), String>, StoreError> {
+    let mesh = identity.key.mesh.as_str();
+    let (certificate, key) = if bundled.is_generated() {
+        let name = identity.display_name();
+        let certificate = secret(store, mesh, &generated_certificate_secret(name)).await?;
+        (certificate, secret(store, mesh, &generated_key_secret(name)).await?)
+    } else {
+        let ca = bundled.ca.as_ref();
+        let certificate = ca.and_then(|ca| ca.certificate.as_ref());
+        let key = ca.and_then(|ca| ca.private_key.as_ref());
+        let Some((certificate, key)) = certificate.zip(key) else {
+            return Ok(Err("spec.provider.bundled.ca: certificate and privateKey must be defined".to_owned()));
+        };
+        (read(store, certificate, mesh).await?, read(store, key, mesh).await?)
+    };
+    Ok(certificate.and_then(|certificate| Ok((certificate, key?))))
+}
 
 /// Finds the certificates of the authority, and makes them if they are to be made and not there.
 ///
@@ -57,10 +85,9 @@ pub(super) async fn root(
 
 /// The certificate of the authority that is made here, kept in two Secrets that go with the MeshIdentity.
 async fn generated(store: &SharedStore, identity: &Resource, trust_domain: &str) -> Result<Root, StoreError> {
-    let key = |suffix: &str| {
-        ResourceKey::new(Kind::Secret, identity.key.mesh.as_str(), format!("{}-{suffix}", identity.display_name()))
-    };
-    let (certificate, private_key) = (key("root-ca"), key("private-key"));
+    let key = |name: String| ResourceKey::new(Kind::Secret, identity.key.mesh.as_str(), name);
+    let certificate = key(generated_certificate_secret(identity.display_name()));
+    let private_key = key(generated_key_secret(identity.display_name()));
     match (store.get(&certificate).await?, store.get(&private_key).await?) {
         (Some(certificate), Some(_)) => Ok(text(&certificate)),
         (None, None) => {
@@ -112,15 +139,18 @@ async fn read(store: &SharedStore, source: &SecureDataSource, mesh: &str) -> Res
             None => undefined(),
         },
         SecureDataSourceType::Secret => match &source.secret_ref {
-            Some(reference) => {
-                let key = ResourceKey::new(Kind::Secret, mesh, reference.name.as_str());
-                match store.get(&key).await? {
-                    Some(secret) => text(&secret),
-                    None => Err(StoreError::NotFound(key).to_string()),
-                }
-            }
+            Some(reference) => secret(store, mesh, &reference.name).await?,
             None => undefined(),
         },
+    })
+}
+
+/// Content of a Secret.
+async fn secret(store: &SharedStore, mesh: &str, name: &str) -> Result<Root, StoreError> {
+    let key = ResourceKey::new(Kind::Secret, mesh, name);
+    Ok(match store.get(&key).await? {
+        Some(secret) => text(&secret),
+        None => Err(StoreError::NotFound(key).to_string()),
     })
 }
 

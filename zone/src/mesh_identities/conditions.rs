@@ -5,6 +5,8 @@ use tandem_model::spiffe::{PARTIALLY_READY, READY};
 
 use ConditionStatus::{False, True};
 
+/// Reason of the condition `Provider` when it is not known.
+pub(super) const NOT_FOUND: &str = "ProviderNotFoundError";
 /// Reason of the condition `Provider` when the authority is not there.
 pub(super) const INITIALIZATION: &str = "ProviderInitializationError";
 /// Reason of the condition `Provider` when the authority is not acceptable.

@@ -4,7 +4,7 @@
 //! Work follows the change: a MeshIdentity is looked at again when it, its mesh, a Secret of the mesh or its MeshTrust
 //! changes. Source of the rules and texts: Kuma `pkg/core/resources/apis/meshidentity/status/updater.go`.
 
-mod authority;
+pub(crate) mod authority;
 mod conditions;
 mod trust;
 
@@ -173,8 +173,13 @@ async fn initialize(
 ) -> Result<Outcome, StoreError> {
     let Some(provider) = &spec.provider else { return Ok(Outcome::IdentitiesOnly) };
     let bundled = match (provider.kind, &provider.bundled) {
-        // SPIRE prepares itself.
-        (ProviderType::Spire, _) => return Ok(Outcome::Provided { trust: None }),
+        (ProviderType::Spire, _) => {
+            let message =
+                "provider Spire is not supported by this version: use Bundled, or leave the provider out to have \
+                           SPIFFE IDs told only"
+                    .to_owned();
+            return Ok(Outcome::Failed { reason: conditions::NOT_FOUND, message });
+        }
         (ProviderType::Bundled, Some(bundled)) => bundled,
         (ProviderType::Bundled, None) => {
             let message = "spec.provider.bundled: configuration needs to be defined".to_owned();

@@ -188,12 +188,18 @@ async fn authorities_that_are_not_acceptable() {
 #[tokio::test]
 async fn no_trust_is_made_that_is_not_wanted() {
     let setup = Setup::new().await;
-    let provider = json!({"type": "Spire", "spire": {}});
     let ready = ["Provider True ProviderInitialized", "Ready True Ready"];
-    assert_eq!(setup.conditions(provider).await, ready);
     let provider = bundled(json!({
         "autogenerate": {"enabled": true}, "insecureAllowSelfSigned": true, "meshTrustCreation": "Disabled"
     }));
     assert_eq!(setup.conditions(provider).await, ready);
     assert!(setup.get(Kind::MeshTrust, "id").await.is_none());
+}
+
+#[tokio::test]
+async fn spire_is_not_there_and_the_status_says_so() {
+    let setup = Setup::new().await;
+    let failed = ["Provider False ProviderNotFoundError", "Ready False Failure"];
+    assert_eq!(setup.conditions(json!({"type": "Spire", "spire": {}})).await, failed);
+    assert!(setup.message().await.contains("Spire is not supported"));
 }

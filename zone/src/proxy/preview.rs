@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tandem_api::{ProxyConfigurationError, ProxyConfigurations};
 use tandem_model::ResourceKey;
 use tandem_proto::mesh::v1alpha1::DataplaneInsight;
-use tandem_xds::{AdminTls, Cache, GenerateError, Identity, ProxyInput, ProxyMetadata, ResourceSet};
+use tandem_xds::{AdminTls, Cache, GenerateError, Identity, ProxyInput, ProxyMetadata, ResourceSet, WorkloadIdentity};
 
 use crate::mesh_state::CurrentSnapshot;
 
@@ -36,13 +36,17 @@ impl ProxyConfigurations for Previews {
             .into_iter()
             .map(|request| (request.mesh, identity.clone()))
             .collect();
+        let workload = tandem_xds::workload_request(&snapshot, dataplane)
+            .filter(|request| request.identity.ready && request.spiffe_id.is_ok())
+            .map(|request| WorkloadIdentity { name: request.identity.kri.to_string().into(), certificate: identity });
+        let workload = workload.map(Arc::new);
         let admin_tls =
             AdminTls { ca: AUTHORITY.to_vec(), certificate: CERTIFICATE.to_vec(), private_key: KEY.to_vec() };
         let input = ProxyInput {
             key: dataplane,
             metadata: &metadata(insight),
             identities: &identities,
-            workload: None,
+            workload: workload.as_ref(),
             admin_tls: Some(&admin_tls),
             previous: None,
         };

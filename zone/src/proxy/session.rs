@@ -12,7 +12,7 @@ use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_store::SharedStore;
 use tandem_xds::{
     AdminTls, Cache, DataplaneView, GenerateError, Generated, Identity, NodeId, ProxyInput, ProxyMetadata, ResourceSet,
-    ResourceType, Snapshot,
+    ResourceType, Snapshot, Warning,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -24,10 +24,12 @@ use super::insight::{Insights, IssuedCertificate, Subscription};
 use super::problems::Problems;
 use super::registry::{Connection, Registry};
 use super::resource;
+use super::workload::{Otherwise, Workload};
 use crate::envoy_admin::EnvoyAdmin;
 use crate::identity::{Identities, IdentityError, IssuedIdentity};
 use crate::left_out::LeftOut;
 use crate::mesh_state::CurrentSnapshot;
+use crate::workload_identity::{WorkloadError, WorkloadIdentities};
 
 /// What all sessions share.
 pub struct ProxyContext {
@@ -49,6 +51,8 @@ pub struct ProxyContext {
     pub left_out: LeftOut,
     /// Issuer of certificates.
     pub identities: Identities,
+    /// Issuer of certificates from MeshIdentities.
+    pub workload_identities: WorkloadIdentities,
     /// Issuer of the certificates of admin listeners.
     pub envoy_admin: EnvoyAdmin,
     /// Settings.
@@ -76,6 +80,9 @@ pub struct Session {
     metadata: ProxyMetadata,
     node_id: String,
     identities: BTreeMap<String, IssuedIdentity>,
+    workload: Workload,
+    /// Why the MeshIdentity gives no certificate, or no new one, although the proxy can go on without.
+    workload_problem: Option<Warning>,
     identity_basis: Option<IdentityBasis>,
     admin_tls: Option<AdminTls>,
     generated: Option<Generated>,
@@ -100,6 +107,8 @@ enum RefreshError {
     Generate(#[from] GenerateError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
 }
 
 impl Session {
@@ -151,6 +160,8 @@ impl Session {
             metadata,
             node_id: node.id,
             identities: BTreeMap::new(),
+            workload: Workload::default(),
+            workload_problem: None,
             identity_basis: None,
             admin_tls,
             generated: None,
@@ -194,7 +205,7 @@ impl Session {
 
     /// Resolves when the configuration has to be made anew: something changed, or a certificate grows old.
     pub async fn changed(&self) {
-        let renewal = self.identities.values().map(|identity| identity.renew_at).min();
+        let renewal = self.identities.values().map(|identity| identity.renew_at).chain(self.workload.due()).min();
         let wait =
             renewal.map(|at| Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or(Duration::ZERO));
         let grown_old = async {
@@ -209,9 +220,17 @@ impl Session {
         }
     }
 
-    /// Makes the configuration anew from the newest state. When that fails, the earlier one stays.
-    pub async fn refresh(&mut self) {
+    /// Makes the configuration anew from the newest state, and returns the earlier one if there was one. When that fails, the earlier
+    /// one stays.
+    pub async fn refresh(&mut self) -> Option<ResourceSet> {
         let snapshot = self.context.snapshot.load_full();
+        let excluded = snapshot.check_membership(self.key()).err().map(|error| error.to_string());
+        if self.problems.permitted(excluded.clone()) {
+            if let Some(reason) = excluded {
+                warn!(proxy = %self.key(), reason, "the mesh would not take this proxy now; it stays until it connects again");
+            }
+            self.subscription.problems(self.problems.all());
+        }
         match self.generate(&snapshot).await {
             Ok(generated) => {
                 self.connection.use_services(&generated.services);
@@ -227,7 +246,7 @@ impl Session {
                 if self.certificate.is_none() || generated.resources.of(ResourceType::Secret).is_empty() {
                     self.confirm_certificate();
                 }
-                self.generated = Some(generated);
+                return self.generated.replace(generated).map(|earlier| earlier.resources);
             }
             Err(RefreshError::Generate(GenerateError::ProxyNotFound(_))) => {
                 // The index has not seen the proxy yet, or left it out; it wakes this session in both cases.
@@ -236,6 +255,7 @@ impl Session {
             }
             Err(error) => self.fail(&[error.to_string()]),
         }
+        None
     }
 
     /// Notes why there is no new configuration.
@@ -282,18 +302,21 @@ impl Session {
             key: self.connection.key(),
             metadata: &self.metadata,
             identities: &identities,
-            workload: None,
+            workload: self.workload.identity(),
             admin_tls: self.admin_tls.as_ref(),
             previous: self.generated.as_ref(),
         };
-        Ok(tandem_xds::generate(snapshot, &input, &self.context.cache)?)
+        let mut generated = tandem_xds::generate(snapshot, &input, &self.context.cache)?;
+        generated.warnings.extend(self.workload_problem.clone());
+        Ok(generated)
     }
 
     /// Brings the certificates in line with what the state asks for.
-    async fn renew_identities(&mut self, snapshot: &Snapshot) -> Result<(), IdentityError> {
+    async fn renew_identities(&mut self, snapshot: &Snapshot) -> Result<(), RefreshError> {
         let basis = IdentityBasis::of(snapshot, self.key());
         let now = jiff::Timestamp::now();
-        let is_fresh = self.identities.values().all(|identity| now < identity.renew_at);
+        let due = self.identities.values().map(|identity| identity.renew_at).chain(self.workload.due());
+        let is_fresh = due.min().is_none_or(|due| now < due);
         if is_fresh && basis.is_some() && basis == self.identity_basis {
             return Ok(());
         }
@@ -311,17 +334,26 @@ impl Session {
                         None => continue,
                     }
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             identities.insert(request.mesh.clone(), issued);
         }
+        self.renew_workload(snapshot, !identities.is_empty()).await?;
         if self.key().kind == Kind::Dataplane {
             let mesh = &self.connection.key().mesh;
-            let certificate = identities.get(mesh).map(|issued| IssuedCertificate {
+            let of_mesh = || {
+                identities.get(mesh).map(|issued| IssuedCertificate {
+                    not_after: issued.not_after,
+                    backend: issued.request.backend.clone(),
+                    supported_backends: snapshot.trusted_backends(mesh),
+                })
+            };
+            let of_workload = self.workload.issued().map(|issued| IssuedCertificate {
                 not_after: issued.not_after,
-                backend: issued.request.backend.clone(),
-                supported_backends: snapshot.trusted_backends(mesh),
+                backend: issued.identity.name.to_string(),
+                supported_backends: snapshot.trust_identifiers(mesh),
             });
+            let certificate = of_workload.or_else(of_mesh);
             if certificate != self.certificate {
                 self.certificate = certificate;
                 self.certificate_unconfirmed = true;
@@ -329,6 +361,26 @@ impl Session {
         }
         self.identities = identities;
         self.identity_basis = basis;
+        Ok(())
+    }
+
+    /// Brings the certificate from the MeshIdentity in line with what the state asks for. A proxy that has another one goes on with
+    /// it when that fails.
+    async fn renew_workload(&mut self, snapshot: &Snapshot, has_certificate: bool) -> Result<(), WorkloadError> {
+        let otherwise = match (&self.generated, has_certificate) {
+            (None, _) => Otherwise::New,
+            (Some(_), true) => Otherwise::Secured,
+            (Some(_), false) => Otherwise::Plain,
+        };
+        let issuer = &self.context.workload_identities;
+        let renewed = self.workload.refresh(issuer, snapshot, self.connection.key(), otherwise).await;
+        self.workload_problem = match renewed {
+            Ok(()) => None,
+            Err(error) if has_certificate || self.workload.issued().is_some() => {
+                Some(Warning { resource: error.identity().cloned(), reason: error.to_string() })
+            }
+            Err(error) => return Err(error),
+        };
         Ok(())
     }
 }

@@ -202,3 +202,18 @@ fn unusable_authorities_are_refused_with_the_part_that_is_wrong() {
     assert!(refused(&one.cert_pem, "x").starts_with("invalid CA key"));
     assert!(refused(&one.key_pem, &one.key_pem).starts_with("invalid CA certificate"));
 }
+
+#[test]
+fn workload_identities_are_named_by_nothing_else() {
+    let authority = BuiltinAuthority::for_trust_domain("demo.east.mesh.local").expect("a trust domain");
+    let signer = Signer::from_pem(authority.cert_pem.as_bytes(), authority.key_pem.as_bytes()).expect("read back");
+    let uri = "spiffe://demo.east.mesh.local/workload/web";
+    let issued = issue_identity(&signer, uri, DAY).expect("issued");
+    parsed(&issued.cert_pem, |leaf| {
+        assert_eq!(uris(leaf), [uri]);
+        assert_eq!(lifetime(leaf), 24 * 3600 + 10);
+        assert_eq!(leaf.subject().iter().count(), 0);
+    });
+    verify(&authority.cert_pem, &issued.cert_pem).expect("trusted");
+    assert!(matches!(issue_identity(&signer, "spiffe://td/ä", DAY), Err(CaError::Identity(_))));
+}

@@ -65,8 +65,23 @@ pub fn issue(
     spiffe::check(mesh, tags.get(SERVICE_TAG).into_iter().flatten())?;
     let services = tags.get(SERVICE_TAG).into_iter().flatten().map(|service| format!("spiffe://{mesh}/{service}"));
     let all = tags.iter().flat_map(|(tag, values)| values.iter().map(move |value| format!("kuma://{tag}/{value}")));
-    let names: Result<Vec<SanType>, CaError> = services
-        .chain(all)
+    certify(signer, services.chain(all), validity)
+}
+
+/// Issues a certificate that says nothing but a SPIFFE identity, `spiffe://{trust domain}{path}`.
+///
+/// # Errors
+/// When signing fails.
+pub fn issue_identity(signer: &Signer, uri: &str, validity: Duration) -> Result<WorkloadCertificate, CaError> {
+    certify(signer, std::iter::once(uri.to_owned()), validity)
+}
+
+fn certify(
+    signer: &Signer,
+    uris: impl Iterator<Item = String>,
+    validity: Duration,
+) -> Result<WorkloadCertificate, CaError> {
+    let names: Result<Vec<SanType>, CaError> = uris
         .map(|uri| Ia5String::try_from(uri.clone()).map(SanType::URI).map_err(|_| CaError::Identity(uri)))
         .collect();
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;

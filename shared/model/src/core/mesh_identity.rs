@@ -8,6 +8,16 @@ use crate::schema::Duration;
 use crate::template::Template;
 use crate::violation::{Path, Violations};
 
+/// Name of the Secret with the certificate of a generated authority, by the display name of its MeshIdentity.
+pub fn generated_certificate_secret(display_name: &str) -> String {
+    format!("{display_name}-root-ca")
+}
+
+/// Name of the Secret with the key of a generated authority, by the display name of its MeshIdentity.
+pub fn generated_key_secret(display_name: &str) -> String {
+    format!("{display_name}-private-key")
+}
+
 /// Specification of a MeshIdentity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,7 @@
 //! The configuration of a proxy beside a workload.
 
 mod observed;
+pub(crate) mod outlook;
 mod redirected;
 mod routed;
 
@@ -23,7 +24,7 @@ use super::http::internal_addresses;
 use super::inbound::{self, InboundMode, InboundRules, InboundSource};
 use super::names::Naming;
 use super::outbound::{Destination, OutboundSource, direct_cluster, outbound_cluster, outbound_listener};
-use super::outbounds::{self, Outbound, Target};
+use super::outbounds::{Outbound, Target};
 use super::real::PortRef;
 use super::services::{self, ServiceRef, Viewer};
 use super::shape::is_ipv6;
@@ -57,7 +58,7 @@ struct Sidecar<'a> {
     snapshot: &'a Snapshot,
     cache: &'a Cache,
     metadata: &'a ProxyMetadata,
-    state: &'a MeshState,
+    state: &'a Arc<MeshState>,
     mesh: &'a Arc<MeshView>,
     dataplane: &'a Arc<DataplaneView>,
     naming: Naming,
@@ -128,7 +129,7 @@ impl Sidecar<'_> {
 
     /// Adds everything that is generated for a sidecar.
     fn generate(&self, collector: &mut Collector<'_>, input: &ProxyInput<'_>) -> Result<(), GenerateError> {
-        let Self { state, dataplane, metadata, redirection, .. } = *self;
+        let Self { dataplane, metadata, .. } = *self;
         collector.own(
             "admin",
             (dataplane.address(), AdminInput(metadata), input.admin_tls.map(|tls| &tls.certificate)),
@@ -138,15 +139,13 @@ impl Sidecar<'_> {
         self.transparent(collector);
         let tracing = self.tracing(collector);
         self.inbounds(collector, tracing.as_ref());
-        let outbounds = outbounds::of(state, dataplane, &redirection, metadata);
-        for services in outbounds::watched(state, dataplane, &redirection, metadata) {
-            collector.uses(&self.mesh.name, &services);
-        }
-        self.outbounds(collector, &outbounds, tracing.as_ref());
-        self.direct_access(collector, &outbounds);
-        self.metrics(collector, &outbounds);
+        let outlook = self.outlook(tracing.as_ref());
+        collector.include(outlook.gathered.clone());
+        self.direct_access(collector, &outlook.addresses);
+        self.metrics(collector, &outlook.addresses);
         self.probes(collector);
-        self.dns(collector, &outbounds);
+        self.dns(collector, &outlook);
+        collector.keep(outlook);
         self.secrets(collector, input)
     }
 
@@ -267,7 +266,8 @@ impl Sidecar<'_> {
         }
     }
 
-    /// Adds what connections of the workload to its destinations need.
+    /// Adds what connections of the workload to its destinations need. Of the proxy this reads what its
+    /// [`Standpoint`](outlook::Standpoint) has, and nothing else without making it unlike others.
     fn outbounds(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>], tracing: Option<&Arc<Tracing>>) {
         let Self { snapshot, cache, state, mesh, naming, .. } = *self;
         let credentials = &self.credentials;

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use tandem_model::core::mesh_identity::{Bundled, MeshIdentity, ProviderType, SecureDataSource, Status};
+use tandem_model::core::mesh_identity::{
+    Bundled, MeshIdentity, ProviderType, SecureDataSource, Status, generated_certificate_secret, generated_key_secret,
+};
 use tandem_model::{DecodeError, Kri, Resource};
 
 /// A MeshIdentity, decoded.
@@ -42,31 +44,16 @@ impl MeshIdentityView {
         (provider.kind == ProviderType::Bundled).then_some(provider.bundled.as_ref()).flatten()
     }
 
-    /// True when SPIRE is to issue the certificates.
-    pub fn is_spire(&self) -> bool {
-        self.spec.provider.as_ref().is_some_and(|provider| provider.kind == ProviderType::Spire)
-    }
-
     /// True when a Secret of the mesh is part of its authority.
     pub(crate) fn refers_to(&self, secret: &str) -> bool {
         let Some(bundled) = self.bundled() else { return false };
         if bundled.is_generated() {
-            return self.generated_certificate() == secret || self.generated_key() == secret;
+            let name = self.resource.display_name();
+            return generated_certificate_secret(name) == secret || generated_key_secret(name) == secret;
         }
-        let refers = |source: &SecureDataSource| {
-            source.secret_ref.as_ref().is_some_and(|reference| reference.name == secret)
-        };
+        let refers =
+            |source: &SecureDataSource| source.secret_ref.as_ref().is_some_and(|reference| reference.name == secret);
         let ca = bundled.ca.as_ref();
         ca.is_some_and(|ca| ca.certificate.iter().chain(&ca.private_key).any(refers))
-    }
-
-    /// Name of the Secret with the certificate of an authority that is generated.
-    pub fn generated_certificate(&self) -> String {
-        format!("{}-root-ca", self.resource.display_name())
-    }
-
-    /// Name of the Secret with the key of an authority that is generated.
-    pub fn generated_key(&self) -> String {
-        format!("{}-private-key", self.resource.display_name())
     }
 }

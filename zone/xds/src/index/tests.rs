@@ -377,7 +377,11 @@ fn what_is_wrong_is_known_until_it_is_not() {
     };
     put(&mut index, mesh("m").mtls().resource());
     let first = index.snapshot().problems_revision();
-    assert!(problems(&index)[0].starts_with("m: mtls: the secret \"m.ca-builtin-cert-ca-1\""), "{:?}", problems(&index));
+    assert!(
+        problems(&index)[0].starts_with("m: mtls: the secret \"m.ca-builtin-cert-ca-1\""),
+        "{:?}",
+        problems(&index)
+    );
     let nowhere = dataplane("m", "nowhere").address("no.such.host").resource();
     let touched = put(&mut index, nowhere.clone());
     assert!(touched.proxies.contains(&nowhere.key), "its stream tells why it is not configured");

@@ -5,14 +5,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tandem_model::Resource;
 use tandem_model::core::MeshTrust;
+use tandem_model::{Kri, Resource};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::parse_x509_certificate;
 
 use super::pem::check_certificates;
 
 /// A MeshTrust, decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TrustView {
+    /// Identifier; empty when it has none.
+    pub identifier: String,
     /// Trust domain.
     pub domain: Arc<str>,
     /// Certificates of its authorities, each PEM.
@@ -36,8 +40,13 @@ impl TrustView {
                 .map_err(|error| format!("spec.caBundles[{index}].pem.value: {error}"))?;
             bundles.push(pem.value);
         }
-        Ok(Self { domain: spec.trust_domain.into(), bundles })
+        let identifier = Kri::of(resource).map(|kri| kri.to_string()).unwrap_or_default();
+        Ok(Self { identifier, domain: spec.trust_domain.into(), bundles })
     }
+}
+
+fn certificate(block: &pem::Pem) -> Option<X509Certificate<'_>> {
+    parse_x509_certificate(block.contents()).ok().map(|(_, certificate)| certificate)
 }
 
 /// Certificates of authorities by trust domain.
@@ -49,7 +58,11 @@ pub struct TrustBundle {
 impl TrustBundle {
     /// What MeshTrusts say, in order of their names. With any of them, the authority of the mesh counts as that of the trust
     /// domain that is named as the mesh.
-    pub(crate) fn of<'a>(trusts: impl Iterator<Item = &'a Arc<TrustView>>, mesh: &str, authority: Option<&[u8]>) -> Self {
+    pub(crate) fn of<'a>(
+        trusts: impl Iterator<Item = &'a Arc<TrustView>>,
+        mesh: &str,
+        authority: Option<&[u8]>,
+    ) -> Self {
         let mut domains: BTreeMap<Arc<str>, Vec<u8>> = BTreeMap::new();
         let mut add = |domain: &Arc<str>, pem: &[u8]| {
             let known = domains.entry(domain.clone()).or_default();
@@ -79,12 +92,16 @@ impl TrustBundle {
         self.domains.iter().map(|(domain, pem)| (domain, pem.as_slice()))
     }
 
-    /// True when certificates of a trust domain that an authority signed are accepted. `authority` is its certificate as PEM; of
-    /// several the first one.
+    /// True when certificates of a trust domain that an authority signed are accepted: it is one of those that are trusted, or one
+    /// of them signed it. `authority` is its certificate as PEM; of several the first one.
     pub fn trusts(&self, domain: &str, authority: &[u8]) -> bool {
         let Some(bundle) = self.domains.get(domain) else { return false };
         let (Ok(authority), Ok(bundle)) = (pem::parse(authority), pem::parse_many(bundle)) else { return false };
-        bundle.iter().any(|known| known.contents() == authority.contents())
+        let Some(authority) = certificate(&authority) else { return false };
+        let accepts = |known: X509Certificate<'_>| {
+            known.as_raw() == authority.as_raw() || authority.verify_signature(Some(known.public_key())).is_ok()
+        };
+        bundle.iter().filter_map(certificate).any(accepts)
     }
 }
 
@@ -97,7 +114,7 @@ mod tests {
     fn bundles_are_gathered_by_trust_domain() {
         let view = |domain: &str, bundles: &[&str]| {
             let bundles = bundles.iter().map(|&bundle| bundle.to_owned()).collect();
-            Arc::new(TrustView { domain: domain.into(), bundles })
+            Arc::new(TrustView { identifier: String::new(), domain: domain.into(), bundles })
         };
         let trusts = [view("b", &["1", "2"]), view("a", &["3"]), view("b", &["4"])];
         let all = |authority| {
@@ -107,7 +124,10 @@ mod tests {
         };
         assert_eq!(all(None), ["a=3", "b=1\n2\n4"]);
         assert_eq!(all(Some(b"ca")), ["a=3", "b=1\n2\n4", "m=ca"]);
-        assert!(TrustBundle::of([].into_iter(), "m", Some(b"ca")).is_empty(), "without MeshTrusts there are no domains");
+        assert!(
+            TrustBundle::of([].into_iter(), "m", Some(b"ca")).is_empty(),
+            "without MeshTrusts there are no domains"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tandem_proto::system::v1alpha1 as system;
 
 use crate::{
     AdminTls, Cache, Features, GenerateError, Generated, Identity, MeshIndex, ProxyInput, ProxyMetadata, ResourceType,
-    Touched, ZoneSettings, generate, identity_requests,
+    Touched, WorkloadIdentity, ZoneSettings, generate, identity_requests, workload_request,
 };
 
 /// The form in which the index takes a resource that exists.
@@ -180,8 +180,14 @@ impl Zone {
         previous: Option<&Generated>,
     ) -> Result<Generated, GenerateError> {
         let material = AdminTls { ca: b"CA".into(), certificate: b"CERT".into(), private_key: b"KEY".into() };
-        let input = ProxyInput { key, metadata, identities, workload: None, admin_tls: Some(&material), previous };
-        generate(&self.index.snapshot(), &input, &self.cache)
+        let snapshot = self.index.snapshot();
+        let workload = workload_request(&snapshot, key).filter(|request| request.identity.ready);
+        let workload = workload.map(|request| {
+            Arc::new(WorkloadIdentity { name: request.identity.kri.to_string().into(), certificate: self.identity() })
+        });
+        let workload = workload.as_ref();
+        let input = ProxyInput { key, metadata, identities, workload, admin_tls: Some(&material), previous };
+        generate(&snapshot, &input, &self.cache)
     }
 
     /// The identity of every proxy.

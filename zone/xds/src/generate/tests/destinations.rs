@@ -10,7 +10,7 @@ use crate::Generated;
 use crate::testing::{Zone, dataplane, json, mesh, metadata, names, remote_ingress};
 
 /// A MeshService with one HTTP port 80 in front of the inbound named or numbered `target`.
-fn mesh_service(name: &str, target: Value, labels: &[(&str, &str)]) -> Resource {
+pub(super) fn mesh_service(name: &str, target: Value, labels: &[(&str, &str)]) -> Resource {
     let spec = json!({
         "state": "Available",
         "selector": {"dataplaneTags": {"kuma.io/service": name}},
@@ -23,7 +23,7 @@ fn mesh_service(name: &str, target: Value, labels: &[(&str, &str)]) -> Resource 
 }
 
 /// A Dataplane whose outbound refers to a MeshService.
-fn caller(kind: &str, name: &str) -> Resource {
+pub(super) fn caller(kind: &str, name: &str) -> Resource {
     use tandem_proto::mesh::v1alpha1::dataplane::networking::Outbound;
     use tandem_proto::mesh::v1alpha1::dataplane::networking::outbound::BackendRef;
     let reference = BackendRef { kind: kind.into(), name: name.into(), port: 80, ..BackendRef::default() };

@@ -132,13 +132,16 @@ fn passthrough(inbound: u32, outbound: u32, family: IpFamilyMode, address: &str)
 
 #[test]
 fn connections_are_taken_in_the_directions_and_families_that_are_redirected() {
-    let all = ["inbound:passthrough:ipv4", "inbound:passthrough:ipv6", "outbound:passthrough:ipv4", "outbound:passthrough:ipv6"];
+    let all = [
+        "inbound:passthrough:ipv4",
+        "inbound:passthrough:ipv6",
+        "outbound:passthrough:ipv4",
+        "outbound:passthrough:ipv6",
+    ];
     let ipv4 = ["inbound:passthrough:ipv4", "outbound:passthrough:ipv4"];
-    for (family, expected) in [
-        (IpFamilyMode::UnSpecified, &all[..]),
-        (IpFamilyMode::DualStack, &all[..]),
-        (IpFamilyMode::IPv4, &ipv4[..]),
-    ] {
+    for (family, expected) in
+        [(IpFamilyMode::UnSpecified, &all[..]), (IpFamilyMode::DualStack, &all[..]), (IpFamilyMode::IPv4, &ipv4[..])]
+    {
         assert_eq!(passthrough(15006, 15001, family, "10.0.0.1"), expected);
     }
     // IPv4 alone is redirected on a host of which the mesh knows an IPv6 address.
