@@ -1,9 +1,7 @@
 //! The certificate authorities of a mesh, and changes of mutual TLS while requests are on their way.
 
 use anyhow::{Context as _, Result};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
-};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use serde_json::{Value, json};
 use tandem_e2e::api::Api;
 use tandem_e2e::echo::EchoServer;
@@ -203,7 +201,8 @@ async fn an_authority_that_cannot_sign_is_told_at_the_proxies_and_harms_no_other
         "conf": {"cert": {"inlineString": "no certificate"}, "key": {"inlineString": "no key"}}
     });
     let other = json!({"type": "Mesh", "name": "other", "mtls": {"enabledBackend": "bad", "backends": [bad]}});
-    let refused = stage.global().put("/meshes/other", &other).await.err().context("garbage is taken for an authority")?;
+    let refused =
+        stage.global().put("/meshes/other", &other).await.err().context("garbage is taken for an authority")?;
     assert!(refused.to_string().contains("not a valid TLS key pair"), "{refused}");
     let mut unchecked = other.clone();
     unchecked["mtls"]["skipValidation"] = json!(true);

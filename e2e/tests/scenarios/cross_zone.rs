@@ -150,9 +150,8 @@ async fn a_zone_without_ingress_gets_no_requests_of_others() -> Result<()> {
 async fn a_service_of_all_zones_is_answered_by_the_own_one_first() -> Result<()> {
     let mut mesh = mesh(false);
     mesh["meshServices"] = json!({"mode": "Everywhere"});
-    let to_all = |port| {
-        json!({"port": port, "backendRef": {"kind": "MeshMultiZoneService", "name": "everywhere", "port": 80}})
-    };
+    let to_all =
+        |port| json!({"port": port, "backendRef": {"kind": "MeshMultiZoneService", "name": "everywhere", "port": 80}});
     let world = Everywhere::start(&mesh, to_all).await?;
     for index in [0, 1] {
         let service = json!({

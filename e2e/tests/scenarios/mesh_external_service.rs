@@ -6,8 +6,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use tandem_e2e::echo::EchoServer;
+use tandem_e2e::namespace::{NODE, Redirection};
 use tandem_e2e::{api, ports, wait};
 
+use crate::support::network::{Host, in_network, pod, sidecar};
 use crate::support::outside::{
     OutsideServer, Pair, PrivateAuthority, ask, asked, caller, echoed, egress, grpc, mesh_external_service,
 };
@@ -163,4 +165,34 @@ async fn the_egress_speaks_tls_with_a_private_authority_and_shows_a_certificate(
     assert_eq!(rejected, 0, "{}", egress.log_tail());
     stage.passed();
     Ok(())
+}
+
+#[tokio::test]
+async fn redirected_connections_to_names_leave_through_the_egress() -> Result<()> {
+    in_network(
+        "mesh_external_service::redirected_connections_to_names_leave_through_the_egress",
+        |mut network| async move {
+            let stage = Stage::with_zones(&["zone-1"]).await?;
+            stage.mesh(&mesh()).await?;
+            let port = ports::free()?;
+            let _outside = EchoServer::start_at("outside", (NODE, port).into()).await?;
+            create(&stage, &mesh_external_service("web", "http", &NODE.to_string(), port, None)).await?;
+            let (vip, hostnames) = address(&stage, "web").await?;
+            let mut egress = egress("zone-1", stage.world.zone_token("zone-1").await?)?;
+            egress.resource["networking"]["address"] = json!(NODE);
+            let egress = stage.zone(0).start_proxy(egress).await?;
+            let pod = pod(&mut network, Redirection::usual()).await?;
+            let spec = sidecar("default", "client", pod.address());
+            let client = Host::start(pod, stage.zone(0), spec).await?;
+
+            let found = client.resolved(&hostnames[0]).await?;
+            assert_eq!(found.first().map(ToString::to_string), Some(vip));
+            client.answered((found[0], 80).into(), "outside").await?;
+            assert!(egress.stat("cluster.default_web___extsvc_80.upstream_rq_200").await? > 0, "it went another way");
+            assert_eq!(client.rejected().await?, 0);
+            stage.passed();
+            Ok(())
+        },
+    )
+    .await
 }

@@ -33,6 +33,10 @@ struct Subscription {
     nonce: u64,
     awaiting: bool,
     answered: bool,
+    /// Names in the last response.
+    last: Vec<Arc<str>>,
+    /// Names in responses that the client refused, until it takes a response with them.
+    refused: BTreeSet<Arc<str>>,
 }
 
 /// What a client lacks.
@@ -116,7 +120,35 @@ impl Variant for Delta {
         if request.response_nonce != subscription.nonce.to_string() {
             return Ok(Received::Ignored);
         }
-        Ok(answer(resource_type, &mut subscription.awaiting, request.error_detail))
+        let received = answer(resource_type, &mut subscription.awaiting, request.error_detail);
+        let last = std::mem::take(&mut subscription.last);
+        match received {
+            Received::Rejected(..) => subscription.refused.extend(last),
+            _ => last.iter().for_each(|name| {
+                subscription.refused.remove(name);
+            }),
+        }
+        Ok(received)
+    }
+
+    fn resend(&mut self, resource_type: ResourceType) {
+        if let Some(subscription) = &mut self.subscriptions[resource_type as usize] {
+            let has = |name: &Arc<str>| subscription.sent.binary_search_by(|sent| sent.name.cmp(name)).is_ok();
+            let refused = subscription.refused.iter().filter(|name| has(name)).map(|name| name.to_string());
+            let refused: Vec<_> = refused.collect();
+            subscription.force.extend(refused);
+        }
+    }
+
+    fn is_current(&self, resource_type: ResourceType, resources: &ResourceSet) -> bool {
+        self.subscriptions[resource_type as usize].as_ref().is_some_and(|subscription| {
+            let Difference { changed, removed, .. } = subscription.difference(resources.of(resource_type));
+            !subscription.awaiting && changed.is_empty() && removed.is_empty()
+        })
+    }
+
+    fn asks_for(&self, resource_type: ResourceType, name: &str) -> bool {
+        self.subscriptions[resource_type as usize].as_ref().is_some_and(|subscription| subscription.covers(name))
     }
 
     fn next(&mut self, resources: &ResourceSet, control_plane: &str) -> Option<Push> {
@@ -139,6 +171,7 @@ impl Variant for Delta {
             subscription.nonce = self.nonce;
             subscription.awaiting = true;
             subscription.answered = true;
+            subscription.last = difference.changed.iter().map(|resource| resource.name.clone()).collect();
             subscription.sent = difference.current;
             subscription.brought.clear();
             subscription.force.clear();

@@ -4,9 +4,11 @@ mod codec;
 mod delta;
 mod request;
 mod response;
+mod retries;
 mod service;
 mod sotw;
 mod stream;
+mod transition;
 mod variant;
 
 #[cfg(test)]

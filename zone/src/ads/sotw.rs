@@ -74,6 +74,24 @@ impl Variant for StateOfTheWorld {
         Ok(answer(resource_type, &mut subscription.awaiting, request.error_detail))
     }
 
+    fn resend(&mut self, resource_type: ResourceType) {
+        if let Some(subscription) = &mut self.subscriptions[resource_type as usize] {
+            subscription.force = true;
+        }
+    }
+
+    fn is_current(&self, resource_type: ResourceType, resources: &ResourceSet) -> bool {
+        self.subscriptions[resource_type as usize].as_ref().is_some_and(|subscription| {
+            let version = version_of(&subscription.select(resources.of(resource_type)));
+            !subscription.awaiting && !subscription.force && version == subscription.version
+        })
+    }
+
+    fn asks_for(&self, resource_type: ResourceType, name: &str) -> bool {
+        let subscription = self.subscriptions[resource_type as usize].as_ref();
+        subscription.is_some_and(|subscription| subscription.names.is_empty() || subscription.names.contains(name))
+    }
+
     fn next(&mut self, resources: &ResourceSet, control_plane: &str) -> Option<Push> {
         for resource_type in ResourceType::ALL {
             let Some(subscription) = &mut self.subscriptions[resource_type as usize] else { continue };

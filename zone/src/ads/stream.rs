@@ -8,11 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use tandem_xds::ResourceType;
 use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::request;
+use super::retries::Retries;
+use super::transition::Transition;
 use super::variant::{Received, Variant};
 use crate::proxy::session::{ProxyContext, Session};
 
@@ -31,6 +34,8 @@ pub fn open<V: Variant>(
         requests: request.into_inner(),
         variant: V::default(),
         session: None,
+        retries: Retries::default(),
+        transition: Transition::default(),
         sent: false,
         ended: false,
     };
@@ -62,6 +67,8 @@ struct AdsStream<V: Variant> {
     requests: Streaming<V::Request>,
     variant: V,
     session: Option<Session>,
+    retries: Retries,
+    transition: Transition,
     /// A response was sent, and the others had no turn since.
     sent: bool,
     ended: bool,
@@ -70,6 +77,8 @@ struct AdsStream<V: Variant> {
 enum Event<R> {
     Request(R),
     Changed,
+    Retry,
+    Transition,
     Ended,
 }
 
@@ -98,7 +107,8 @@ impl<V: Variant> AdsStream<V> {
         loop {
             if let Some(session) = &self.session
                 && let Some(resources) = session.resources()
-                && let Some(push) = self.variant.next(resources, &self.context.settings.instance_id)
+                && let staged = self.transition.stage(resources, &self.variant)
+                && let Some(push) = self.variant.next(staged, &self.context.settings.instance_id)
             {
                 session.subscription().sent(push.resource_type);
                 self.sent = true;
@@ -107,17 +117,27 @@ impl<V: Variant> AdsStream<V> {
             match self.wait().await? {
                 Event::Ended => return Ok(None),
                 Event::Changed => {
-                    if let Some(session) = &mut self.session {
-                        session.refresh().await;
+                    if let Some(session) = &mut self.session
+                        && let Some(old) = session.refresh().await
+                        && let Some(new) = session.resources()
+                    {
+                        self.transition.begin(&old, new);
                     }
                 }
+                Event::Retry => {
+                    for resource_type in self.retries.due() {
+                        self.variant.resend(resource_type);
+                    }
+                }
+                // The next look at what to send finds out what it is time for.
+                Event::Transition => {}
                 Event::Request(request) => self.receive(request).await?,
             }
         }
     }
 
     async fn wait(&mut self) -> Result<Event<V::Request>, Status> {
-        let Self { requests, session, context, .. } = self;
+        let Self { requests, session, context, retries, transition, .. } = self;
         let changed = async {
             match session {
                 Some(session) => session.changed().await,
@@ -135,6 +155,8 @@ impl<V: Variant> AdsStream<V> {
                 }
             }),
             () = changed => Ok(Event::Changed),
+            () = retries.wait() => Ok(Event::Retry),
+            () = transition.wait() => Ok(Event::Transition),
             () = context.shutdown.cancelled() => Err(Status::unavailable("control plane is shutting down")),
         }
     }
@@ -151,12 +173,21 @@ impl<V: Variant> AdsStream<V> {
                 self.session = Some(Session::open(self.context.clone(), request::node(node)?, credential).await?);
             }
         }
-        let Some(session) = &self.session else { return Ok(()) };
+        let Some(session) = &mut self.session else { return Ok(()) };
         match self.variant.receive(request)? {
-            Received::Acknowledged(resource_type) => session.subscription().acknowledged(resource_type),
+            Received::Acknowledged(resource_type) => {
+                self.retries.end(resource_type);
+                self.transition.accepted(resource_type);
+                session.accepted(resource_type);
+                let has_secrets = |resources| self.variant.is_current(ResourceType::Secret, resources);
+                if resource_type == ResourceType::Secret && session.resources().is_some_and(has_secrets) {
+                    session.confirm_certificate();
+                }
+            }
             Received::Rejected(resource_type, reason) => {
-                warn!(proxy = %session.key(), ?resource_type, reason, "proxy refused its configuration and keeps the earlier one");
-                session.subscription().rejected(resource_type);
+                self.retries.begin(resource_type);
+                self.transition.rejected(resource_type);
+                session.rejected(resource_type, &reason);
             }
             Received::Subscribed | Received::Ignored => {}
         }

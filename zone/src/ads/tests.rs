@@ -208,3 +208,36 @@ fn a_node_is_told_apart_without_decoding_it_whole() {
     assert_eq!(super::request::node(encoded).unwrap().cluster, "x");
     assert!(super::request::node(Bytes::from_static(b"\xff")).is_err());
 }
+
+#[test]
+fn what_was_refused_is_sent_again_when_it_is_time() {
+    let resources = set(&[(Listener, "a", "1"), (Listener, "b", "1")]);
+    let refusal = Some(Refusal { message: "no".to_owned() });
+
+    let mut sotw_state = StateOfTheWorld::default();
+    sotw_state.receive(sotw(Listener, &[], "", "")).unwrap();
+    let response = next_sotw(&mut sotw_state, &resources).unwrap();
+    assert!(!sotw_state.is_current(Listener, &resources), "the answer is awaited");
+    sotw_state.receive(SotwRequest { error_detail: refusal.clone(), ..sotw(Listener, &[], "", "1") }).unwrap();
+    assert!(next_sotw(&mut sotw_state, &resources).is_none());
+    sotw_state.resend(Listener);
+    assert_eq!(next_sotw(&mut sotw_state, &resources).expect("sent again").resources, response.resources);
+    sotw_state.receive(sotw(Listener, &[], &response.version_info, "2")).unwrap();
+    assert!(sotw_state.is_current(Listener, &resources));
+    assert!(!sotw_state.is_current(Listener, &set(&[(Listener, "a", "1")])));
+
+    let mut delta_state = Delta::default();
+    delta_state.receive(delta(Listener, &[], &[], "")).unwrap();
+    next_delta(&mut delta_state, &set(&[(Listener, "a", "1")])).unwrap();
+    delta_state.receive(delta(Listener, &[], &[], "1")).unwrap();
+    assert_eq!(names(&next_delta(&mut delta_state, &resources).unwrap()), ["b"]);
+    delta_state.receive(DeltaRequest { error_detail: refusal, ..delta(Listener, &[], &[], "2") }).unwrap();
+    assert!(next_delta(&mut delta_state, &resources).is_none());
+    delta_state.resend(Listener);
+    assert_eq!(names(&next_delta(&mut delta_state, &resources).expect("sent again")), ["b"]);
+    assert!(!delta_state.is_current(Listener, &resources), "the answer is awaited");
+    delta_state.receive(delta(Listener, &[], &[], "3")).unwrap();
+    assert!(delta_state.is_current(Listener, &resources));
+    delta_state.resend(Listener);
+    assert!(next_delta(&mut delta_state, &resources).is_none(), "nothing is refused any more");
+}

@@ -47,6 +47,15 @@ pub trait Variant: Default + Send + 'static {
     /// When the request breaks the protocol; the stream ends with the status.
     fn receive(&mut self, request: Self::Request) -> Result<Received, Status>;
 
+    /// Sends what the client refused of a type once more, although it has not changed: what it lacked may be there now.
+    fn resend(&mut self, resource_type: ResourceType);
+
+    /// True when the client has answered that it has exactly what it asked for of a type.
+    fn is_current(&self, resource_type: ResourceType, resources: &ResourceSet) -> bool;
+
+    /// True when the client asks for this resource, or for all of its type.
+    fn asks_for(&self, resource_type: ResourceType, name: &str) -> bool;
+
     /// The next response that brings the client closer to `resources`, or `None` when nothing is to be sent now.
     fn next(&mut self, resources: &ResourceSet, control_plane: &str) -> Option<Push>;
 }

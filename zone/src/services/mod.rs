@@ -12,7 +12,7 @@ mod health;
 mod multi_zone;
 mod planner;
 mod selecting;
-mod vips;
+pub(crate) mod vips;
 
 use std::time::Duration;
 
@@ -21,10 +21,13 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use tandem_model::ResourceKey;
 use tandem_store::{ChangeBatch, SharedStore, StoreError, Write};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use planner::Planner;
+
+use crate::left_out::Reasons;
 
 /// Pause that gathers what happens together into one plan.
 const GATHER: Duration = Duration::from_millis(20);
@@ -50,7 +53,14 @@ pub struct ServicesSettings {
 }
 
 /// Keeps the services of the zone complete as the store changes, until cancelled or the store is closed.
-pub async fn run(store: SharedStore, settings: ServicesSettings, cancel: CancellationToken) {
+///
+/// `left_out` tells which of them proxies are not sent.
+pub async fn run(
+    store: SharedStore,
+    settings: ServicesSettings,
+    mut left_out: watch::Receiver<Reasons>,
+    cancel: CancellationToken,
+) {
     let mut feed = store.changes(0);
     let mut planner = Planner::new(&settings);
     let mut due: Option<Instant> = None;
@@ -66,6 +76,7 @@ pub async fn run(store: SharedStore, settings: ServicesSettings, cancel: Cancell
                 Some(batch) => take(&mut planner, &batch),
                 None => return,
             },
+            Ok(()) = left_out.changed() => planner.set_left_out(left_out.borrow_and_update().clone()),
             () = sleep_until(wake.unwrap_or(free)), if wake.is_some() => {
                 due = None;
                 let unwritten = commit(&store, planner.plan(Timestamp::now())).await;

@@ -20,6 +20,7 @@ use super::generation::{self, grace_end};
 use super::multi_zone;
 use super::selecting::Selecting;
 use super::vips::Vips;
+use crate::left_out::Reasons;
 
 /// All that is known, and what has to be looked at again.
 #[derive(Debug)]
@@ -37,13 +38,24 @@ pub(super) struct Planner {
     graces: BTreeMap<ResourceKey, Timestamp>,
     due: Due,
     /// What was said about a service last, so that it is said once.
-    notes: BTreeMap<ResourceKey, String>,
+    notes: BTreeMap<(ResourceKey, Topic), String>,
+    /// Services that proxies are not sent, with the reasons.
+    left_out: Reasons,
+}
+
+/// What something said about a service is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Topic {
+    /// How it follows from Dataplanes.
+    Generation,
+    /// Its virtual address.
+    Address,
 }
 
 /// A range of virtual addresses, and the configuration key that sets it.
 #[derive(Debug)]
 struct Range {
-    vips: Vips,
+    vips: Vips<ResourceKey>,
     key: &'static str,
 }
 
@@ -57,12 +69,14 @@ struct Due {
     vips: BTreeSet<ResourceKey>,
     /// Host names of all services of a kind in a mesh.
     hostnames: BTreeSet<(Kind, String)>,
+    /// Services about which something else is to be told.
+    problems: BTreeSet<ResourceKey>,
 }
 
 impl Due {
     fn is_empty(&self) -> bool {
-        let Self { services, multi_zone, vips, hostnames } = self;
-        services.is_empty() && multi_zone.is_empty() && vips.is_empty() && hostnames.is_empty()
+        let Self { services, multi_zone, vips, hostnames, problems } = self;
+        services.is_empty() && multi_zone.is_empty() && vips.is_empty() && hostnames.is_empty() && problems.is_empty()
     }
 }
 
@@ -90,6 +104,7 @@ impl Planner {
             graces: BTreeMap::new(),
             due: Due::default(),
             notes: BTreeMap::new(),
+            left_out: Reasons::new(),
         }
     }
 
@@ -114,6 +129,14 @@ impl Planner {
     /// When the next grace period ends.
     pub(super) fn next_grace_end(&self) -> Option<Timestamp> {
         self.graces.values().min().copied()
+    }
+
+    /// Takes notice of what is left out of configurations.
+    pub(super) fn set_left_out(&mut self, reasons: Reasons) {
+        let keys = reasons.keys().chain(self.left_out.keys());
+        let changed = keys.filter(|key| reasons.get(*key) != self.left_out.get(*key));
+        self.due.problems.extend(changed.filter(|key| self.services.contains_key(*key)).cloned());
+        self.left_out = reasons;
     }
 
     /// Takes notice of a resource that is now so, or is gone.
@@ -243,6 +266,7 @@ impl Planner {
             }
             _ => {}
         }
+        self.due.problems.insert(key.clone());
         self.graces.remove(key);
         match new {
             Some(new) => {
@@ -253,7 +277,7 @@ impl Planner {
                 self.services.insert(key.clone(), new);
             }
             None => {
-                self.notes.remove(key);
+                self.notes.retain(|(of, _), _| of != key);
             }
         }
     }
@@ -283,6 +307,7 @@ impl Planner {
     pub(super) fn retry(&mut self, key: &ResourceKey) {
         self.due.hostnames.insert((key.kind, key.mesh.clone()));
         self.due.vips.insert(key.clone());
+        self.due.problems.insert(key.clone());
         match key.kind {
             Kind::MeshService => self.due.services.insert(key.clone()),
             _ => self.due.multi_zone.insert(key.clone()),

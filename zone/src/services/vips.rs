@@ -1,4 +1,4 @@
-//! Virtual addresses: one range for each kind of service, shared by all meshes.
+//! Virtual addresses of one range: who has which, and which is next.
 //!
 //! Source of the rules: Kuma `pkg/core/resources/apis/core/vip/allocator.go`. An address is handed out again as late as
 //! possible, because clients may still have it for the service that is gone.
@@ -7,27 +7,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use tandem_model::ResourceKey;
 
-/// The addresses of one range, and who has them.
+/// The addresses of one range, and who has them: `K` names a service.
 #[derive(Debug)]
-pub(super) struct Vips {
+pub(crate) struct Vips<K> {
     range: IpNet,
     first: u128,
     last: u128,
     /// Where the search for the next address begins.
     next: u128,
     /// Addresses in use. Several services can only have one together if somebody wrote their status by hand.
-    used: BTreeMap<u128, BTreeSet<ResourceKey>>,
-    held: BTreeMap<ResourceKey, Vec<u128>>,
+    used: BTreeMap<u128, BTreeSet<K>>,
+    held: BTreeMap<K, Vec<u128>>,
     /// Services that found the range full.
-    waiting: BTreeSet<ResourceKey>,
+    waiting: BTreeSet<K>,
 }
 
 /// No address of the range is free.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("all {} addresses of {range} are in use", size(.range))]
-pub(super) struct RangeFull {
+pub(crate) struct RangeFull {
     range: IpNet,
 }
 
@@ -37,15 +36,15 @@ fn size(range: &IpNet) -> String {
     1_u128.checked_shl(bits).map_or_else(|| format!("2^{bits}"), |size| size.to_string())
 }
 
-impl Vips {
+impl<K: Ord + Clone> Vips<K> {
     /// A range none of whose addresses is in use.
-    pub(super) fn new(range: IpNet) -> Self {
+    pub(crate) fn new(range: IpNet) -> Self {
         let (first, last) = (number(range.network()), number(range.broadcast()));
         Self { range, first, last, next: first, used: BTreeMap::new(), held: BTreeMap::new(), waiting: BTreeSet::new() }
     }
 
     /// Forgets who has which address.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.used.clear();
         self.held.clear();
         self.waiting.clear();
@@ -54,11 +53,7 @@ impl Vips {
 
     /// Takes notice of the addresses that a service has now. Those that were freed, if somebody waits for one, are told by
     /// returning whom to try again.
-    pub(super) fn set<'a>(
-        &mut self,
-        service: &ResourceKey,
-        addresses: impl IntoIterator<Item = &'a str>,
-    ) -> BTreeSet<ResourceKey> {
+    pub(crate) fn set<'a>(&mut self, service: &K, addresses: impl IntoIterator<Item = &'a str>) -> BTreeSet<K> {
         let addresses = addresses.into_iter().filter_map(|address| address.parse().ok());
         let now: Vec<_> = addresses.filter(|address: &IpAddr| self.range.contains(address)).map(number).collect();
         let before = self.held.remove(service).unwrap_or_default();
@@ -89,7 +84,7 @@ impl Vips {
     ///
     /// # Errors
     /// When all are in use; [`Vips::set`] tells when it is worth to try again.
-    pub(super) fn allocate(&mut self, service: &ResourceKey) -> Result<IpAddr, RangeFull> {
+    pub(crate) fn allocate(&mut self, service: &K) -> Result<IpAddr, RangeFull> {
         if let Some(address) = self.held.get(service).and_then(|held| held.first()) {
             return Ok(self.address(*address));
         }
@@ -139,11 +134,11 @@ fn number(address: IpAddr) -> u128 {
 
 #[cfg(test)]
 mod tests {
-    use tandem_model::Kind;
+    use tandem_model::{Kind, ResourceKey};
 
     use super::*;
 
-    fn vips(range: &str) -> Vips {
+    fn vips(range: &str) -> Vips<ResourceKey> {
         Vips::new(range.parse().expect("a range"))
     }
 
@@ -151,7 +146,7 @@ mod tests {
         ResourceKey::new(Kind::MeshService, "demo", name)
     }
 
-    fn allocate(vips: &mut Vips, name: &str) -> Result<String, RangeFull> {
+    fn allocate(vips: &mut Vips<ResourceKey>, name: &str) -> Result<String, RangeFull> {
         vips.allocate(&key(name)).map(|address| address.to_string())
     }
 

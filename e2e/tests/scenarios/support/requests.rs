@@ -92,7 +92,8 @@ impl Requests {
             let of = |outcome: &Outcome| outcome.total() - outcome.answered.get(server).copied().unwrap_or_default();
             Ok((of(&before) == of(&after) && before.failed.len() == after.failed.len()).then_some(()))
         };
-        wait::until(&format!("all requests to port {} are answered by {server}", self.outbound), PATIENCE, condition).await
+        wait::until(&format!("all requests to port {} are answered by {server}", self.outbound), PATIENCE, condition)
+            .await
     }
 
     /// Stops the clients.

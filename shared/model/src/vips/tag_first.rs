@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    NameKind, ORIGIN_EXTERNAL_SERVICE, ORIGIN_GATEWAY, ORIGIN_SERVICE, ORIGIN_VIRTUAL_OUTBOUND, Vip, VipName,
-    VipTarget, Vips,
+    NameKind, ORIGIN_EXTERNAL_SERVICE, ORIGIN_GATEWAY, ORIGIN_SERVICE, ORIGIN_VIRTUAL_OUTBOUND, VipName, VipTarget,
+    Vips,
 };
 use crate::label::SERVICE_TAG;
 use crate::name::is_dns_name;

@@ -200,7 +200,12 @@ impl Check<'_> {
                 self.refuse("ipam.knownInternalCIDRs", format!("invalid CIDR address: {cidr}"));
             }
         }
-        for path in ["ipam.meshService.cidr", "ipam.meshExternalService.cidr", "ipam.meshMultiZoneService.cidr"] {
+        for path in [
+            "dnsServer.CIDR",
+            "ipam.meshService.cidr",
+            "ipam.meshExternalService.cidr",
+            "ipam.meshMultiZoneService.cidr",
+        ] {
             let cidr = self.settings.text(path);
             if cidr.parse::<IpNet>().is_err() {
                 self.refuse(path, format!("invalid CIDR address: {cidr}"));

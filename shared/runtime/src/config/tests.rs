@@ -129,6 +129,7 @@ fn rules_beyond_types_name_the_key() {
             "ipam: {meshService: {cidr: 241.0.0.0}}",
             ["ipam.meshService.cidr", "invalid CIDR address: 241.0.0.0"],
         ),
+        (Role::Zone, "dnsServer: {CIDR: 240.0.0.0}", ["dnsServer.CIDR", "invalid CIDR address: 240.0.0.0"]),
         (Role::Zone, "apiServer: {basePath: x}", ["apiServer.basePath", "not a valid url"]),
         (Role::Zone, "apiServer: {gui: {basePath: /}}", ["apiServer.gui.basePath", "must not be apiServer.basePath"]),
         (Role::Zone, "apiServer: {basePath: /gui/}", ["apiServer.gui.basePath", "must not be apiServer.basePath"]),

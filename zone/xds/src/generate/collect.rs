@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -30,6 +30,36 @@ pub(crate) struct Collector<'a> {
     /// Names of secrets that resources refer to.
     secrets: BTreeSet<Arc<str>>,
     warnings: Vec<Warning>,
+    /// What several proxies have in common, and how many of `resources` come before it.
+    included: Option<(usize, Arc<Gathered>)>,
+}
+
+/// What was collected for several proxies.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    resources: ResourceSet,
+    /// Addresses of the listeners among them.
+    sockets: HashSet<Arc<str>, RandomState>,
+    services: Arc<BTreeSet<ServiceKey>>,
+    secrets: BTreeSet<Arc<str>>,
+    warnings: Vec<Warning>,
+    _shared: Vec<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Gathered {
+    /// True when nobody can tell one from the other.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.resources.is_same(&other.resources)
+            && self.services == other.services
+            && self.secrets == other.secrets
+            && self.warnings == other.warnings
+    }
+
+    /// True when a resource has the name or the address of one of these.
+    fn clashes_with(&self, resource_type: ResourceType, resource: &Encoded) -> bool {
+        self.resources.get(resource_type, &resource.name).is_some()
+            || resource.listens_on.as_ref().is_some_and(|socket| self.sockets.contains(socket))
+    }
 }
 
 impl<'a> Collector<'a> {
@@ -43,6 +73,22 @@ impl<'a> Collector<'a> {
             services: BTreeSet::new(),
             secrets: BTreeSet::new(),
             warnings: Vec::new(),
+            included: None,
+        }
+    }
+
+    /// Adds what was collected for several proxies; once at most.
+    pub fn include(&mut self, gathered: Arc<Gathered>) {
+        self.secrets.extend(gathered.secrets.iter().cloned());
+        gathered.warnings.iter().cloned().for_each(|warning| self.note(warning));
+        self.included = Some((self.resources.len(), gathered));
+    }
+
+    /// Makes what is included part of the proxy's own. Which services are used stays apart.
+    fn dissolve(&mut self) {
+        if let Some((position, gathered)) = &self.included {
+            let included = gathered.resources.iter().map(|(resource_type, resource)| (resource_type, resource.clone()));
+            self.resources.splice(position..position, included);
         }
     }
 
@@ -102,6 +148,10 @@ impl<'a> Collector<'a> {
 
     /// Takes away the resources gathered so far.
     pub fn take_resources(&mut self) -> Vec<(ResourceType, Arc<Encoded>)> {
+        self.dissolve();
+        if let Some((_, gathered)) = self.included.take() {
+            self.services.extend(gathered.services.iter().cloned());
+        }
         std::mem::take(&mut self.resources)
     }
 
@@ -169,7 +219,8 @@ impl<'a> Collector<'a> {
             }
         });
         for (name, socket, first) in clashes {
-            let whose = if name == first { "another part of the proxy".to_owned() } else { format!("the listener {first:?}") };
+            let whose =
+                if name == first { "another part of the proxy".to_owned() } else { format!("the listener {first:?}") };
             let reason = format!(
                 "the listener {name:?} is left out: its address {socket} is already taken by {whose}, which comes first; \
                  give one of them another port or address"
@@ -178,14 +229,47 @@ impl<'a> Collector<'a> {
         }
     }
 
+    /// The result, for several proxies.
+    pub fn gather(mut self) -> Gathered {
+        self.without_clashes();
+        self.shared.shrink_to_fit();
+        Gathered {
+            sockets: self.resources.iter().filter_map(|(_, resource)| resource.listens_on.clone()).collect(),
+            resources: ResourceSet::collect(self.resources),
+            services: Arc::new(self.services),
+            secrets: self.secrets,
+            warnings: self.warnings,
+            _shared: self.shared,
+        }
+    }
+
     /// The result.
     pub fn finish(mut self) -> Generated {
+        let clashes = |(_, included): &(usize, Arc<Gathered>)| {
+            self.resources.iter().any(|(resource_type, resource)| included.clashes_with(*resource_type, resource))
+        };
+        let is_apart = !self.included.as_ref().is_some_and(clashes);
+        if !is_apart {
+            self.dissolve();
+        }
         self.without_clashes();
         self.own.shrink_to_fit();
         self.shared.shrink_to_fit();
+        let mut resources = ResourceSet::collect(self.resources);
+        let mut services = Arc::new(self.services);
+        if let Some((_, included)) = &self.included {
+            if is_apart {
+                resources.add_apart(&included.resources);
+            }
+            if services.is_subset(&included.services) {
+                services = included.services.clone();
+            } else {
+                Arc::make_mut(&mut services).extend(included.services.iter().cloned());
+            }
+        }
         Generated {
-            resources: ResourceSet::collect(self.resources),
-            services: self.services,
+            resources,
+            services,
             warnings: self.warnings,
             own: self.own,
             _shared: self.shared,

@@ -71,7 +71,7 @@ impl Credential {
 }
 
 /// The credentials of a sidecar.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Credentials {
     /// From mutual TLS of the mesh; `None` when it is off.
     pub mesh: Option<Arc<Credential>>,

@@ -3,12 +3,13 @@
 //!
 //! Source: Kuma `pkg/xds/generator/direct_access_proxy_generator.go`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_policy::envoy::{ChainDraft, Draft, DraftSet, NetworkFilter, Origin, UpstreamTransport};
+use tandem_policy::legacy::traffic_log::AccessLog;
 
 use super::credential::Credential;
-use super::outbounds::Outbound;
+use super::outbounds;
 use super::shape::{Discovery, cluster, flag, outbound_listener, tcp_proxy};
 use super::tls::upstream;
 use crate::index::{DataplaneView, MeshView};
@@ -36,7 +37,7 @@ pub(crate) fn addresses<'a>(
     dataplanes: impl IntoIterator<Item = &'a DataplaneView>,
     of: &DataplaneView,
     services: &[String],
-    outbounds: &[Outbound<'_>],
+    outbounds: &[outbounds::Address],
 ) -> BTreeSet<Address> {
     let wanted = |service: &str| services.iter().any(|one| one == ALL || one == service);
     let others = dataplanes.into_iter().filter(|other| other.name != of.name);
@@ -44,19 +45,32 @@ pub(crate) fn addresses<'a>(
     let wanted = listens.filter(|(service, ..)| wanted(service));
     let mut addresses: BTreeSet<_> = wanted.map(|(_, address, port)| (address, port)).collect();
     for outbound in outbounds {
-        addresses.remove(&(outbound.address.clone(), outbound.port));
+        addresses.remove(outbound);
     }
     addresses
 }
 
-/// A listener for each address, and the cluster that they share.
-pub(crate) fn direct_access(set: &mut DraftSet, addresses: &BTreeSet<Address>, credential: Option<&Credential>) {
-    for (address, port) in addresses {
-        let name = format!("{CLUSTER}_{address}:{port}");
+/// Name of the listener of an address, also in logs.
+pub(crate) fn listener_name((address, port): &Address) -> String {
+    format!("{CLUSTER}_{address}:{port}")
+}
+
+/// A listener for each address, which may have a log, and the cluster that they share.
+pub(crate) fn direct_access(
+    set: &mut DraftSet,
+    addresses: &BTreeMap<Address, Option<AccessLog>>,
+    credential: Option<&Credential>,
+) {
+    for (of, log) in addresses {
+        let (address, port) = of;
+        let name = listener_name(of);
         let filter = NetworkFilter::Tcp(Box::new(tcp_proxy(CLUSTER, &name)));
         let mut listener = outbound_listener(name, address, *port);
         listener.message.bind_to_port = flag(false);
         listener.chains.push(ChainDraft { filters: vec![filter], ..Default::default() });
+        if let Some(log) = log {
+            log.add(&mut listener);
+        }
         set.add_listener(Draft::new(Origin::DirectAccess, listener));
     }
     let mut destination = cluster(CLUSTER, Discovery::OriginalDestination);

@@ -67,6 +67,8 @@ pub struct Cache {
     outbound_policies: Canonical<OutboundPolicies>,
     legacy_inbounds: Canonical<legacy::InboundPolicies>,
     authorities: Shared<(String, Arc<[u8]>), Encoded>,
+    outlooks: sidecar::outlook::Outlooks,
+    records: Canonical<dns::Records>,
     pub(crate) templates: TemplateCache,
     pub(crate) modified: ModifiedCache,
     trust_bundles: Shared<ByAddress<TrustBundle>, Encoded>,

@@ -2,21 +2,55 @@
 //!
 //! Source of the rules: Kuma `pkg/xds/sync/dataplane_proxy_builder.go`, `pkg/xds/context/destination_index.go`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tandem_model::Kri;
+use prost::Message as _;
 use tandem_model::dataplane::{DataplaneExt as _, OutboundExt as _};
+use tandem_model::label::{K8S_NAMESPACE, ZONE};
 use tandem_model::tags::Tags;
+use tandem_model::vips::VipOutbound;
+use tandem_model::{Kind, Kri};
 use tandem_policy::destinations::DestinationPort;
 use tandem_policy::reach::Reach;
+use tandem_proto::mesh::v1alpha1::dataplane::Networking;
+use tandem_proto::mesh::v1alpha1::dataplane::networking::TransparentProxying;
 use tandem_proto::mesh::v1alpha1::mesh::mesh_services::Mode;
 
 use super::dns::{Records, mapped_to_ipv6};
 use super::transparent::Redirection;
-use crate::index::{DataplaneView, DestinationView, MeshState};
+use crate::index::{ALL_VIPS, DataplaneView, DestinationView, MeshState, Service, vips_of};
 use crate::metadata::ProxyMetadata;
+
+/// Host and port of an outbound.
+pub(crate) type Address = (String, u32);
+
+/// What of a Dataplane decides which destinations its workload reaches, besides addresses that are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Selection {
+    /// Where references without zone and namespace lead.
+    place: (String, String),
+    /// `networking` with what it lists and restricts itself to, encoded; a section without restrictions is one, too.
+    networking: Vec<u8>,
+}
+
+impl Selection {
+    /// Of a Dataplane.
+    pub fn of(dataplane: &DataplaneView) -> Self {
+        let own = |label| dataplane.resource.label(label).unwrap_or_default().to_owned();
+        let networking = dataplane.spec.networking.as_ref();
+        let restrictions = networking.and_then(|networking| networking.transparent_proxying.as_ref());
+        let restrictions = restrictions.map(|section| TransparentProxying {
+            reachable_services: section.reachable_services.clone(),
+            reachable_backends: section.reachable_backends.clone(),
+            ..Default::default()
+        });
+        let outbound = networking.map(|networking| networking.outbound.clone()).unwrap_or_default();
+        let networking = Networking { outbound, transparent_proxying: restrictions, ..Default::default() };
+        Self { place: (own(ZONE), own(K8S_NAMESPACE)), networking: networking.encode_to_vec() }
+    }
+}
 
 /// A destination at an address of the proxy's host.
 #[derive(Debug)]
@@ -35,15 +69,16 @@ pub(crate) enum Target<'a> {
     Port(&'a Arc<DestinationView>, &'a DestinationPort),
 }
 
-/// The outbounds of a proxy: with redirection those at virtual addresses, else those its Dataplane lists.
+/// The outbounds of a proxy: with redirection those at virtual addresses but `taken` ones, else those its Dataplane lists.
 pub(crate) fn of<'a>(
     state: &'a MeshState,
     dataplane: &'a DataplaneView,
     redirection: &Redirection,
     metadata: &ProxyMetadata,
+    taken: &BTreeSet<(&str, u32)>,
 ) -> Vec<Outbound<'a>> {
     if redirection.enabled || metadata.features.bind_outbounds {
-        virtual_addresses(state, dataplane)
+        virtual_addresses(state, dataplane, taken)
     } else {
         listed(state, dataplane)
     }
@@ -72,21 +107,80 @@ fn reach<'a>(state: &'a MeshState, dataplane: &'a DataplaneView) -> Reach<'a> {
     Reach::new(&dataplane.resource, &dataplane.spec, state.compiled.destinations())
 }
 
-/// Those at virtual addresses that the Dataplane may reach.
-fn virtual_addresses<'a>(state: &'a MeshState, dataplane: &'a DataplaneView) -> Vec<Outbound<'a>> {
+/// Those at virtual addresses that the Dataplane may reach: services by tags first, then resources.
+fn virtual_addresses<'a>(
+    state: &'a MeshState,
+    dataplane: &'a DataplaneView,
+    taken: &BTreeSet<(&str, u32)>,
+) -> Vec<Outbound<'a>> {
+    let mut outbounds = Vec::new();
+    if has_legacy(state) {
+        let reachable: BTreeSet<&str> = reachable_services(dataplane).iter().map(String::as_str).collect();
+        let reachable =
+            |outbound: &&VipOutbound| reachable.is_empty() || reachable.contains(Service::name_in(&outbound.tags));
+        let legacy = state.vips.outbounds().iter().filter(reachable);
+        let free = legacy.filter(|outbound| !taken.contains(&(outbound.address.as_str(), outbound.port)));
+        outbounds.extend(free.map(|outbound| Outbound {
+            address: outbound.address.clone(),
+            port: outbound.port,
+            target: Target::Tags(&outbound.tags),
+        }));
+    }
+    add_resources(&mut outbounds, state, dataplane, taken);
+    outbounds
+}
+
+fn mode(state: &MeshState) -> Mode {
+    state.config.as_ref().map_or(Mode::Disabled, |mesh| mesh.mesh_services)
+}
+
+/// True when services are also reached by their tags.
+fn has_legacy(state: &MeshState) -> bool {
+    mode(state) != Mode::Exclusive
+}
+
+/// The services that a Dataplane restricts itself to; empty when it does not.
+fn reachable_services(dataplane: &DataplaneView) -> &[String] {
     let networking = dataplane.spec.networking.as_ref();
     let section = networking.and_then(|networking| networking.transparent_proxying.as_ref());
-    let mode = state.config.as_ref().map_or(Mode::Disabled, |mesh| mesh.mesh_services);
-    let selected = reach(state, dataplane).selected();
-    let selected: Option<BTreeSet<Kri>> =
-        selected.map(|backends| backends.iter().map(|backend| backend.kri()).collect());
-    let by_services = section.is_some_and(|section| !section.reachable_services.is_empty());
-    let without_backends = section.is_none_or(|section| section.reachable_backends.is_none());
-    if selected.is_none() && by_services || mode == Mode::ReachableBackends && without_backends {
+    section.map_or(&[], |section| &section.reachable_services)
+}
+
+/// What stands, among the services a proxy uses, for the services it reaches at virtual addresses: it has to be generated again
+/// when one of them comes, goes or moves.
+pub(crate) fn watched(
+    state: &MeshState,
+    dataplane: &DataplaneView,
+    redirection: &Redirection,
+    metadata: &ProxyMetadata,
+) -> Vec<String> {
+    if !has_legacy(state) || !(redirection.enabled || metadata.features.bind_outbounds) {
         return Vec::new();
     }
-    let taken = own_addresses(dataplane);
-    let mut outbounds = Vec::new();
+    match reachable_services(dataplane) {
+        [] => vec![ALL_VIPS.to_owned()],
+        services => services.iter().map(|service| vips_of(service)).collect(),
+    }
+}
+
+/// Adds the resources that the Dataplane may reach.
+fn add_resources<'a>(
+    outbounds: &mut Vec<Outbound<'a>>,
+    state: &'a MeshState,
+    dataplane: &'a DataplaneView,
+    taken: &BTreeSet<(&str, u32)>,
+) {
+    let networking = dataplane.spec.networking.as_ref();
+    let section = networking.and_then(|networking| networking.transparent_proxying.as_ref());
+    // Without the section nothing is restricted.
+    let selected = section.and_then(|_| reach(state, dataplane).selected());
+    let selected: Option<BTreeSet<Kri>> =
+        selected.map(|backends| backends.iter().map(|backend| backend.kri()).collect());
+    let by_services = !reachable_services(dataplane).is_empty();
+    let without_backends = section.is_none_or(|section| section.reachable_backends.is_none());
+    if selected.is_none() && by_services || mode(state) == Mode::ReachableBackends && without_backends {
+        return;
+    }
     for view in state.views.values() {
         for port in &view.ports {
             let kri = || view.kri.clone().with_section(port.section.clone());
@@ -101,11 +195,10 @@ fn virtual_addresses<'a>(state: &'a MeshState, dataplane: &'a DataplaneView) -> 
             }));
         }
     }
-    outbounds
 }
 
 /// Addresses and ports on which the proxy or its workload listens.
-fn own_addresses(dataplane: &DataplaneView) -> BTreeSet<(&str, u32)> {
+pub(crate) fn own_addresses(dataplane: &DataplaneView) -> BTreeSet<(&str, u32)> {
     let spec = &dataplane.spec;
     let of_proxy = dataplane.address();
     let first = |text: &'_ str| !text.is_empty();
@@ -120,19 +213,50 @@ fn own_addresses(dataplane: &DataplaneView) -> BTreeSet<(&str, u32)> {
     taken
 }
 
-/// The names that lead to some outbounds. With `ipv6` every IPv4 address can be found as an IPv6 address too.
-pub(crate) fn records(outbounds: &[Outbound<'_>], ipv6: bool) -> Records {
+/// The names that lead to some outbounds, and which names are claimed twice. With `ipv6` every IPv4 address can be found as an IPv6
+/// address too.
+///
+/// Of several that claim a name the last one has it: services by tags come first, then hosts and host names that policies make,
+/// MeshServices, MeshExternalServices, MeshMultiZoneServices.
+pub(crate) fn records(state: &MeshState, outbounds: &[Outbound<'_>], ipv6: bool) -> (Records, Vec<String>) {
     let addresses: BTreeSet<&str> = outbounds.iter().map(|outbound| outbound.address.as_str()).collect();
-    let mut records = Records::new();
-    for outbound in outbounds {
-        let Target::Port(view, _) = &outbound.target else { continue };
-        let Some(vip) = view.vips.first().filter(|vip| addresses.contains(vip.as_str())) else { continue };
-        let Ok(address) = vip.parse::<IpAddr>() else { continue };
+    let reached = |(_, address): &(&str, &str)| addresses.contains(address);
+    let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut clashes = Vec::new();
+    if has_legacy(state) {
+        let domains = state.vips.domains().iter().map(|(name, address)| (name.as_str(), address.as_str()));
+        // Policies may give a name of a service to something else on purpose.
+        owners.extend(domains.filter(reached));
+    }
+    let views = outbounds.iter().filter_map(|outbound| match &outbound.target {
+        Target::Port(view, _) => Some(*view),
+        Target::Tags(_) => None,
+    });
+    let mut views: Vec<_> = views.collect();
+    views.sort_by_key(|view| RANKED.iter().position(|kind| *kind == view.kri.kind));
+    views.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    for view in views {
+        let Some(vip) = view.vips.first().map(String::as_str).filter(|vip| addresses.contains(vip)) else { continue };
+        for name in &view.hostnames {
+            match owners.insert(name, vip) {
+                Some(other) if other != vip => clashes.push(format!(
+                    "the host name {name:?} is claimed twice: it leads to {} at {vip} and not to {other}",
+                    view.resource.key
+                )),
+                _ => {}
+            }
+        }
+    }
+    let found = |(name, address): (&str, &str)| {
+        let address: IpAddr = address.parse().ok()?;
         let mut found = vec![address];
         if let (IpAddr::V4(v4), true) = (address, ipv6) {
             found.push(mapped_to_ipv6(v4));
         }
-        records.extend(view.hostnames.iter().map(|name| (name.clone(), found.clone())));
-    }
-    records
+        Some((name.to_owned(), found))
+    };
+    (owners.into_iter().filter_map(found).collect(), clashes)
 }
+
+/// Kinds of destinations, the one that has a name that several claim last.
+const RANKED: [Kind; 3] = [Kind::MeshService, Kind::MeshExternalService, Kind::MeshMultiZoneService];

@@ -44,7 +44,8 @@ pub(crate) struct ProbeSource<'a> {
 impl std::hash::Hash for ProbeSource<'_> {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         let Self { dataplane, probes, naming, redirected, reuse_port, ipv6 } = self;
-        (address(dataplane), naming, redirected, reuse_port, ipv6, probes.port, clusters(dataplane, *naming)).hash(state);
+        (address(dataplane), naming, redirected, reuse_port, ipv6, probes.port, clusters(dataplane, *naming))
+            .hash(state);
         for endpoint in &probes.endpoints {
             (endpoint.inbound_port, &endpoint.inbound_path, &endpoint.path).hash(state);
         }

@@ -17,7 +17,7 @@ use tandem_proto::mesh::v1alpha1::prometheus_tls_config::Mode;
 
 use super::credential::{Credential, Credentials};
 use super::http::{host_itself, manager, prefix, route_table, to_cluster};
-use super::outbounds::Outbound;
+use super::outbounds::Address;
 use super::shape::{inbound_listener, single_endpoint};
 use super::tls::downstream;
 use crate::index::{DataplaneView, MeshView};
@@ -72,7 +72,7 @@ impl Endpoint {
         mesh: &MeshView,
         dataplane: &DataplaneView,
         metadata: &ProxyMetadata,
-        outbounds: &[Outbound<'_>],
+        outbounds: &[Address],
         credentials: &Credentials,
         mut warn: impl FnMut(String),
     ) -> Option<Self> {
@@ -171,7 +171,7 @@ impl Endpoint {
 fn user_of(
     settings: &PrometheusMetricsBackendConfig,
     dataplane: &DataplaneView,
-    outbounds: &[Outbound<'_>],
+    outbounds: &[Address],
 ) -> Option<String> {
     let own = dataplane.address();
     let is_used = |address: &str, port: u32| port == settings.port && overlap(own, address);
@@ -186,8 +186,8 @@ fn user_of(
         }
     });
     of_inbound.or_else(|| {
-        let outbound = outbounds.iter().find(|outbound| is_used(&outbound.address, outbound.port))?;
-        Some(format!("the outbound at {}", outbound.address))
+        let (address, _) = outbounds.iter().find(|(address, port)| is_used(address, *port))?;
+        Some(format!("the outbound at {address}"))
     })
 }
 

@@ -47,12 +47,9 @@ pub(crate) fn trust_bundle<'a>(domains: impl Iterator<Item = (&'a str, &'a [u8])
         ..Default::default()
     };
     let config = SpiffeCertValidatorConfig { trust_domains: domains.map(domain).collect(), ..Default::default() };
-    let validator = TypedExtensionConfig {
-        name: "envoy.tls.cert_validator.spiffe".to_owned(),
-        typed_config: Some(pack(&config)),
-    };
-    let context =
-        tls::CertificateValidationContext { custom_validator_config: Some(validator), ..Default::default() };
+    let validator =
+        TypedExtensionConfig { name: "envoy.tls.cert_validator.spiffe".to_owned(), typed_config: Some(pack(&config)) };
+    let context = tls::CertificateValidationContext { custom_validator_config: Some(validator), ..Default::default() };
     validation(TRUST_BUNDLE.to_owned(), context)
 }
 
@@ -102,7 +99,12 @@ pub(super) fn add_authority(collector: &mut Collector<'_>, cache: &Cache, name: 
 }
 
 /// Adds a certificate of the proxy.
-pub(super) fn add_identity(collector: &mut Collector<'_>, part: &'static str, name: String, certificate: &Arc<Identity>) {
+pub(super) fn add_identity(
+    collector: &mut Collector<'_>,
+    part: &'static str,
+    name: String,
+    certificate: &Arc<Identity>,
+) {
     // The result keeps the certificate, so its address stands for its content.
     collector.keep(certificate.clone());
     let built = collector.own(part, (&name, Arc::as_ptr(certificate).addr()), |set| {

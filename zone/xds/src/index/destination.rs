@@ -328,9 +328,8 @@ impl DestinationView {
         let zone = self.kri.zone.clone();
         let tags = [(SERVICE_TAG.to_owned(), self.port_name(port)), (ZONE.to_owned(), zone.clone())];
         let tags = Arc::new(Tags::from(tags));
-        let ingresses = (view.mesh.mtls.is_some() || view.identities)
-            .then(|| view.topology.public.get(zone.as_str()))
-            .flatten();
+        let ingresses =
+            (view.mesh.mtls.is_some() || view.identities).then(|| view.topology.public.get(zone.as_str())).flatten();
         ingresses.into_iter().flatten().map(move |(address, port)| Endpoint {
             address: address.clone(),
             port: *port,

@@ -261,7 +261,8 @@ mod tests {
         assert_eq!(both.pem[..], *format!("{trimmed}\n{certificate}").as_bytes());
         assert_eq!((both.backends, both.untrusted), (vec!["new".to_owned(), "old".to_owned()], vec![]));
 
-        let one = roots(vec![("new", inline(certificate)), ("bad", inline("x")), ("none", RootSource::Secret("s".into()))]);
+        let one =
+            roots(vec![("new", inline(certificate)), ("bad", inline("x")), ("none", RootSource::Secret("s".into()))]);
         let one = one.expect("the enabled one can be read");
         assert_eq!((one.pem[..].to_vec(), one.backends), (certificate.as_bytes().to_vec(), vec!["new".to_owned()]));
         assert!(one.untrusted[0].contains("\"bad\"") && one.untrusted[1].contains("\"s\""), "{:?}", one.untrusted);

@@ -16,11 +16,11 @@ keys! {
     used   "defaults.createMeshRoutingResources" "KUMA_DEFAULTS_CREATE_MESH_ROUTING_RESOURCES" Bool "false";
     used   "defaults.SkipHostnameGenerators" "KUMA_DEFAULTS_SKIP_HOSTNAME_GENERATORS" Bool "false";
     used   "dnsServer.domain" "KUMA_DNS_SERVER_DOMAIN" Text "mesh";
-    unused "dnsServer.CIDR" "KUMA_DNS_SERVER_CIDR" Text "240.0.0.0/4";
-    unused "dnsServer.serviceVipEnabled" "KUMA_DNS_SERVER_SERVICE_VIP_ENABLED" Bool "true";
+    used   "dnsServer.CIDR" "KUMA_DNS_SERVER_CIDR" Text "240.0.0.0/4";
+    used   "dnsServer.serviceVipEnabled" "KUMA_DNS_SERVER_SERVICE_VIP_ENABLED" Bool "true";
     used   "dnsServer.serviceVipPort" "KUMA_DNS_SERVER_SERVICE_VIP_PORT" Port "80";
     unused "experimental.kubeOutboundsAsVIPs" "KUMA_EXPERIMENTAL_KUBE_OUTBOUNDS_AS_VIPS" Bool "true";
-    unused "experimental.useTagFirstVirtualOutboundModel" "KUMA_EXPERIMENTAL_USE_TAG_FIRST_VIRTUAL_OUTBOUND_MODEL"
+    used   "experimental.useTagFirstVirtualOutboundModel" "KUMA_EXPERIMENTAL_USE_TAG_FIRST_VIRTUAL_OUTBOUND_MODEL"
         Bool "false";
     used   "experimental.ingressTagFilters" "KUMA_EXPERIMENTAL_INGRESS_TAG_FILTERS" Texts "";
     unused "experimental.kdsEventBasedWatchdog.enabled" "KUMA_EXPERIMENTAL_KDS_EVENT_BASED_WATCHDOG_ENABLED"

@@ -218,6 +218,11 @@ pub struct DnsServer {
     pub domain: String,
     /// Port under which services are reached by host name.
     pub service_vip_port: u16,
+    /// Virtual addresses of services known by the tag `kuma.io/service`, and of host names that policies make.
+    #[serde(rename = "CIDR")]
+    pub cidr: IpNet,
+    /// Services have a virtual address each.
+    pub service_vip_enabled: bool,
 }
 
 /// What depends on where the control plane runs.
@@ -278,4 +283,6 @@ pub struct MeshServices {
 pub struct Experimental {
     /// Prefixes of the tags that are kept in the available services of a ZoneIngress; empty keeps all.
     pub ingress_tag_filters: Vec<String>,
+    /// Virtual addresses are kept in a shorter form.
+    pub use_tag_first_virtual_outbound_model: bool,
 }

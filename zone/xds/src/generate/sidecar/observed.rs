@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tandem_policy::legacy::traffic_trace::Tracing;
 
 use super::super::observability::{self, Logging};
-use super::super::outbounds::Outbound;
+use super::super::outbounds::Address;
 use super::super::prometheus::Endpoint;
 use super::super::shape::is_ipv6;
 use super::super::tracing::tracing;
@@ -13,7 +13,7 @@ use super::{Collector, Sidecar, infallible};
 
 impl Sidecar<'_> {
     /// Adds the listener at which metrics are fetched.
-    pub(super) fn metrics(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>]) {
+    pub(super) fn metrics(&self, collector: &mut Collector<'_>, outbounds: &[Address]) {
         let Self { mesh, dataplane, metadata, credentials, .. } = self;
         let warn = |warning| collector.warn(&[warning]);
         let Some(endpoint) = Endpoint::of(mesh, dataplane, metadata, outbounds, credentials, warn) else { return };

@@ -1,6 +1,7 @@
 //! What a sidecar has only where connections are redirected to it, and the probes of its workload.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tandem_model::dataplane::DataplaneExt as _;
 use tandem_policy::legacy::PASS_THROUGH;
@@ -8,9 +9,10 @@ use tandem_policy::legacy::traffic_log::TrafficDirection;
 
 use super::super::direct_access::{self, direct_access};
 use super::super::dns::dns;
-use super::super::outbounds::{Outbound, records};
+use super::super::outbounds::Address;
 use super::super::probes::{ProbeSource, probes};
 use super::super::transparent::{Passthrough, transparent};
+use super::outlook::Outlook;
 use super::{AdminInput, Collector, Sidecar, infallible};
 use crate::index::direct_access_to;
 
@@ -35,7 +37,7 @@ impl Sidecar<'_> {
     }
 
     /// Adds what secures connections to other proxies at their own addresses.
-    pub(super) fn direct_access(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>]) {
+    pub(super) fn direct_access(&self, collector: &mut Collector<'_>, outbounds: &[Address]) {
         let Self { state, mesh, dataplane, .. } = *self;
         let services = direct_access::services(dataplane);
         if !self.redirection.enabled || services.is_empty() {
@@ -46,6 +48,13 @@ impl Sidecar<'_> {
         }
         let others = state.dataplanes.values().map(|other| &**other);
         let addresses = direct_access::addresses(mesh, others, dataplane, services, outbounds);
+        let logging = self.logging();
+        let logged = |address| {
+            let name = direct_access::listener_name(&address);
+            let log = logging.of(PASS_THROUGH, &name, TrafficDirection::Outbound, collector);
+            (address, log)
+        };
+        let addresses: BTreeMap<_, _> = addresses.into_iter().map(logged).collect();
         let credential = self.credentials.inbound().map(|credential| &**credential);
         if let Some(credential) = credential {
             collector.secured_by(credential);
@@ -75,15 +84,18 @@ impl Sidecar<'_> {
     }
 
     /// Adds what publishes the names of virtual addresses.
-    pub(super) fn dns(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>]) {
+    pub(super) fn dns(&self, collector: &mut Collector<'_>, outlook: &Outlook) {
         let metadata = self.metadata;
         if !self.redirection.enabled || metadata.dns_port == 0 || metadata.features.bind_outbounds {
             return;
         }
-        let (records, clashes) = records(self.state, outbounds, self.redirection.ipv6);
-        collector.warn(&clashes);
-        infallible(collector.own("dns", (AdminInput(metadata), metadata.dns_port, self.naming, &records), |set| {
-            dns(set, &records, metadata, self.naming);
+        let Outlook { records, clashes, .. } = outlook;
+        collector.warn(clashes);
+        // The result keeps the records, so their address stands for their content.
+        collector.keep(records.clone());
+        let input = (AdminInput(metadata), metadata.dns_port, self.naming, Arc::as_ptr(records).addr());
+        infallible(collector.own("dns", input, |set| {
+            dns(set, records, metadata, self.naming);
             Ok(())
         }));
     }

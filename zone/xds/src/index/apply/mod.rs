@@ -113,7 +113,8 @@ impl MeshIndex {
         if known.is_some_and(|known| known.contains(&reason)) {
             return;
         }
-        let reasons: Arc<[String]> = known.into_iter().flat_map(|known| known.iter()).chain([&reason]).cloned().collect();
+        let reasons: Arc<[String]> =
+            known.into_iter().flat_map(|known| known.iter()).chain([&reason]).cloned().collect();
         let revision = self.next_revision();
         let state = self.state_mut();
         state.problems.insert_mut(key.clone(), reasons);
@@ -182,11 +183,12 @@ impl MeshIndex {
         let Some(state) = self.state.meshes.get(mesh) else { return false };
         let config = state.config.clone();
         let mtls = config.as_ref().and_then(|config| config.mtls.as_ref());
-        let (authority, trusted, problems) = match mtls.map(|mtls| root_certificates(mtls, |name| state.secrets.get(name))) {
-            None => (Authority::Off, Vec::new(), Vec::new()),
-            Some(Ok(Roots { pem, backends, untrusted })) => (Authority::Root(pem), backends, untrusted),
-            Some(Err(reason)) => (Authority::Missing(reason.clone()), Vec::new(), vec![reason]),
-        };
+        let (authority, trusted, problems) =
+            match mtls.map(|mtls| root_certificates(mtls, |name| state.secrets.get(name))) {
+                None => (Authority::Off, Vec::new(), Vec::new()),
+                Some(Ok(Roots { pem, backends, untrusted })) => (Authority::Root(pem), backends, untrusted),
+                Some(Err(reason)) => (Authority::Missing(reason.clone()), Vec::new(), vec![reason]),
+            };
         let changed = state.authority != authority || *state.trusted_backends != *trusted;
         if let Some(config) = config {
             self.settle(&config.resource.key);

@@ -14,10 +14,8 @@ pub(super) fn config(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, tou
     let view = index.decoded(key, new, |resource| VipsView::decode(resource, &settings)).unwrap_or_default();
     let without: Vec<_> = view.without_address().collect();
     if !without.is_empty() {
-        let reason = format!(
-            "no virtual address is left for {}: give a larger range with dnsServer.CIDR",
-            without.join(", ")
-        );
+        let reason =
+            format!("no virtual address is left for {}: give a larger range with dnsServer.CIDR", without.join(", "));
         index.report(key, reason);
     }
     let old = index.state.meshes.get(mesh).map(|state| state.vips.clone()).unwrap_or_default();
