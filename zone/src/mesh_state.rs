@@ -11,23 +11,36 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::hostnames::Hostnames;
+use crate::left_out::LeftOut;
 use crate::proxy::registry::Registry;
 
 /// The newest snapshot of all meshes.
 pub type CurrentSnapshot = Arc<ArcSwap<Snapshot>>;
+
+/// Who is told of the state of the meshes.
+#[derive(Debug, Clone, Copy)]
+pub struct Audience<'a> {
+    /// Where the newest snapshot is published.
+    pub current: &'a CurrentSnapshot,
+    /// The connected proxies.
+    pub registry: &'a Registry,
+    /// Who wants to know what is left out.
+    pub left_out: &'a LeftOut,
+}
 
 /// Follows the store from the start until the token is cancelled. Calls `on_first` when the first snapshot is complete.
 pub async fn follow(
     mut index: MeshIndex,
     mut hostnames: Hostnames,
     store: &SharedStore,
-    current: &CurrentSnapshot,
-    registry: &Registry,
+    audience: Audience<'_>,
     on_first: impl FnOnce(),
     shutdown: &CancellationToken,
 ) {
     let mut feed = store.changes(0);
     let mut on_first = Some(on_first);
+    let Audience { current, registry, left_out } = audience;
+    let mut problems = index.snapshot().problems_revision();
     loop {
         let touched = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -41,7 +54,13 @@ pub async fn follow(
         for problem in index.take_problems() {
             warn!(%problem, "left out of the mesh");
         }
-        current.store(index.snapshot());
+        let snapshot = index.snapshot();
+        if problems != snapshot.problems_revision() {
+            problems = snapshot.problems_revision();
+            let reasons = snapshot.problems().map(|(key, reasons)| (key.clone(), reasons.iter().cloned().collect()));
+            left_out.of_all(reasons.collect());
+        }
+        current.store(snapshot);
         registry.wake(&touched);
         if let Some(on_first) = on_first.take() {
             on_first();
@@ -89,7 +108,9 @@ mod tests {
         let registry = Arc::new(Registry::default());
         let waiting = registry.connect(&ResourceKey::new(Kind::Dataplane, "m", "d")).expect("the only stream");
         let (hostnames, shutdown) = (Hostnames::new(Duration::from_secs(10)), CancellationToken::new());
-        let follow = follow(index, hostnames, &store, &current, &registry, || {}, &shutdown);
+        let left_out = LeftOut::default();
+        let audience = Audience { current: &current, registry: &registry, left_out: &left_out };
+        let follow = follow(index, hostnames, &store, audience, || {}, &shutdown);
         let joined = async {
             while current.load().dataplane("m", "d").is_none() {
                 waiting.dirty().notified().await;

@@ -49,6 +49,7 @@ struct Entry {
     /// Node metadata; dropped after it is written once.
     metadata: Option<prost_types::Struct>,
     certificate: Option<Option<IssuedCertificate>>,
+    problems: Vec<pb::ProxyProblem>,
     dirty: bool,
     closed: bool,
 }
@@ -106,10 +107,19 @@ impl Insights {
             version,
             ..Default::default()
         };
-        let entry = Entry { subscription, metadata, certificate: None, dirty: true, closed: false };
+        let entry =
+            Entry { subscription, metadata, certificate: None, problems: Vec::new(), dirty: true, closed: false };
         self.entries.lock().insert(proxy.clone(), entry);
         self.soon.notify_one();
         Subscription { insights: self.clone(), proxy: proxy.clone() }
+    }
+
+    /// How many connected proxies have a problem of each of these kinds.
+    pub fn count_problems(&self, kinds: &[&str]) -> Vec<usize> {
+        let entries = self.entries.lock();
+        let open: Vec<_> = entries.values().filter(|entry| !entry.closed && !entry.problems.is_empty()).collect();
+        let has = |entry: &Entry, kind: &str| entry.problems.iter().any(|problem| problem.r#type == kind);
+        kinds.iter().map(|kind| open.iter().filter(|entry| has(entry, kind)).count()).collect()
     }
 
     fn update(&self, proxy: &ResourceKey, change: impl FnOnce(&mut Entry)) {
@@ -190,6 +200,7 @@ impl Insights {
         let subscription = entry.subscription.clone();
         let metadata = if exists { entry.metadata.take() } else { None };
         let certificate = if exists { entry.certificate.take() } else { None };
+        let problems = entry.problems.clone();
         if entry.closed {
             entries.remove(proxy);
         }
@@ -208,18 +219,21 @@ impl Insights {
                 if let Some(certificate) = certificate {
                     insight.m_tls = certificate_state(insight.m_tls.take(), certificate);
                 }
+                insight.problems = problems;
                 Resource::from_proto(key, &insight)
             }
             Kind::ZoneIngressInsight => {
                 let mut insight: pb::ZoneIngressInsight = decode(stored.as_deref());
                 merge(&mut insight.subscriptions, subscription, limit);
                 insight.metadata = metadata.or(insight.metadata);
+                insight.problems = problems;
                 Resource::from_proto(key, &insight)
             }
             _ => {
                 let mut insight: pb::ZoneEgressInsight = decode(stored.as_deref());
                 merge(&mut insight.subscriptions, subscription, limit);
                 insight.metadata = metadata.or(insight.metadata);
+                insight.problems = problems;
                 Resource::from_proto(key, &insight)
             }
         };
@@ -300,6 +314,14 @@ impl Subscription {
     /// Notes the certificate the proxy was given; `None` when it has none any more.
     pub fn certificate(&self, certificate: Option<IssuedCertificate>) {
         self.insights.update(&self.proxy, |entry| entry.certificate = Some(certificate));
+        self.insights.soon.notify_one();
+    }
+}
+
+impl Subscription {
+    /// Notes what is wrong with the configuration of the proxy. It stays in the insight after the stream, until the next one opens.
+    pub fn problems(&self, problems: Vec<pb::ProxyProblem>) {
+        self.insights.update(&self.proxy, |entry| entry.problems = problems);
         self.insights.soon.notify_one();
     }
 }

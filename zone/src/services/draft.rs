@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tandem_model::core::common::Vip;
+use tandem_model::core::common::{Condition, Vip};
 use tandem_model::core::{
     MeshMultiZoneService, MeshService, mesh_external_service, mesh_multi_zone_service, mesh_service,
 };
 use tandem_model::hostname::Hostnames;
 use tandem_model::{DecodeError, Kind, Labels, Resource, Spec as Encoded};
 use tandem_store::Write;
+
+/// Type of the condition that tells why a service is not served as it says; there only while it is not. Peers of Kuma pass over it.
+pub(super) const CONFIGURED: &str = "Configured";
 
 /// What matters of the specification of a service.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,6 +124,26 @@ impl Status {
             Self::External(status) => (status.addresses.clone(), status.hostname_generators.clone()),
         };
         of(self) == of(other)
+    }
+
+    /// Tells why the service is not served as it says, or that it is. True when that is new.
+    pub(super) fn set_problem(&mut self, problem: Option<Condition>) -> bool {
+        let conditions = match self {
+            Self::Service(status) => &mut status.conditions,
+            Self::MultiZone(status) => &mut status.conditions,
+            Self::External(status) => &mut status.conditions,
+        };
+        let known = conditions.iter().position(|condition| condition.kind == CONFIGURED);
+        match (known, problem) {
+            (None, None) => return false,
+            (Some(at), Some(problem)) if conditions[at] == problem => return false,
+            (Some(at), Some(problem)) => conditions[at] = problem,
+            (Some(at), None) => {
+                conditions.remove(at);
+            }
+            (None, Some(problem)) => conditions.push(problem),
+        }
+        true
     }
 
     fn to_json(&self) -> Value {

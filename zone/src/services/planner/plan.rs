@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tandem_model::core::MeshService;
+use tandem_model::core::common::{Condition, ConditionStatus};
 use tandem_model::core::mesh_service::{Port, Selector};
 use tandem_model::hostname;
 use tandem_model::label::{DELETION_GRACE_PERIOD_STARTED_AT, SERVICE_TAG};
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_store::Write;
 
-use super::super::draft::{Draft, Spec, Status};
+use super::super::draft::{CONFIGURED, Draft, Spec, Status};
 use super::super::generation::{self, Decision, candidate, decide};
 use super::super::health::health;
 use super::super::multi_zone;
-use super::{Planner, all, of};
+use super::{Planner, Topic, all, of};
 
 /// Services that may have to be written, as they are to be.
 type Drafts = BTreeMap<ResourceKey, Draft>;
@@ -46,6 +47,10 @@ impl Planner {
         }
         for (kind, mesh) in due.hostnames {
             self.name(kind, &mesh, &mut drafts);
+        }
+        due.problems.append(&mut self.due.problems);
+        for key in due.problems {
+            self.tell_problem(&key, &mut drafts);
         }
         drafts.retain(|key, _| !deletes.contains_key(key));
         let writes = drafts.into_iter().filter_map(|(key, draft)| draft.into_write(self.services.get(&key)));
@@ -108,7 +113,7 @@ impl Planner {
                 return true;
             }
         }
-        self.note(key, note);
+        self.note(key, Topic::Generation, note);
         false
     }
 
@@ -160,10 +165,11 @@ impl Planner {
                 if let Some(draft) = drafts.get_mut(key) {
                     draft.status.set_vip(address.to_string());
                 }
+                self.note(key, Topic::Address, String::new());
             }
             Err(error) => {
                 let note = format!("no virtual address: {error}; enlarge {}, or delete services", range.key);
-                self.note(key, note);
+                self.note(key, Topic::Address, note);
             }
         }
     }
@@ -189,14 +195,39 @@ impl Planner {
         }
     }
 
-    /// Says something about a service, once; nothing when `note` is empty.
-    fn note(&mut self, key: &ResourceKey, note: String) {
-        if note.is_empty() {
-            self.notes.remove(key);
-        } else if self.notes.get(key) != Some(&note) {
-            tracing::warn!(service = %key, "{note}");
-            self.notes.insert(key.clone(), note);
+    /// Tells in the status of a service why it is not served as it says.
+    fn tell_problem(&self, key: &ResourceKey, drafts: &mut Drafts) {
+        let notes =
+            [Topic::Generation, Topic::Address].into_iter().filter_map(|topic| self.notes.get(&(key.clone(), topic)));
+        let reasons = self.left_out.get(key).into_iter().flatten().chain(notes);
+        let message = reasons.map(String::as_str).collect::<Vec<_>>().join("; ");
+        let reason = if self.left_out.contains_key(key) { "LeftOut" } else { "Incomplete" };
+        let problem = (!message.is_empty()).then(|| Condition {
+            kind: CONFIGURED.to_owned(),
+            status: ConditionStatus::False,
+            reason: reason.to_owned(),
+            message,
+        });
+        if let Some(draft) = self.draft(key, drafts) {
+            draft.status.set_problem(problem);
         }
+    }
+
+    /// Says something about a service, once; nothing when `note` is empty.
+    fn note(&mut self, key: &ResourceKey, topic: Topic, note: String) {
+        let at = (key.clone(), topic);
+        if note.is_empty() {
+            if self.notes.remove(&at).is_none() {
+                return;
+            }
+        } else {
+            if self.notes.get(&at) == Some(&note) {
+                return;
+            }
+            tracing::warn!(service = %key, "{note}");
+            self.notes.insert(at, note);
+        }
+        self.due.problems.insert(key.clone());
     }
 }
 

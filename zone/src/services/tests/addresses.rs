@@ -158,3 +158,40 @@ fn what_cannot_be_read_is_left_out() {
     assert_eq!(vip(world.service("odd")), Some("241.0.0.0"));
     assert_eq!(vip(world.service("broken")), None);
 }
+
+/// Reason and message of the condition that a service is not served as it says.
+fn problem(resource: &Resource) -> Option<(&str, &str)> {
+    let conditions = resource.status.as_ref()?["conditions"].as_array()?;
+    let problem = conditions.iter().find(|condition| condition["type"] == "Configured")?;
+    assert_eq!(problem["status"], "False");
+    Some((problem["reason"].as_str()?, problem["message"].as_str()?))
+}
+
+#[test]
+fn the_status_tells_what_is_wrong_as_long_as_it_is() {
+    let mut settings = settings();
+    settings.mesh_service_cidr = "10.9.0.0/32".parse().expect("a range");
+    let mut world = World::with(&settings);
+    world.put(written("a", json!({})));
+    world.put(written("b", json!({})));
+    assert_eq!(problem(world.service("a")), None);
+    let (reason, message) = problem(world.service("b")).expect("there is no address");
+    assert_eq!(reason, "Incomplete");
+    assert!(message.contains("no virtual address") && message.contains("ipam.meshService.cidr"), "{message}");
+    world.delete(&ResourceKey::new(Kind::MeshService, "demo", "a"));
+    assert_eq!((vip(world.service("b")), problem(world.service("b"))), (Some("10.9.0.0"), None));
+
+    world.put(external("c"));
+    let key = ResourceKey::new(Kind::MeshExternalService, "demo", "c");
+    let gone = ResourceKey::new(Kind::MeshExternalService, "demo", "gone");
+    let reasons = |key: &ResourceKey| (key.clone(), ["bad certificate".to_owned()].into());
+    world.planner.set_left_out(Reasons::from([reasons(&key), reasons(&gone)]));
+    world.settle();
+    let told = world.resources[&key].clone();
+    assert_eq!(problem(&told), Some(("LeftOut", "bad certificate")));
+    world.put(multi_zone("m", json!({"a": "b"})));
+    assert_eq!(world.resources[&key].version, told.version, "nothing about it is new");
+    world.planner.set_left_out(Reasons::new());
+    world.settle();
+    assert_eq!(problem(&world.resources[&key]), None);
+}

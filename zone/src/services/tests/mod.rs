@@ -33,6 +33,11 @@ pub(super) fn settings() -> ServicesSettings {
     }
 }
 
+/// What [`run`] is told where nothing is left out of configurations.
+pub(super) fn nothing_left_out() -> watch::Receiver<Reasons> {
+    watch::channel(Reasons::new()).1
+}
+
 /// A planner whose writes happen, without a store.
 struct World {
     planner: Planner,

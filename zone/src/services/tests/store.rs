@@ -16,7 +16,7 @@ impl Running {
     async fn open(folder: &std::path::Path) -> Self {
         let store: SharedStore = Arc::new(SledStore::open(folder).await.expect("a store"));
         let cancel = CancellationToken::new();
-        let task = tokio::spawn(run(store.clone(), settings(), cancel.clone()));
+        let task = tokio::spawn(run(store.clone(), settings(), nothing_left_out(), cancel.clone()));
         Self { store, cancel, task }
     }
 
@@ -86,7 +86,7 @@ async fn a_grace_period_ends_by_itself() {
     let store: SharedStore = Arc::new(tandem_store::MemoryStore::new());
     let cancel = CancellationToken::new();
     let settings = ServicesSettings { deletion_grace_period: Duration::from_millis(200), ..settings() };
-    let task = tokio::spawn(run(store.clone(), settings, cancel.clone()));
+    let task = tokio::spawn(run(store.clone(), settings, nothing_left_out(), cancel.clone()));
     let running = Running { store, cancel, task };
     running.put(mesh(Mode::Exclusive)).await;
     running.put(web("web-1")).await;
@@ -101,7 +101,7 @@ async fn a_grace_period_ends_by_itself() {
 async fn who_writes_at_the_same_time_loses_nothing() {
     let store: SharedStore = Arc::new(tandem_store::MemoryStore::new());
     let cancel = CancellationToken::new();
-    let task = tokio::spawn(run(store.clone(), settings(), cancel.clone()));
+    let task = tokio::spawn(run(store.clone(), settings(), nothing_left_out(), cancel.clone()));
     let running = Running { store, cancel, task };
     running.put(mesh(Mode::Exclusive)).await;
     for round in 0..60 {
