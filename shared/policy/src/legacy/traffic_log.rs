@@ -208,7 +208,9 @@ mod tests {
         let tcp: Vec<_> = listener.tcp_mut().flat_map(|proxy| proxy.access_log.clone()).collect();
         let read = |log: accesslog::AccessLog| {
             assert_eq!(log.name, "envoy.access_loggers.file");
-            let Some(accesslog::access_log::ConfigType::TypedConfig(packed)) = log.config_type else { panic!("packed") };
+            let Some(accesslog::access_log::ConfigType::TypedConfig(packed)) = log.config_type else {
+                panic!("packed")
+            };
             let file = file::FileAccessLog::decode(packed.value.as_slice()).expect("a file");
             let Some(file::file_access_log::AccessLogFormat::LogFormat(format)) = file.access_log_format else {
                 panic!("a format")
@@ -237,7 +239,8 @@ mod tests {
     fn without_a_format_requests_and_connections_have_lines_of_their_own() {
         let backend = json!({"name": "b", "type": "file", "conf": {"path": "/log"}});
         let lines = written(&log(backend, json!({"backend": "b"}), "10.0.0.1").expect("the backend is there"));
-        let request = "[%START_TIME%] m \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% ";
+        let request =
+            "[%START_TIME%] m \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% ";
         assert!(lines[0].1.starts_with(request), "{}", lines[0].1);
         assert!(lines[0].1.ends_with("\"web\" \"db\" \"10.0.0.1\" \"%UPSTREAM_HOST%\"\n"), "{}", lines[0].1);
         let connection = "[%START_TIME%] %RESPONSE_FLAGS% m 10.0.0.1(web)->%UPSTREAM_HOST%(db) took %DURATION%ms, sent \

@@ -2,6 +2,7 @@ mod clashes;
 mod destinations;
 mod mesh_external_service;
 mod observability;
+mod older_policies;
 mod outside;
 mod preview;
 mod redirected;

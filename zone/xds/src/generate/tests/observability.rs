@@ -159,12 +159,15 @@ fn connections_to_the_outside_are_logged_where_they_leave() {
     let other = json!({"networking": {
         "address": "10.0.0.2", "inbound": [{"port": 80, "tags": {"kuma.io/service": "other"}}],
     }});
-    let zone = Zone::new("east", [
-        mesh(json!({"logging": {"defaultBackend": "t", "backends": [backend]}})),
-        web("10.0.0.1", redirection),
-        stored(Kind::Dataplane, "default", "other", &other),
-        stored(Kind::TrafficLog, "default", "log", &log),
-    ]);
+    let zone = Zone::new(
+        "east",
+        [
+            mesh(json!({"logging": {"defaultBackend": "t", "backends": [backend]}})),
+            web("10.0.0.1", redirection),
+            stored(Kind::Dataplane, "default", "other", &other),
+            stored(Kind::TrafficLog, "default", "log", &log),
+        ],
+    );
     let generated = generated(&zone);
     assert_eq!(warnings(&generated), [""; 0]);
     let listener = json(&generated, LISTENER, "outbound:passthrough:ipv4");
