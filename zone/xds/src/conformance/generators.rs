@@ -75,9 +75,14 @@ fn administration() {
 
 fn inbound_case(folder: &Path, number: u32) -> Vec<String> {
     let dataplane = dataplane(&yaml(&folder.join(format!("{number}-dataplane.input.yaml"))));
-    let metadata = metadata(if number == 8 { &[UNIFIED] } else { &[] });
+    let metadata = metadata(if matches!(number, 8 | 9) { &[UNIFIED] } else { &[] });
+    let naming = Naming::unified_if(matches!(number, 8 | 9));
+    let credential = match number {
+        9 => Credential::of_mesh_with_trust(naming, "default"),
+        _ => Credential::of_mesh(naming, "default"),
+    };
     let template = InboundSource {
-        credential: Some(Credential::of_mesh(Naming::unified_if(number == 8), "default").into()),
+        credential: Some(credential.into()),
         mode: if matches!(number, 5 | 6) { InboundMode::Permissive } else { InboundMode::Strict },
         interface: InboundInterface {
             address: String::new(),
@@ -90,7 +95,7 @@ fn inbound_case(folder: &Path, number: u32) -> Vec<String> {
         tags: Default::default(),
         protocol: Protocol::Unknown,
         redirected: Redirection::of(&dataplane, &metadata).enabled,
-        naming: Naming::unified_if(number == 8),
+        naming,
         reuse_port: false,
         ipv6: false,
     };
@@ -147,10 +152,7 @@ fn inbounds() {
     let Some(folder) = folder("generator/inbound-proxy") else { return };
     let mut report = Report::new("xds-generator/generator/inbound-proxy");
     for number in 1..=10 {
-        match number {
-            9 => report.skip("9", "MeshTrust"),
-            _ => report.case(number.to_string(), inbound_case(&folder, number)),
-        }
+        report.case(number.to_string(), inbound_case(&folder, number));
     }
     report.finish();
 }
@@ -246,8 +248,14 @@ fn contexts_of_clients() {
         ("cluster-with-mtls-unified-naming", Naming::Unified, String::new()),
         ("cluster-with-mtls-and-credentials", Naming::Legacy, service_sni("backend", "default", [("version", "v1")])),
     ];
-    for (name, naming, sni) in cases {
-        let context = upstream(&Credential::of_mesh(naming, "default"), peers(), sni);
+    let cases = cases.map(|(name, naming, sni)| (name, Credential::of_mesh(naming, "default"), sni));
+    let with_trust = (
+        "cluster-with-meshtrust-validation-ctx",
+        Credential::of_mesh_with_trust(Naming::Legacy, "default"),
+        service_sni("backend", "default", [("version", "v1")]),
+    );
+    for (name, credential, sni) in cases.into_iter().chain([with_trust]) {
+        let context = upstream(&credential, peers(), sni);
         let actual = envoy_json::to_json(
             "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
             &context.encode_to_vec(),
@@ -260,7 +268,6 @@ fn contexts_of_clients() {
         report.case(name, found);
     }
     report.skip("cluster-with-many-different-tag-sets", "several tag sets on one cluster");
-    report.skip("cluster-with-meshtrust-validation-ctx", "MeshTrust");
     report.finish();
 }
 
@@ -286,6 +293,7 @@ fn certificates_and_keys() {
         let golden = golden(&folder.join(format!("{name}.golden.yaml")));
         report.case(name, differences(&of_set(&set), &golden));
     }
-    report.skip("envoy-config-workload-identity", "MeshIdentity");
+    let golden = golden(&folder.join("envoy-config-workload-identity.golden.yaml"));
+    report.case("envoy-config-workload-identity", differences(&super::mesh_tls::certificates_of_the_mesh(), &golden));
     report.finish();
 }

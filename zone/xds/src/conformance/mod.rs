@@ -18,6 +18,7 @@ use crate::testing::envoy_json;
 mod compare;
 mod external_services;
 mod generators;
+mod mesh_tls;
 mod observability;
 mod older_policies;
 mod redirection;
