@@ -22,11 +22,15 @@ const INCLUDES: [&str; 7] = [
     "client_model",
 ];
 
+/// Messages that are not among those sources, in a folder here.
+const OWN: (&str, &str) = ("proto", "kafka_broker.proto");
+
 /// Where the messages are that can be part of a configuration.
 const FOLDERS: [&str; 5] = ["config", "data", "extensions", "service/runtime", "type"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed={}", OWN.0);
     // Names the version of the sources.
     println!("cargo::rerun-if-changed=../../Cargo.lock");
     let root = sources()?;
@@ -36,7 +40,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     files.sort();
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("envoy.bin"), compile(&root, files)?.encode_to_vec())?;
+    let mut set = compile(&root, files)?;
+    set.file.extend(Compiler::new([OWN.0])?.include_source_info(false).open_file(OWN.1)?.file_descriptor_set().file);
+    fs::write(out.join("envoy.bin"), set.encode_to_vec())?;
     Ok(())
 }
 

@@ -101,6 +101,15 @@ mod tests {
     }
 
     #[test]
+    fn filters_of_the_contrib_image_are_known() {
+        let message = "envoy.extensions.filters.network.kafka_broker.v3.KafkaBroker";
+        // Member 1, text of 5 bytes.
+        let value = b"\x0a\x05kafka".to_vec();
+        let any = Any { type_url: format!("type.googleapis.com/{message}"), value };
+        assert_eq!(any_to_json(&any.encode_to_vec()).expect("known")["statPrefix"], "kafka");
+    }
+
+    #[test]
     fn what_is_unknown_or_broken_is_named() {
         let error = to_json("envoy.Nothing", b"").expect_err("unknown");
         assert!(error.to_string().contains("envoy.Nothing"), "{error}");
