@@ -351,7 +351,8 @@ impl Session {
             let of_workload = self.workload.issued().map(|issued| IssuedCertificate {
                 not_after: issued.not_after,
                 backend: issued.identity.name.to_string(),
-                supported_backends: snapshot.trust_identifiers(mesh),
+                // The authority of the mesh is trusted beside them.
+                supported_backends: [snapshot.trust_identifiers(mesh), snapshot.trusted_backends(mesh)].concat(),
             });
             let certificate = of_workload.or_else(of_mesh);
             if certificate != self.certificate {
