@@ -5,11 +5,12 @@ mod support;
 use serde_json::{Value, json};
 use support::{ALONE, FEDERATED, Plane};
 use tandem_admission::{AdmissionSettings, Effect, Reason, Stage};
-use tandem_model::{Kind, Mode, ResourceKey};
-use tandem_model::Resource;
+use tandem_model::{Kind, Mode, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1::dataplane_insight::Mtls;
 use tandem_proto::mesh::v1alpha1::{DataplaneInsight, DiscoverySubscription, Mesh};
+use tandem_proto::system::v1alpha1::Secret;
 use tandem_store::Write;
+use x509_parser::public_key::PublicKey;
 
 const DEFAULTS: [&str; 4] =
     ["mesh-circuit-breaker-all-m", "mesh-gateways-timeout-all-m", "mesh-retry-all-m", "mesh-timeout-all-m"];
@@ -156,6 +157,23 @@ async fn an_authority_changes_in_steps_that_wait_for_the_proxies() {
     assert!(text.starts_with("mtls.backends: 1 connected proxies, for example \"a\", still have"), "{text}");
     proxy(&plane, "a", "new", &["new", "old"], true).await;
     plane.put(backends(&["new"])).await.expect("nobody needs the old one");
+}
+
+#[tokio::test]
+async fn a_builtin_authority_is_as_long_and_as_lasting_as_asked_for() {
+    let plane = Plane::new(Mode::Global);
+    let conf = json!({ "caCert": { "RSAbits": 3072, "expiration": "2d" } });
+    let backend = json!({ "name": "ca", "type": "builtin", "conf": conf });
+    plane.put(mesh(json!({ "mtls": { "backends": [backend] } }))).await.expect("admitted");
+    let secret = plane.get(Kind::Secret, "m", "m.ca-builtin-cert-ca").await.expect("made");
+    let text = secret.proto::<Secret>().expect("a secret").data.expect("a certificate");
+    let (_, block) = x509_parser::pem::parse_x509_pem(&text).expect("PEM");
+    let certificate = block.parse_x509().expect("a certificate");
+    let PublicKey::RSA(key) = certificate.public_key().parsed().expect("a key") else { panic!("it is no RSA key") };
+    assert_eq!(key.key_size(), 3072);
+    let life = certificate.validity().not_after - certificate.validity().not_before;
+    let hours = life.expect("it ends after it begins").whole_hours();
+    assert_eq!(hours, 48);
 }
 
 #[tokio::test]
