@@ -20,12 +20,55 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct State {
     connected: HashMap<ResourceKey, Arc<Notify>>,
-    users: HashMap<ServiceKey, HashSet<ResourceKey>>,
+    /// Proxies that use the same services, by the address of these in memory.
+    groups: HashMap<usize, Group>,
+    /// The groups that use a service.
+    users: HashMap<ServiceKey, HashSet<usize>>,
     /// Counts connections, so that a departure can tell whether its proxy came back in between.
     connections: u64,
     last_connection: HashMap<ResourceKey, u64>,
     /// Others than discovery streams who want to know of changes of a proxy's resource.
     watchers: HashMap<ResourceKey, Vec<Arc<Notify>>>,
+}
+
+/// Proxies that use the same services.
+#[derive(Debug)]
+struct Group {
+    /// Kept, so that nothing else comes to their address.
+    _services: Arc<BTreeSet<ServiceKey>>,
+    /// By number of connection.
+    members: HashMap<u64, Arc<Notify>>,
+}
+
+impl State {
+    fn join(&mut self, services: &Arc<BTreeSet<ServiceKey>>, number: u64, dirty: &Arc<Notify>) {
+        let id = Arc::as_ptr(services).addr();
+        let group = self.groups.entry(id).or_insert_with(|| {
+            for service in services.iter() {
+                self.users.entry(service.clone()).or_default().insert(id);
+            }
+            Group { _services: services.clone(), members: HashMap::new() }
+        });
+        group.members.insert(number, dirty.clone());
+    }
+
+    fn leave(&mut self, services: &Arc<BTreeSet<ServiceKey>>, number: u64) {
+        let id = Arc::as_ptr(services).addr();
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.members.remove(&number);
+        if !group.members.is_empty() {
+            return;
+        }
+        self.groups.remove(&id);
+        for service in services.iter() {
+            if let Some(users) = self.users.get_mut(service) {
+                users.remove(&id);
+                if users.is_empty() {
+                    self.users.remove(service);
+                }
+            }
+        }
+    }
 }
 
 /// Another stream of the same proxy is open.
@@ -49,7 +92,7 @@ impl Registry {
         state.connected.insert(key.clone(), dirty.clone());
         state.last_connection.insert(key.clone(), number);
         drop(state);
-        Ok(Connection { registry: self.clone(), key: key.clone(), number, dirty, services: BTreeSet::new() })
+        Ok(Connection { registry: self.clone(), key: key.clone(), number, dirty, services: Arc::default() })
     }
 
     /// Wakes the streams of the proxies that a change concerns; a stream that is busy finds the wake-up when it is done, and
@@ -69,12 +112,11 @@ impl Registry {
         if !touched.meshes.is_empty() || touched.zone_proxies {
             state.connected.iter().filter(|(key, _)| concerns_group(key)).for_each(|(_, dirty)| dirty.notify_one());
         }
+        touched.proxies.iter().filter_map(|key| state.connected.get(key)).for_each(|dirty| dirty.notify_one());
         let users = touched.services.iter().filter_map(|service| state.users.get(service)).flatten();
-        for key in touched.proxies.iter().chain(users) {
-            if let Some(dirty) = state.connected.get(key) {
-                dirty.notify_one();
-            }
-        }
+        let groups: HashSet<&usize> = users.collect();
+        let members = groups.into_iter().filter_map(|id| state.groups.get(id)).flat_map(|group| group.members.values());
+        members.for_each(|dirty| dirty.notify_one());
     }
 
     /// Watches the resource of a proxy, whether it is connected or not.
@@ -107,7 +149,7 @@ pub struct Connection {
     key: ResourceKey,
     number: u64,
     dirty: Arc<Notify>,
-    services: BTreeSet<ServiceKey>,
+    services: Arc<BTreeSet<ServiceKey>>,
 }
 
 impl Connection {
@@ -126,20 +168,17 @@ impl Connection {
         &self.dirty
     }
 
-    /// Tells whose endpoints the proxy uses from now on.
-    pub fn use_services(&mut self, services: &BTreeSet<ServiceKey>) {
-        if self.services == *services {
+    /// Tells whose endpoints the proxy uses from now on. Proxies that share the value share what is noted about it.
+    pub fn use_services(&mut self, services: &Arc<BTreeSet<ServiceKey>>) {
+        if Arc::ptr_eq(&self.services, services) {
             return;
         }
         let mut state = self.registry.state.write();
-        for gone in self.services.difference(services) {
-            remove_user(&mut state, gone, &self.key);
-        }
-        for new in services.difference(&self.services) {
-            state.users.entry(new.clone()).or_default().insert(self.key.clone());
-        }
+        // First the new ones: a wake-up in between is not lost.
+        state.join(services, self.number, &self.dirty);
+        state.leave(&self.services, self.number);
         drop(state);
-        self.services.clone_from(services);
+        self.services = services.clone();
     }
 }
 
@@ -147,9 +186,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let mut state = self.registry.state.write();
         state.connected.remove(&self.key);
-        for service in &self.services {
-            remove_user(&mut state, service, &self.key);
-        }
+        state.leave(&self.services, self.number);
     }
 }
 
@@ -175,15 +212,6 @@ impl Drop for Watch {
         watchers.retain(|watcher| !Arc::ptr_eq(watcher, &self.changed));
         if watchers.is_empty() {
             state.watchers.remove(&self.key);
-        }
-    }
-}
-
-fn remove_user(state: &mut State, service: &ServiceKey, key: &ResourceKey) {
-    if let Some(users) = state.users.get_mut(service) {
-        users.remove(key);
-        if users.is_empty() {
-            state.users.remove(service);
         }
     }
 }
@@ -216,10 +244,30 @@ mod tests {
         let mut user = registry.connect(&proxy("user")).unwrap();
         let other = registry.connect(&proxy("other")).unwrap();
         let service = ("default".to_owned(), "backend".to_owned());
-        user.use_services(&BTreeSet::from([service.clone()]));
-        registry.wake(&Touched { services: BTreeSet::from([service]), ..Touched::default() });
+        user.use_services(&Arc::new(BTreeSet::from([service.clone()])));
+        let touched = Touched { services: BTreeSet::from([service]), ..Touched::default() };
+        registry.wake(&touched);
         assert!(woken(&user));
         assert!(!woken(&other));
+        user.use_services(&Arc::default());
+        registry.wake(&touched);
+        assert!(!woken(&user));
+    }
+
+    #[test]
+    fn proxies_that_use_the_same_services_leave_one_by_one() {
+        let registry = Arc::new(Registry::default());
+        let service = ("default".to_owned(), "backend".to_owned());
+        let services = Arc::new(BTreeSet::from([service.clone()]));
+        let [mut first, mut second] = ["a", "b"].map(|name| registry.connect(&proxy(name)).unwrap());
+        first.use_services(&services);
+        second.use_services(&services);
+        drop(first);
+        registry.wake(&Touched { services: BTreeSet::from([service]), ..Touched::default() });
+        assert!(woken(&second));
+        drop(second);
+        let state = registry.state.read();
+        assert!(state.users.is_empty() && state.groups.is_empty() && state.connected.is_empty());
     }
 
     #[test]

@@ -154,6 +154,32 @@ impl ResourceSet {
         set
     }
 
+    /// Adds resources none of which has the name of one that is here.
+    pub(crate) fn add_apart(&mut self, others: &Self) {
+        for (list, others) in self.by_type.iter_mut().zip(&others.by_type) {
+            if others.is_empty() {
+                continue;
+            }
+            let own = std::mem::replace(list, Vec::with_capacity(list.len() + others.len()));
+            let mut own = own.into_iter().peekable();
+            for other in others {
+                while let Some(before) = own.next_if(|own| own.name < other.name) {
+                    list.push(before);
+                }
+                list.push(other.clone());
+            }
+            list.extend(own);
+        }
+    }
+
+    /// True when both are the same values in memory.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let is_same = |(one, other): (&Vec<Arc<Encoded>>, &Vec<Arc<Encoded>>)| {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        self.by_type.iter().zip(&other.by_type).all(is_same)
+    }
+
     /// The resources of one type, sorted by name.
     pub fn of(&self, resource_type: ResourceType) -> &[Arc<Encoded>] {
         &self.by_type[resource_type as usize]

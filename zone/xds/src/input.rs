@@ -114,7 +114,7 @@ pub struct Generated {
     /// The resources.
     pub resources: ResourceSet,
     /// The services whose endpoints it uses: it has to be generated again when one of them changes.
-    pub services: BTreeSet<ServiceKey>,
+    pub services: Arc<BTreeSet<ServiceKey>>,
     /// What was left out of the resources, each once, in order of appearance.
     pub warnings: Vec<Warning>,
     /// Resources that belong to this proxy alone, each with a fingerprint of what it was built from.

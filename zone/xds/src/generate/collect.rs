@@ -267,13 +267,7 @@ impl<'a> Collector<'a> {
                 Arc::make_mut(&mut services).extend(included.services.iter().cloned());
             }
         }
-        Generated {
-            resources,
-            services,
-            warnings: self.warnings,
-            own: self.own,
-            _shared: self.shared,
-        }
+        Generated { resources, services, warnings: self.warnings, own: self.own, _shared: self.shared }
     }
 }
 

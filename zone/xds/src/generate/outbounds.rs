@@ -10,7 +10,7 @@ use prost::Message as _;
 use tandem_model::dataplane::{DataplaneExt as _, OutboundExt as _};
 use tandem_model::label::{K8S_NAMESPACE, ZONE};
 use tandem_model::tags::Tags;
-use tandem_model::vips::VipOutbound;
+use tandem_model::vips::reachable;
 use tandem_model::{Kind, Kri};
 use tandem_policy::destinations::DestinationPort;
 use tandem_policy::reach::Reach;
@@ -20,7 +20,7 @@ use tandem_proto::mesh::v1alpha1::mesh::mesh_services::Mode;
 
 use super::dns::{Records, mapped_to_ipv6};
 use super::transparent::Redirection;
-use crate::index::{ALL_VIPS, DataplaneView, DestinationView, MeshState, Service, vips_of};
+use crate::index::{ALL_VIPS, DataplaneView, DestinationView, MeshState, vips_of};
 use crate::metadata::ProxyMetadata;
 
 /// Host and port of an outbound.
@@ -115,10 +115,7 @@ fn virtual_addresses<'a>(
 ) -> Vec<Outbound<'a>> {
     let mut outbounds = Vec::new();
     if has_legacy(state) {
-        let reachable: BTreeSet<&str> = reachable_services(dataplane).iter().map(String::as_str).collect();
-        let reachable =
-            |outbound: &&VipOutbound| reachable.is_empty() || reachable.contains(Service::name_in(&outbound.tags));
-        let legacy = state.vips.outbounds().iter().filter(reachable);
+        let legacy = reachable(state.vips.outbounds(), &dataplane.spec);
         let free = legacy.filter(|outbound| !taken.contains(&(outbound.address.as_str(), outbound.port)));
         outbounds.extend(free.map(|outbound| Outbound {
             address: outbound.address.clone(),

@@ -67,7 +67,7 @@ fn a_sidecar_of_the_demo() {
     assert_eq!(names(&client, LISTENER), ["inbound:10.0.0.1:8080", "kuma:envoy:admin", "outbound:127.0.0.1:10001"]);
     assert_eq!(names(&client, ENDPOINT), ["echo"]);
     assert_eq!(names(&client, SECRET), ["identity_cert:secret:default", "mesh_ca:secret:default"]);
-    assert_eq!(client.services, BTreeSet::from([("default".to_owned(), "echo".to_owned())]));
+    assert_eq!(*client.services, BTreeSet::from([("default".to_owned(), "echo".to_owned())]));
 
     let cluster = json(&client, CLUSTER, "echo");
     assert_eq!(cluster["connectTimeout"], "7s");
