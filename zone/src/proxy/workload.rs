@@ -111,3 +111,150 @@ impl Workload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tandem_auth::ca::BuiltinAuthority;
+    use tandem_model::Resource;
+    use tandem_proto::mesh::v1alpha1 as pb;
+    use tandem_proto::system::v1alpha1::Secret;
+    use tandem_store::{MemoryStore, SharedStore, Write};
+    use tandem_xds::{MeshIndex, ZoneSettings};
+
+    use super::*;
+
+    /// A Dataplane with a MeshIdentity, and what a session has of both.
+    struct Stage {
+        store: SharedStore,
+        index: MeshIndex,
+        issuer: WorkloadIdentities,
+        workload: Workload,
+    }
+
+    fn key(kind: Kind, name: &str) -> ResourceKey {
+        ResourceKey::new(kind, "demo", name)
+    }
+
+    fn authority() -> BuiltinAuthority {
+        BuiltinAuthority::for_trust_domain("demo.east.mesh.local").expect("a trust domain")
+    }
+
+    impl Stage {
+        async fn new() -> Self {
+            let store: SharedStore = Arc::new(MemoryStore::new());
+            let index = MeshIndex::new(ZoneSettings::new("east"));
+            let issuer = WorkloadIdentities::new(store.clone());
+            let mut stage = Self { store, index, issuer, workload: Workload::default() };
+            stage.put(Resource::from_proto(ResourceKey::global(Kind::Mesh, "demo"), &pb::Mesh::default())).await;
+            let web = Resource::from_proto(key(Kind::Dataplane, "web"), &pb::Dataplane::default());
+            stage.put(web.with_labels([("kuma.io/workload", "web")])).await;
+            stage.identity("True").await;
+            stage
+        }
+
+        async fn put(&mut self, resource: Resource) {
+            let resource = Arc::new(resource);
+            self.index.apply([(&resource.key, Some(&resource))]);
+            self.store.commit(vec![Write::Put((*resource).clone())]).await.expect("valid");
+        }
+
+        async fn identity(&mut self, ready: &str) {
+            let bundled = json!({"autogenerate": {"enabled": true}, "insecureAllowSelfSigned": true});
+            let spec = json!({
+                "selector": {"dataplane": {}}, "provider": {"type": "Bundled", "bundled": bundled}
+            });
+            let mut identity = Resource::from_json(key(Kind::MeshIdentity, "id"), spec);
+            let condition = json!({"type": "Ready", "status": ready, "reason": "", "message": ""});
+            identity.status = Some(json!({ "conditions": [condition] }));
+            self.put(identity).await;
+        }
+
+        async fn sign_with(&mut self, authority: &BuiltinAuthority) {
+            for (name, pem) in [("id-root-ca", &authority.cert_pem), ("id-private-key", &authority.key_pem)] {
+                let secret = Secret { data: Some(pem.clone().into_bytes()) };
+                self.put(Resource::from_proto(key(Kind::Secret, name), &secret)).await;
+            }
+        }
+
+        async fn trust(&mut self, authorities: &[&BuiltinAuthority]) {
+            let bundle = |authority: &&BuiltinAuthority| json!({"type": "Pem", "pem": {"value": authority.cert_pem}});
+            let bundles: Vec<Value> = authorities.iter().map(bundle).collect();
+            let spec = json!({"trustDomain": "demo.east.mesh.local", "caBundles": bundles});
+            self.put(Resource::from_json(key(Kind::MeshTrust, "id"), spec)).await;
+        }
+
+        async fn refresh(&mut self, otherwise: Otherwise) -> Result<(), WorkloadError> {
+            let snapshot = self.index.snapshot();
+            self.workload.refresh(&self.issuer, &snapshot, &key(Kind::Dataplane, "web"), otherwise).await
+        }
+
+        fn certificate(&self) -> Option<Arc<WorkloadIdentity>> {
+            self.workload.identity().cloned()
+        }
+
+        /// As if the time had passed that others may take to hear whom to trust.
+        fn pass_time(&mut self) {
+            let (_, at) = self.workload.next.as_mut().expect("something is to happen later");
+            *at = Timestamp::now();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_proxy_has_its_certificate_at_once() {
+        let mut stage = Stage::new().await;
+        let error = stage.refresh(Otherwise::New).await.expect_err("there is no authority").to_string();
+        assert!(error.contains("\"id\"") && error.contains("id-root-ca"), "{error}");
+        stage.sign_with(&authority()).await;
+        stage.refresh(Otherwise::New).await.expect("all is there");
+        let issued = stage.workload.issued().expect("issued");
+        assert_eq!(&*issued.identity.name, "kri_mid_demo___id_");
+        assert_eq!(stage.workload.due(), Some(issued.renew_at));
+        let first = stage.certificate();
+        stage.refresh(Otherwise::Plain).await.expect("all is there");
+        assert_eq!(stage.certificate(), first, "a good certificate stays");
+    }
+
+    #[tokio::test]
+    async fn a_secured_proxy_waits_until_others_know_whom_to_trust() {
+        let mut stage = Stage::new().await;
+        let authority = authority();
+        stage.sign_with(&authority).await;
+        stage.refresh(Otherwise::Secured).await.expect("all is there");
+        assert_eq!((stage.certificate(), stage.workload.due()), (None, None), "nobody would accept it");
+        stage.trust(&[&authority]).await;
+        stage.refresh(Otherwise::Secured).await.expect("all is there");
+        assert_eq!(stage.certificate(), None, "others have not heard of it yet");
+        assert!(stage.workload.due().is_some(), "but will have");
+        stage.pass_time();
+        stage.refresh(Otherwise::Secured).await.expect("all is there");
+        let first = stage.certificate();
+        assert!(first.is_some());
+
+        // The same with another authority.
+        let another = self::authority();
+        stage.sign_with(&another).await;
+        stage.refresh(Otherwise::Plain).await.expect("all is there");
+        assert_eq!(stage.certificate(), first, "the new one is not trusted");
+        stage.trust(&[&authority, &another]).await;
+        stage.refresh(Otherwise::Plain).await.expect("all is there");
+        assert_eq!(stage.certificate(), first);
+        stage.pass_time();
+        stage.refresh(Otherwise::Plain).await.expect("all is there");
+        assert_ne!(stage.certificate(), first);
+    }
+
+    #[tokio::test]
+    async fn only_a_deletion_takes_a_certificate_away() {
+        let mut stage = Stage::new().await;
+        stage.sign_with(&authority()).await;
+        stage.refresh(Otherwise::New).await.expect("all is there");
+        let first = stage.certificate();
+        stage.identity("False").await;
+        stage.refresh(Otherwise::Plain).await.expect("it is good still");
+        assert!(first.is_some() && stage.certificate() == first);
+        stage.index.apply([(&key(Kind::MeshIdentity, "id"), None)]);
+        stage.refresh(Otherwise::Plain).await.expect("nothing is asked for");
+        assert_eq!((stage.certificate(), stage.workload.due()), (None, None));
+    }
+}

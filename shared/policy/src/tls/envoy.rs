@@ -67,7 +67,9 @@ impl TlsCipher {
             Self::EcdheRsaAes128GcmSha256 => Some(Self::EcdheEcdsaAes128GcmSha256),
             Self::EcdheRsaAes256GcmSha384 => Some(Self::EcdheEcdsaAes256GcmSha384),
             Self::EcdheRsaChacha20Poly1305 => Some(Self::EcdheEcdsaChacha20Poly1305),
-            Self::EcdheEcdsaAes128GcmSha256 | Self::EcdheEcdsaAes256GcmSha384 | Self::EcdheEcdsaChacha20Poly1305 => None,
+            Self::EcdheEcdsaAes128GcmSha256 | Self::EcdheEcdsaAes256GcmSha384 | Self::EcdheEcdsaChacha20Poly1305 => {
+                None
+            }
         }
     }
 

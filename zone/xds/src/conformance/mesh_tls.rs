@@ -14,7 +14,7 @@ use super::report::{Report, folder};
 use super::{Resources, differences, golden, metadata, of_set, yaml};
 use crate::encoded::ResourceType;
 use crate::generate::secrets;
-use crate::testing::{Zone, authority, dataplane, mesh, trust};
+use crate::testing::{DataplaneBuilder, Zone, authority, dataplane, mesh, trust};
 use crate::{AdminTls, Identity, ProxyInput, WorkloadIdentity, generate};
 
 #[test]
@@ -29,7 +29,8 @@ fn trust_bundles() {
     }
     let zone = Zone::new("east", [mesh("default").resource(), dataplane("default", "web").resource()]);
     let web = zone.generate(&ResourceKey::new(Kind::Dataplane, "default", "web"), None).expect("nothing is missing");
-    let of_none: Resources = super::generated(web.resources.of(ResourceType::Secret).iter().map(|s| (ResourceType::Secret, s)));
+    let of_none: Resources =
+        super::generated(web.resources.of(ResourceType::Secret).iter().map(|s| (ResourceType::Secret, s)));
     report.case("no-secrets", differences(&of_none, &golden(&folder.join("no-secrets.secrets.golden.yaml"))));
     report.skip("no-secrets-externally-managed", "SPIRE");
     report.finish();
@@ -65,10 +66,14 @@ const CASES: [Case; 11] = [
     },
 ];
 
-/// The proxy of all cases: redirected, with two inbounds and an outbound.
-fn proxy() -> Resource {
-    let mut proxy = dataplane("default", "test").address("127.0.0.1").outbound(27777, "outgoing");
-    proxy = proxy.inbound(17777, "backend").inbound(17778, "frontend");
+/// The proxy of all cases has two inbounds, and its traffic is redirected. As listed outbounds do not count then, the cluster is that of
+/// another proxy which is like it otherwise.
+fn proxy(name: &str) -> DataplaneBuilder {
+    let proxy = dataplane("default", name).address("127.0.0.1").outbound(27777, "outgoing");
+    proxy.inbound(17777, "backend").inbound(17778, "frontend")
+}
+
+fn redirected(mut proxy: DataplaneBuilder) -> Resource {
     let mut redirection =
         TransparentProxying { redirect_port_inbound: 15006, redirect_port_outbound: 15001, ..Default::default() };
     redirection.set_ip_family_mode(IpFamilyMode::IPv4);
@@ -77,7 +82,7 @@ fn proxy() -> Resource {
 }
 
 fn generated(folder: &Path, case: &Case, features: &[&str]) -> Resources {
-    let mut zone = Zone::new("east", [proxy()]);
+    let mut zone = Zone::new("east", [redirected(proxy("test")), proxy("caller").resource()]);
     let mesh = match case.mtls {
         None => mesh("default"),
         Some(false) => mesh("default").mtls(),
@@ -98,21 +103,22 @@ fn generated(folder: &Path, case: &Case, features: &[&str]) -> Resources {
     let certificate = Identity { certificate_chain: b"CERT".into(), private_key: b"KEY".into() };
     let certificate = Arc::new(certificate);
     // The name of the secret is that of upstream's tests.
-    let workload =
-        Arc::new(WorkloadIdentity { name: "my-secret-name".into(), certificate: certificate.clone() });
-    let input = ProxyInput {
-        key: &ResourceKey::new(Kind::Dataplane, "default", "test"),
-        metadata: &metadata(features),
-        identities: &[("default".to_owned(), certificate)].into(),
-        workload: case.identity.then_some(&workload),
-        admin_tls: Some(&AdminTls::default()),
-        previous: None,
+    let workload = Arc::new(WorkloadIdentity { name: "my-secret-name".into(), certificate: certificate.clone() });
+    let of = |name: &str, kind: ResourceType| {
+        let input = ProxyInput {
+            key: &ResourceKey::new(Kind::Dataplane, "default", name),
+            metadata: &metadata(features),
+            identities: &[("default".to_owned(), certificate.clone())].into(),
+            workload: case.identity.then_some(&workload),
+            admin_tls: Some(&AdminTls::default()),
+            previous: None,
+        };
+        let made = generate(&zone.index.snapshot(), &input, &zone.cache).expect("nothing is missing");
+        super::generated(made.resources.of(kind).iter().map(|resource| (kind, resource)))
     };
-    let generated = generate(&zone.index.snapshot(), &input, &zone.cache).expect("nothing is missing");
-    let kinds = [ResourceType::Listener, ResourceType::Cluster];
-    super::generated(
-        kinds.into_iter().flat_map(|kind| generated.resources.of(kind).iter().map(move |resource| (kind, resource))),
-    )
+    let mut resources = of("test", ResourceType::Listener);
+    resources.extend(of("caller", ResourceType::Cluster));
+    resources
 }
 
 /// Of inbound listeners all that decides who gets in, of clusters the parameters of TLS: what MeshTLS and the certificates decide.
@@ -168,7 +174,8 @@ pub(super) fn certificates_of_the_mesh() -> Resources {
         previous: None,
     };
     let made = generate(&zone.index.snapshot(), &input, &zone.cache).expect("nothing is missing");
-    let mut secrets = super::generated(made.resources.of(ResourceType::Secret).iter().map(|s| (ResourceType::Secret, s)));
+    let mut secrets =
+        super::generated(made.resources.of(ResourceType::Secret).iter().map(|s| (ResourceType::Secret, s)));
     assert_eq!(secrets.len(), 2, "the proxy has what its MeshIdentity gives");
     secrets.retain(|(_, name), _| *name != *workload.name && name != "system_trust_bundle");
     secrets
