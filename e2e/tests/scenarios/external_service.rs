@@ -21,8 +21,10 @@ fn external(name: &str, port: u16, tls: Option<Value>) -> Value {
 async fn external_services_are_reached_directly_or_through_the_egress_as_the_mesh_says() -> Result<()> {
     let stage = Stage::with_zones(&["zone-1"]).await?;
     let routing = |through_egress: bool| {
-        let mut mesh = api::mesh("default");
-        mesh["routing"] = json!({"zoneEgress": through_egress});
+        let mut mesh = json!({"type": "Mesh", "name": "default", "mtls": api::mesh("default")["mtls"]});
+        if through_egress {
+            mesh["routing"] = json!({"zoneEgress": true});
+        }
         mesh
     };
     stage.mesh(&routing(false)).await?;
