@@ -2,9 +2,8 @@
 //!
 //! Source: Kuma `pkg/xds/envoy/listeners/v3/fault_injection_configurer.go`.
 
-use envoy_types::pb::envoy::extensions::filters::common::fault::v3::{
-    FaultDelay, FaultRateLimit, fault_delay, fault_rate_limit,
-};
+use envoy_types::pb::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
+use envoy_types::pb::envoy::extensions::filters::common::fault::v3::{FaultDelay, FaultRateLimit, fault_rate_limit};
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::{FaultAbort, HttpFault, fault_abort};
 use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
 use envoy_types::pb::envoy::r#type::v3::fractional_percent::DenominatorType;
@@ -18,17 +17,19 @@ use crate::envoy::pb::http::{HttpFilter, http_filter};
 pub fn filter(policy: &Decoded<FaultInjection>) -> HttpFilter {
     let conf = policy.spec.conf.clone().unwrap_or_default();
     let fault = HttpFault {
-        delay: conf.delay.map(|delay| FaultDelay {
-            percentage: Some(percentage(delay.percentage)),
-            fault_delay_secifier: delay
-                .value
-                .map(|value| fault_delay::FaultDelaySecifier::FixedDelay(protobuf_duration(value))),
-            ..FaultDelay::default()
+        delay: conf.delay.and_then(|delay| {
+            Some(FaultDelay {
+                percentage: Some(percentage(delay.percentage)),
+                fault_delay_secifier: Some(FaultDelaySecifier::FixedDelay(protobuf_duration(delay.value?))),
+                ..FaultDelay::default()
+            })
         }),
-        abort: conf.abort.map(|abort| FaultAbort {
-            percentage: Some(percentage(abort.percentage)),
-            error_type: Some(fault_abort::ErrorType::HttpStatus(abort.http_status.unwrap_or_default())),
-            ..FaultAbort::default()
+        abort: conf.abort.and_then(|abort| {
+            Some(FaultAbort {
+                percentage: Some(percentage(abort.percentage)),
+                error_type: Some(fault_abort::ErrorType::HttpStatus(abort.http_status?)),
+                ..FaultAbort::default()
+            })
         }),
         response_rate_limit: conf.response_bandwidth.and_then(|bandwidth| {
             let limit_kbps = kilobits_per_second(bandwidth.limit.as_deref()?)?;

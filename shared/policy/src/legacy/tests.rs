@@ -1,3 +1,5 @@
+mod effects;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
