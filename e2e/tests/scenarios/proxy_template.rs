@@ -51,7 +51,8 @@ async fn modifications_take_effect_one_by_one_and_go_with_the_template() -> Resu
         "name": "x", "typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo"},
     });
     let fails = json!({"networkFilter": {
-        "operation": "patch", "match": {"origin": "inbound"}, "value": other.to_string(),
+        "operation": "patch", "value": other.to_string(),
+        "match": {"name": "envoy.filters.network.http_connection_manager", "origin": "inbound"},
     }});
     let again = json!({"virtualHost": {"operation": "patch", "match": {"origin": "inbound"}, "value": json!({
         "responseHeadersToAdd": [{"header": {"key": "x-edited", "value": "again"}}]}).to_string(),

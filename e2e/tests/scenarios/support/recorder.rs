@@ -1,7 +1,6 @@
 //! A server that keeps the requests it gets: a collector of traces, or what kuma-dp serves metrics by.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,9 +31,11 @@ pub struct Recorded {
 pub struct Recorder {
     /// Its port; 0 on a Unix socket.
     pub port: u16,
-    requests: Arc<Mutex<Vec<Recorded>>>,
+    requests: Requests,
     task: JoinHandle<()>,
 }
+
+type Requests = Arc<Mutex<Vec<Recorded>>>;
 
 impl Drop for Recorder {
     fn drop(&mut self) {
@@ -47,34 +48,27 @@ impl Recorder {
     pub async fn tcp(answer: &'static str) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
-        Ok(Self::start(port, answer, async move || Ok(listener.accept().await?.0)))
+        let requests = Requests::default();
+        let recorded = requests.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, recorded.clone(), answer));
+            }
+        });
+        Ok(Self { port, requests, task })
     }
 
     /// The same on a Unix socket.
     pub fn unix(path: &Path, answer: &'static str) -> Result<Self> {
         let listener = UnixListener::bind(path)?;
-        Ok(Self::start(0, answer, async move || Ok(listener.accept().await?.0)))
-    }
-
-    fn start<S, F>(port: u16, answer: &'static str, accept: F) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: AsyncFn() -> io::Result<S> + Send + 'static,
-        for<'a> F::CallRefFuture<'a>: Send,
-    {
-        let requests = Arc::new(Mutex::new(Vec::new()));
+        let requests = Requests::default();
         let recorded = requests.clone();
         let task = tokio::spawn(async move {
-            while let Ok(stream) = accept().await {
-                let recorded = recorded.clone();
-                let service = service_fn(move |request: Request<Incoming>| record(recorded.clone(), request, answer));
-                tokio::spawn(async move {
-                    // A client that goes away is none of the server's business.
-                    Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.ok();
-                });
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, recorded.clone(), answer));
             }
         });
-        Self { port, requests, task }
+        Ok(Self { port: 0, requests, task })
     }
 
     /// The requests so far.
@@ -83,8 +77,14 @@ impl Recorder {
     }
 }
 
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, recorded: Requests, answer: &'static str) {
+    let service = service_fn(move |request: Request<Incoming>| record(recorded.clone(), request, answer));
+    // A client that goes away is none of the server's business.
+    Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.ok();
+}
+
 async fn record(
-    recorded: Arc<Mutex<Vec<Recorded>>>,
+    recorded: Requests,
     request: Request<Incoming>,
     answer: &'static str,
 ) -> Result<Response<Full<Bytes>>, Infallible> {

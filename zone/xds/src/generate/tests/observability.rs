@@ -127,7 +127,7 @@ fn requests_to_the_workload_are_traced() {
         }},
     });
     assert_eq!(traced(&zone), expected);
-    assert_eq!(json(&generated(&zone), CLUSTER, "tracing:d")["type"], Value::Null, "of one IP address: static");
+    assert_eq!(json(&generated(&zone), CLUSTER, "tracing:d")["type"], "STATIC", "it is at an IP address");
 
     // A change of the backend is one of the inbound.
     let mut changed = backend.clone();
