@@ -223,10 +223,12 @@ impl PrivateAuthority {
         use rustls::pki_types::pem::PemObject as _;
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes())?)?;
-        let clients = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
         let Pair { chain, key } = self.issue(name)?;
         let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes())?];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes())?);
-        Ok(rustls::ServerConfig::builder().with_client_cert_verifier(clients).with_single_cert(chain, key)?)
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok(config.with_client_cert_verifier(clients).with_single_cert(chain, key)?)
     }
 }
