@@ -24,7 +24,7 @@ async fn mesh(stage: &Stage, with_permission: bool) -> Result<()> {
     Ok(())
 }
 
-/// Creates or replaces a policy from a service to another one, with further members.
+/// Creates or replaces a policy from a service to another one, with further members or others in place of the usual ones.
 async fn put(stage: &Stage, kind: &str, path: &str, between: [&str; 2], members: Value) -> Result<()> {
     let selectors = |service: &str| json!([{"match": {"kuma.io/service": service}}]);
     let [source, destination] = between;
@@ -250,7 +250,9 @@ async fn an_inbound_treats_callers_as_policies_say() -> Result<()> {
     let (_second, second) = client(&stage, "second").await?;
     answered(first, StatusCode::OK).await?;
 
-    let abort = json!({"conf": {"abort": {"percentage": 100, "httpStatus": 418}}});
+    // Faults are for what speaks HTTP, so they have to say that it does.
+    let http = json!([{"match": {"kuma.io/service": "web", "kuma.io/protocol": "http"}}]);
+    let abort = json!({"destinations": http, "conf": {"abort": {"percentage": 100, "httpStatus": 418}}});
     put(&stage, "FaultInjection", "fault-injections", ["first", "web"], abort).await?;
     answered(first, StatusCode::IM_A_TEAPOT).await?;
     assert_eq!(get(second, "/hello").await?.0, StatusCode::OK, "the fault is for another caller");

@@ -272,15 +272,14 @@ impl Sidecar<'_> {
         let Self { snapshot, cache, state, mesh, naming, .. } = *self;
         let credentials = &self.credentials;
         collector.keep(self.outbound_policies.clone());
-        let routing = self.routing();
-        let (reached, mut routed) = (self.routed_services(outbounds), RoutedClusters::default());
+        let (routing, mut routed) = (self.routing(outbounds), RoutedClusters::default());
         let tags_header = self.tags_header();
         for outbound in outbounds {
             let (destination, endpoints) = match &outbound.target {
                 Target::Tags(tags) => {
                     let destination = services::destination(cache, snapshot, state, mesh, tags, naming, credentials);
-                    if routing.concerns(destination.protocol) {
-                        self.add_routed(collector, outbound, tags, &reached, tracing, &mut routed);
+                    if let Some(routing) = routing.as_ref().filter(|of| of.concerns(destination.protocol)) {
+                        self.add_routed(collector, outbound, tags, routing, tracing, &mut routed);
                         continue;
                     }
                     let name = Service::name_in(tags);

@@ -31,16 +31,20 @@ use crate::cache::ByAddress;
 use crate::encoded::{Encoded, ResourceType};
 use crate::index::{ExternalView, Service};
 
-/// Which outbounds go where TrafficRoutes say.
-#[derive(Debug, Clone, Copy)]
+/// Which outbounds of a proxy go where TrafficRoutes say, and what they have in common.
+#[derive(Debug)]
 pub(super) struct Routing {
     requests: bool,
     connections: bool,
+    /// The services that the default destinations of routes lead to. HealthCheck, CircuitBreaker and Retry are for these alone.
+    reached: BTreeSet<String>,
+    /// What requests tell of the proxy's tags.
+    own_tags: Arc<str>,
 }
 
 impl Routing {
     /// True for an outbound to a service with this protocol.
-    pub fn concerns(self, protocol: Protocol) -> bool {
+    pub fn concerns(&self, protocol: Protocol) -> bool {
         if protocol.is_http_based() { self.requests } else { self.connections }
     }
 }
@@ -63,13 +67,19 @@ fn by_policy<S>(policy: Option<&Arc<Decoded<S>>>) -> ByPolicy<S> {
 impl Sidecar<'_> {
     /// With TrafficRoutes in the mesh they decide, except where a MeshHTTPRoute or a MeshTCPRoute about destinations by tags selects the
     /// proxy: these decide for everything that speaks HTTP, or that does not.
-    pub(super) fn routing(&self) -> Routing {
+    /// `None` when there is none for them to decide.
+    pub(super) fn routing(&self, outbounds: &[Outbound<'_>]) -> Option<Routing> {
         if self.state.legacy.policies().traffic_routes.is_empty() {
-            return Routing { requests: false, connections: false };
+            return None;
         }
         let subject = Subject::new(&self.dataplane.resource, &self.dataplane.spec, &[]);
         let newer = |kind| self.state.compiled.routes_by_tags(kind, &subject);
-        Routing { requests: !newer(Kind::MeshHTTPRoute), connections: !newer(Kind::MeshTCPRoute) }
+        Some(Routing {
+            requests: !newer(Kind::MeshHTTPRoute),
+            connections: !newer(Kind::MeshTCPRoute),
+            reached: self.routed_services(outbounds),
+            own_tags: self.own_tags(),
+        })
     }
 
     /// What requests tell of the proxy's tags, for inbounds that treat callers differently; `None` in meshes without such policies.
@@ -89,8 +99,7 @@ impl Sidecar<'_> {
         self.legacy.outbound.traffic_routes.of(Service::name_in(tags))
     }
 
-    /// The services that the default destinations of routes lead to. HealthCheck, CircuitBreaker and Retry are for these alone.
-    pub(super) fn routed_services(&self, outbounds: &[Outbound<'_>]) -> BTreeSet<String> {
+    fn routed_services(&self, outbounds: &[Outbound<'_>]) -> BTreeSet<String> {
         let of_tags = |tags: &Tags| match self.route(tags) {
             Some(route) => route.spec.conf.as_ref().map_or_else(Vec::new, |conf| traffic_route::services(conf, tags)),
             None => vec![Service::name_in(tags).to_owned()],
@@ -102,13 +111,13 @@ impl Sidecar<'_> {
         tags.flatten().collect()
     }
 
-    /// Adds the listener of an outbound and notes the clusters it leads to. `reached` are the [`Self::routed_services`].
+    /// Adds the listener of an outbound and notes the clusters it leads to.
     pub(super) fn add_routed(
         &self,
         collector: &mut Collector<'_>,
         outbound: &Outbound<'_>,
         tags: &Tags,
-        reached: &BTreeSet<String>,
+        routing: &Routing,
         tracing: Option<&Arc<Tracing>>,
         clusters: &mut RoutedClusters,
     ) {
@@ -132,7 +141,7 @@ impl Sidecar<'_> {
                     way.shares.push((destination.cluster.clone(), weight));
                     way.outside |= !destination.is_in_mesh();
                     let of_service = Service::name_in(&tags);
-                    let is_reached = reached.contains(of_service);
+                    let is_reached = routing.reached.contains(of_service);
                     let rules = ClusterRules {
                         route: ByAddress(route.clone()),
                         timeout: by_policy(policies.timeouts.of(service)),
@@ -149,7 +158,7 @@ impl Sidecar<'_> {
         let own = self.routed_destination(tags);
         let protocol = Protocol::common_of(protocols);
         let limit = policies.rate_limits.of(service).filter(|_| !self.mesh.zone_egress);
-        let retry = policies.retries.of(service).filter(|_| reached.contains(service));
+        let retry = policies.retries.of(service).filter(|_| routing.reached.contains(service));
         let published = tags.iter().filter(|(tag, _)| *tag != MESH);
         let source = RoutedSource {
             address: outbound.address.as_str().into(),
@@ -165,7 +174,7 @@ impl Sidecar<'_> {
             rate_limit: by_policy(limit),
             // As in Kuma, callers of HTTP services always tell.
             tags_header: match protocol {
-                Protocol::Http | Protocol::Http2 => Some(self.own_tags()),
+                Protocol::Http | Protocol::Http2 => Some(routing.own_tags.clone()),
                 Protocol::Grpc => self.tags_header(),
                 _ => None,
             },
