@@ -48,10 +48,11 @@ async fn identify(api: &Api, name: &str, labels: Value, domain: Option<&str>, tr
     put(api, "MeshIdentity", "meshidentities", name, spec).await
 }
 
-/// Permits clients whose SPIFFE ID begins like this.
-async fn permit(api: &Api, prefix: &str) -> Result<()> {
-    let id = json!({"spiffeID": {"type": "Prefix", "value": prefix}});
-    let spec = json!({"rules": [{"default": {"allow": [id]}}]});
+/// Permits clients whose SPIFFE ID begins like one of these.
+async fn permit(api: &Api, prefixes: &[&str]) -> Result<()> {
+    let id = |prefix: &&str| json!({"spiffeID": {"type": "Prefix", "value": prefix}});
+    let allowed: Vec<Value> = prefixes.iter().map(id).collect();
+    let spec = json!({"rules": [{"default": {"allow": allowed}}]});
     put(api, "MeshTrafficPermission", "meshtrafficpermissions", "clients", spec).await
 }
 
@@ -142,7 +143,7 @@ async fn proxies_with_identities_talk_without_mutual_tls_of_the_mesh() -> Result
     stage.mesh(&mesh(false)).await?;
     let api = stage.global();
     identify(api, "identity", json!({}), None, true).await?;
-    permit(api, "spiffe://shop.east.mesh.local/workload/client").await?;
+    permit(api, &["spiffe://shop.east.mesh.local/workload/client"]).await?;
     let pair = Pair::start(stage.zone(0), [json!({}), json!({})]).await?;
     let answer = answered(pair.outbound, StatusCode::OK).await?;
     let seen = answer.and_then(|answer| answer.caller).context("the server's proxy names no caller")?;
@@ -162,9 +163,9 @@ async fn proxies_with_identities_talk_without_mutual_tls_of_the_mesh() -> Result
     wait::until("plain text is refused again", PATIENCE, refused).await?;
 
     // Who may call is decided by SPIFFE IDs.
-    permit(api, "spiffe://shop.east.mesh.local/workload/another").await?;
+    permit(api, &["spiffe://shop.east.mesh.local/workload/another"]).await?;
     answered(pair.outbound, StatusCode::FORBIDDEN).await?;
-    permit(api, "spiffe://").await?;
+    permit(api, &["spiffe://shop.east.mesh.local"]).await?;
     answered(pair.outbound, StatusCode::OK).await?;
     rejected(&[&pair.echo, &pair.client]).await?;
     stage.passed();
@@ -176,7 +177,7 @@ async fn another_trust_domain_is_refused_until_it_is_trusted() -> Result<()> {
     let stage = Stage::with_zones(&["east"]).await?;
     stage.mesh(&mesh(false)).await?;
     let api = stage.global();
-    permit(api, "spiffe://").await?;
+    permit(api, &["spiffe://one.test", "spiffe://two.test"]).await?;
     identify(api, "one", json!({"team": "one"}), Some("one.test"), true).await?;
     identify(api, "two", json!({"team": "two"}), Some("two.test"), false).await?;
     let pair = Pair::start(stage.zone(0), [json!({"team": "one"}), json!({"team": "two"})]).await?;
@@ -208,7 +209,7 @@ async fn another_trust_domain_is_refused_until_it_is_trusted() -> Result<()> {
 async fn zones_with_authorities_of_their_own_trust_each_other() -> Result<()> {
     let stage = Stage::with_zones(&["east", "west"]).await?;
     stage.mesh(&mesh(false)).await?;
-    permit(stage.global(), "spiffe://shop.east.mesh.local/").await?;
+    permit(stage.global(), &["spiffe://shop.east.mesh.local"]).await?;
     identify(stage.global(), "identity", json!({}), None, true).await?;
     let west = stage.zone(1);
     let (ingress, _egress) = zone_proxies(&stage.world, west, false).await?;
@@ -234,7 +235,7 @@ async fn another_identity_takes_over_without_a_failed_request() -> Result<()> {
     let stage = Stage::with_zones(&["east"]).await?;
     stage.mesh(&mesh(false)).await?;
     let api = stage.global();
-    permit(api, "spiffe://").await?;
+    permit(api, &["spiffe://shop.east.mesh.local", "spiffe://new.test"]).await?;
     identify(api, "old", json!({}), None, true).await?;
     let team = || json!({"team": "a"});
     let pair = Pair::start(stage.zone(0), [team(), team()]).await?;
