@@ -15,8 +15,10 @@ const MESH: &str = "shop";
 
 /// A mesh without the policies that would repeat failed requests.
 fn mesh(mode: &str) -> Value {
+    // The mode `Disabled` is the one of a mesh that names none.
+    let services = if mode == "Disabled" { json!({}) } else { json!({"mode": mode}) };
     json!({
-        "type": "Mesh", "name": MESH, "meshServices": {"mode": mode},
+        "type": "Mesh", "name": MESH, "meshServices": services,
         "skipCreatingInitialPolicies": ["*"],
         "mtls": {"enabledBackend": "ca-1", "backends": [{"name": "ca-1", "type": "builtin"}]}
     })

@@ -13,7 +13,9 @@ use crate::support::{PATIENCE, Stage, answered, apps};
 const MESH: &str = "shop";
 
 fn mesh(mode: &str) -> Value {
-    json!({"type": "Mesh", "name": MESH, "meshServices": {"mode": mode}})
+    // The mode `Disabled` is the one of a mesh that names none.
+    let services = if mode == "Disabled" { json!({}) } else { json!({"mode": mode}) };
+    json!({"type": "Mesh", "name": MESH, "meshServices": services})
 }
 
 /// Global and a zone whose virtual addresses are on loopback, and the port of services known by their tags.
@@ -201,10 +203,13 @@ async fn outbounds_refer_to_services_in_every_way() -> Result<()> {
         "spec": {"selector": {"meshService": {"matchLabels": {"who": "by-tags"}}},
             "ports": [{"port": 80, "appProtocol": "http"}]}});
     stage.global().put(&format!("/meshes/{MESH}/meshmultizoneservices/all"), &multi).await?;
-    let generator = json!({"type": "HostnameGenerator", "name": "shelves", "spec": {
-        "selector": {"meshMultiZoneService": {"matchLabels": {"shelf": "top"}}, "meshService": {"matchLabels": {"shelf": "top"}}},
-        "template": "{{ .DisplayName }}.{{ label \"shelf\" }}.{{ .Mesh }}.example"}});
-    stage.global().put("/hostnamegenerators/shelves", &generator).await?;
+    for kind in ["meshService", "meshMultiZoneService"] {
+        let name = format!("shelves-{}", kind.to_lowercase());
+        let generator = json!({"type": "HostnameGenerator", "name": name, "spec": {
+            "selector": {kind: {"matchLabels": {"shelf": "top"}}},
+            "template": "{{ .DisplayName }}.{{ label \"shelf\" }}.{{ .Mesh }}.example"}});
+        stage.global().put(&format!("/hostnamegenerators/{name}"), &generator).await?;
+    }
 
     let multi_at_zone = || async {
         let items = zone.get(&format!("/meshes/{MESH}/meshmultizoneservices")).await?["items"].clone();

@@ -116,9 +116,30 @@ async fn redirected_proxies_do_not_use_the_outbounds_they_list() {
     let mut redirected = sidecar("web-1", "web", "db");
     redirected["networking"]["transparentProxying"] =
         json!({"redirectPortInbound": 15006, "redirectPortOutbound": 15001});
-    let api = start([redirected, between("Timeout", "t", "*", "*"), between("TrafficPermission", "p", "*", "*")]).await;
+    let policies = [between("Timeout", "t", "*", "*"), between("TrafficPermission", "p", "*", "*")];
+    let api = start(policies.into_iter().chain([redirected.clone()])).await;
     let answer = api.get("/meshes/m/dataplanes/web-1/policies").await.json();
     assert_eq!(summary(&answer), ["inbound 10.0.0.1:80:8080 web: TrafficPermission=p"]);
+
+    // They reach services at virtual addresses, but for those that they do not ask for and their own.
+    let target = |service: &str| json!({"Port": 0, "TagSet": {"kuma.io/service": service}, "Origin": "service"});
+    let vips = json!({
+        "0:db": {"address": "240.0.0.0", "outbounds": [target("db")]},
+        "0:cache": {"address": "240.0.0.1", "outbounds": [target("cache")]},
+        "0:own": {"address": "10.0.0.1", "outbounds": [target("own")]},
+    });
+    api.load(json!({"type": "Config", "name": "kuma-m-dns-vips", "config": vips.to_string()})).await;
+    let outbounds = async || {
+        let answer = api.get("/meshes/m/dataplanes/web-1/policies").await.json();
+        summary(&answer).into_iter().filter(|line| line.starts_with("outbound")).collect::<Vec<_>>()
+    };
+    let (db, cache) = ("outbound 240.0.0.0:80 db: Timeout=t", "outbound 240.0.0.1:80 cache: Timeout=t");
+    assert_eq!(outbounds().await, [db, cache]);
+    redirected["networking"]["transparentProxying"]["reachableServices"] = json!(["cache"]);
+    api.load(redirected).await;
+    assert_eq!(outbounds().await, [cache]);
+    api.load(json!({"type": "Mesh", "name": "m", "meshServices": {"mode": "Exclusive"}})).await;
+    assert!(outbounds().await.is_empty(), "services have no virtual address by their tags");
 }
 
 #[tokio::test]

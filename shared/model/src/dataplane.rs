@@ -3,6 +3,8 @@
 //!
 //! Source of the rules: Kuma `api/mesh/v1alpha1/dataplane_helpers.go`.
 
+use std::net::IpAddr;
+
 use tandem_proto::mesh::v1alpha1::Dataplane;
 use tandem_proto::mesh::v1alpha1::dataplane::networking::gateway::GatewayType;
 use tandem_proto::mesh::v1alpha1::dataplane::networking::inbound::State;
@@ -40,6 +42,33 @@ pub struct OutboundInterface {
     pub address: String,
     /// Port on which it listens.
     pub port: u32,
+}
+
+/// The addresses and ports on which a proxy and its workload listen.
+///
+/// Source of the rules: Kuma `pkg/core/resources/apis/mesh/dataplane_helpers.go`, `UsesInboundInterface`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboundAddresses(Vec<(String, u32)>);
+
+impl InboundAddresses {
+    /// Those of a Dataplane.
+    pub fn of(dataplane: &Dataplane) -> Self {
+        let interfaces = dataplane.inbounds().iter().map(|inbound| dataplane.inbound_interface(inbound));
+        let both = |interface: InboundInterface| {
+            [(interface.address, interface.port), (interface.workload_address, interface.workload_port)]
+        };
+        Self(interfaces.flat_map(both).collect())
+    }
+
+    /// True when one of them is at this address and port; an address that stands for all of a host is at each.
+    pub fn contain(&self, address: &str, port: u32) -> bool {
+        self.0.iter().any(|(own, own_port)| *own_port == port && overlap(own, address))
+    }
+}
+
+fn overlap(a: &str, b: &str) -> bool {
+    let (Ok(a), Ok(b)) = (a.parse::<IpAddr>(), b.parse::<IpAddr>()) else { return a == b };
+    a == b || a.is_unspecified() || b.is_unspecified()
 }
 
 /// Meaning of a Dataplane's specification.

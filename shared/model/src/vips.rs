@@ -12,7 +12,7 @@ use std::fmt;
 
 use crate::tags::Tags;
 
-pub use expansion::{Expansion, VipOutbound, expand};
+pub use expansion::{Expansion, VipOutbound, expand, reachable};
 pub use format::{FormatError, parse, to_json};
 pub use tag_first::to_tag_first_json;
 

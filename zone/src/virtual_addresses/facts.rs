@@ -2,17 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _};
+use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _, SERVICELESS_PORT};
 use tandem_model::label::{MESH, SERVICE_TAG};
 use tandem_model::tags::Tags;
 use tandem_model::virtual_outbound::VirtualOutbound;
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1 as pb;
-
-/// Port of inbounds that stand for a workload without one.
-///
-/// Source of the number: Kuma `api/mesh/v1alpha1/dataplane_helpers.go`, `TCPPortReserved`.
-const RESERVED_PORT: u32 = 49151;
 
 /// Everything in the store of a zone that has a name of the older kind.
 #[derive(Debug, Default)]
@@ -106,7 +101,8 @@ impl Facts {
 }
 
 fn inbounds(dataplane: &pb::Dataplane) -> Vec<Tags> {
-    let counted = dataplane.inbounds().iter().filter(|inbound| !inbound.is_ignored() && inbound.port != RESERVED_PORT);
+    let counted =
+        dataplane.inbounds().iter().filter(|inbound| !inbound.is_ignored() && inbound.port != SERVICELESS_PORT);
     counted.map(|inbound| inbound.tags.clone()).collect()
 }
 

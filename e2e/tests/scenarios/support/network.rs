@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Stdio, exit};
 use std::sync::Arc;
 
@@ -160,21 +160,24 @@ impl Host {
         self.pod.run(async move { proxy.stat(&name).await }).await
     }
 
-    /// Envoy's own view of its configuration.
-    pub async fn config_dump(&self) -> Result<Value> {
-        let proxy = self.proxy.clone();
-        self.pod.run(async move { proxy.config_dump().await }).await
-    }
-
     /// How many configurations Envoy has refused.
     pub async fn rejected(&self) -> Result<u64> {
         let proxy = self.proxy.clone();
         self.pod.run(async move { proxy.stat_sum(|name| name.ends_with(".update_rejected")).await }).await
     }
 
-    /// Folder of the proxy's sockets.
-    pub fn folder(&self) -> &Path {
-        self.proxy.folder()
+    /// The socket on which a listener of Envoy listens, once it does.
+    pub async fn socket(&self, listener: &str) -> Result<PathBuf> {
+        let listens = || async {
+            let (proxy, listener) = (self.proxy.clone(), listener.to_owned());
+            let all = self.pod.run(async move { proxy.admin("listeners?format=json").await }).await?;
+            let all: Value = serde_json::from_str(&all)?;
+            let mut all = all["listener_statuses"].as_array().into_iter().flatten();
+            let found = all.find(|status| status["name"] == *listener);
+            let path = found.and_then(|status| status["local_address"]["pipe"]["path"].as_str());
+            Ok(path.map(PathBuf::from))
+        };
+        wait::until(&format!("Envoy listens for {listener}"), PATIENCE, listens).await
     }
 }
 

@@ -79,7 +79,11 @@ impl Requests {
     /// Waits until some requests more are answered: what happened before is behind them.
     pub async fn go_on(&self) -> Result<()> {
         let before = self.so_far().total();
-        let answered = || async { Ok((self.so_far().total() >= before + 10 * CLIENTS).then_some(())) };
+        let answered = || async {
+            let now = self.so_far();
+            ensure!(now.total() >= before + 10 * CLIENTS, "{} failed, the last one: {:?}", now.failed.len(), now.failed.last());
+            Ok(Some(()))
+        };
         wait::until(&format!("requests to port {} are answered", self.outbound), PATIENCE, answered).await
     }
 
@@ -90,7 +94,10 @@ impl Requests {
             self.go_on().await?;
             let after = self.so_far();
             let of = |outcome: &Outcome| outcome.total() - outcome.answered.get(server).copied().unwrap_or_default();
-            Ok((of(&before) == of(&after) && before.failed.len() == after.failed.len()).then_some(()))
+            let failed = &after.failed[before.failed.len()..];
+            ensure!(failed.is_empty(), "{} requests failed: {}", failed.len(), failed[0]);
+            ensure!(of(&before) == of(&after), "others answer: {:?}", after.answered);
+            Ok(Some(()))
         };
         wait::until(&format!("all requests to port {} are answered by {server}", self.outbound), PATIENCE, condition)
             .await

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _, OutboundExt as _};
 use tandem_model::{Kind, Resource, prometheus};
 use tandem_policy::legacy::{LegacyPolicies, MatchedPolicies};
-use tandem_proto::mesh::v1alpha1::dataplane::networking::{Inbound, Outbound};
+use tandem_proto::mesh::v1alpha1::dataplane::networking::Inbound;
 
 use super::{MeshView, Proxy};
 
@@ -57,7 +57,7 @@ impl Attachment {
 }
 
 /// The policies of a sidecar by what they are attached to: those of the older generation, and of those selected by `targetRef` the
-/// ones of the `kinds` given, which are all attached to the proxy.
+/// ones of the `kinds` given, which are all attached to the proxy. The proxy is seen [at virtual addresses](Proxy::at_virtual_addresses).
 pub fn attachments(
     mesh: &MeshView,
     proxy: &Proxy,
@@ -81,16 +81,7 @@ pub fn matched(mesh: &MeshView, proxy: &Proxy, legacy: &LegacyPolicies) -> Match
         None
     });
     let additional: Vec<Inbound> = metrics.iter().map(|metrics| prometheus::inbound(metrics, &proxy.spec)).collect();
-    MatchedPolicies::of(legacy, &proxy.spec, outbounds(proxy), &additional)
-}
-
-/// The outbounds that policies of the older generation can be attached to. A proxy whose traffic is redirected does not use those
-/// that it lists.
-fn outbounds(proxy: &Proxy) -> &[Outbound] {
-    let section = proxy.spec.networking.as_ref().and_then(|networking| networking.transparent_proxying.as_ref());
-    let redirected =
-        section.is_some_and(|section| section.redirect_port_inbound > 0 || section.redirect_port_outbound > 0);
-    if redirected { &[] } else { proxy.spec.outbounds() }
+    MatchedPolicies::of(legacy, &proxy.spec, proxy.spec.outbounds(), &additional)
 }
 
 fn of_legacy(matched: &MatchedPolicies, proxy: &Proxy) -> BTreeMap<Attachment, Vec<Arc<Resource>>> {
@@ -117,7 +108,7 @@ fn of_legacy(matched: &MatchedPolicies, proxy: &Proxy) -> BTreeMap<Attachment, V
     }
 
     let services: BTreeMap<_, _> =
-        outbounds(proxy).iter().map(|outbound| (outbound.interface(), outbound.service())).collect();
+        proxy.spec.outbounds().iter().map(|outbound| (outbound.interface(), outbound.service())).collect();
     let timeouts = matched.timeouts.iter().map(|(outbound, policy)| (outbound, &policy.resource));
     let limits = matched.outbound_rate_limits.iter().map(|(outbound, policy)| (outbound, &policy.resource));
     let routes = matched.traffic_routes.iter().map(|(outbound, policy)| (outbound, &policy.resource));

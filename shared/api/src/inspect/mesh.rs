@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tandem_model::mesh::MeshExt as _;
+use tandem_model::vips::{Vips, config_name, parse};
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_policy::destinations::{DESTINATION_KINDS, Destinations};
 use tandem_policy::matching::{Matched, match_policies};
@@ -11,6 +12,7 @@ use tandem_policy::policy::Policy;
 use tandem_policy::subject::{Gateway, Subject};
 use tandem_proto::mesh::v1alpha1::Mesh;
 use tandem_proto::mesh::v1alpha1::mesh::mesh_services::Mode as MeshServicesMode;
+use tandem_proto::system::v1alpha1::Config;
 use tandem_store::Store;
 
 use crate::problem::Problem;
@@ -50,6 +52,8 @@ pub struct MeshView {
     /// Its MeshGateways, sorted by name.
     pub gateways: Vec<Gateway>,
     policies: HashMap<Kind, Vec<Arc<Policy>>>,
+    /// Services known by their tags, at their virtual addresses.
+    pub(super) vips: Vips,
 }
 
 impl MeshView {
@@ -78,6 +82,7 @@ impl MeshView {
             destinations: Arc::new(Destinations::new(destinations)),
             gateways: gateways(store, mesh, title).await?,
             policies: by_kind,
+            vips: vips(store, mesh, title).await?,
         })
     }
 
@@ -129,6 +134,14 @@ pub async fn policies(store: &dyn Store, kind: Kind, mesh: &str, title: &str) ->
 pub async fn gateways(store: &dyn Store, mesh: &str, title: &str) -> Result<Vec<Gateway>, Problem> {
     let stored = list(store, Kind::MeshGateway, mesh, title).await?;
     Ok(stored.into_iter().filter_map(|resource| decoded(Gateway::decode(resource))).collect())
+}
+
+/// The virtual addresses of a mesh; none where nobody gives any, as at global. What cannot be read is left out and logged.
+async fn vips(store: &dyn Store, mesh: &str, title: &str) -> Result<Vips, Problem> {
+    let key = ResourceKey::global(Kind::Config, config_name(mesh));
+    let config = store.get(&key).await.map_err(|error| Problem::store(title, &error))?;
+    let text = config.and_then(|config| decoded(config.proto::<Config>())).unwrap_or_default().config;
+    Ok(decoded(parse(&text)).unwrap_or_default())
 }
 
 fn decoded<T, E: std::fmt::Display>(result: Result<T, E>) -> Option<T> {

@@ -2,7 +2,12 @@
 //!
 //! Source of the rules: Kuma `pkg/xds/topology/dns.go`.
 
+use std::collections::BTreeSet;
+
+use tandem_proto::mesh::v1alpha1::Dataplane;
+
 use super::{NameKind, VipTarget, Vips};
+use crate::dataplane::InboundAddresses;
 use crate::label::SERVICE_TAG;
 use crate::name::is_dns_name;
 use crate::tags::Tags;
@@ -66,6 +71,21 @@ pub fn expand(vips: &Vips, domain: &str, port: u32) -> Expansion {
         expansion.domains.extend(domains.into_iter().map(|domain| (domain, vip.address.clone())));
     }
     expansion
+}
+
+/// The outbounds that a Dataplane may use: those to the services it restricts itself to, if it does, and none at an address of its own.
+///
+/// Source of the rules: Kuma `pkg/xds/sync/dataplane_proxy_builder.go`.
+pub fn reachable<'a>(outbounds: &'a [VipOutbound], dataplane: &'a Dataplane) -> impl Iterator<Item = &'a VipOutbound> {
+    let networking = dataplane.networking.as_ref();
+    let section = networking.and_then(|networking| networking.transparent_proxying.as_ref());
+    let services = section.into_iter().flat_map(|section| &section.reachable_services);
+    let services: BTreeSet<&str> = services.map(String::as_str).collect();
+    let own = InboundAddresses::of(dataplane);
+    outbounds.iter().filter(move |outbound| {
+        let service = outbound.tags.get(SERVICE_TAG).map_or("", String::as_str);
+        (services.is_empty() || services.contains(service)) && !own.contain(&outbound.address, outbound.port)
+    })
 }
 
 #[cfg(test)]

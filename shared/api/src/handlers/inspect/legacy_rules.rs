@@ -30,6 +30,7 @@ const TITLE: &str = "Could not get MatchedPolicies";
 pub async fn of_dataplane(State(context): State<SharedContext>, Path(place): Path<Place>) -> Result<Response, Problem> {
     let mesh = MeshView::load(&*context.store, place.mesh.as_deref().unwrap_or_default(), MESH_TITLE).await?;
     let proxy = Proxy::load(&*context.store, &place.key(Kind::Dataplane), TITLE).await?;
+    let proxy = proxy.at_virtual_addresses(&mesh, context.settings.service_vip_port);
     let items = attachments(&mesh, &proxy);
     Ok(json::ok(&json!({"total": items.len(), "items": items})))
 }
@@ -122,10 +123,7 @@ fn of_clients<'a>(dataplane: &'a Dataplane, key: &InboundKey, policy: Kind, rule
 /// Outbounds with the same tags are one destination with several addresses.
 fn of_destinations<'a>(dataplane: &'a Dataplane, policy: Kind, rules: &[Rule]) -> Vec<Attachment<'a>> {
     let mut attachments: Vec<Attachment<'a>> = Vec::new();
-    // A proxy with redirected traffic does not use the outbounds that it lists.
-    let redirected = dataplane.networking.as_ref().is_some_and(|networking| networking.transparent_proxying.is_some());
-    let outbounds = if redirected { &[] } else { dataplane.outbounds() };
-    for outbound in outbounds.iter().filter(|outbound| outbound.tags.contains_key(SERVICE_TAG)) {
+    for outbound in dataplane.outbounds().iter().filter(|outbound| outbound.tags.contains_key(SERVICE_TAG)) {
         let name = service_cluster(&outbound.tags);
         let interface = outbound.interface();
         let address = format!("{}:{}", interface.address, interface.port);

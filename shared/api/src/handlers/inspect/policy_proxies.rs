@@ -47,6 +47,7 @@ pub async fn get(kind: Kind, State(context): State<SharedContext>, Path(at): Pat
             items.extend(of_gateway(&mesh, &proxy, &legacy, &key));
             continue;
         }
+        let proxy = proxy.at_virtual_addresses(&mesh, context.settings.service_vip_port);
         let attachments = attachments(&mesh, &proxy, &legacy, &kinds);
         let attached = attachments.iter().filter(|(_, policies)| policies.iter().any(is_it));
         let attached: Vec<_> = attached.map(|(attachment, _)| attachment.show()).collect();

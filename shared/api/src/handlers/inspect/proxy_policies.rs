@@ -25,6 +25,7 @@ pub async fn get(State(context): State<SharedContext>, Path(place): Path<Place>)
     let name = place.mesh.as_deref().unwrap_or_default();
     let mesh = MeshView::load(&*context.store, name, MESH_TITLE).await?;
     let proxy = Proxy::load(&*context.store, &place.key(Kind::Dataplane), TITLE).await?;
+    let proxy = proxy.at_virtual_addresses(&mesh, context.settings.service_vip_port);
     let legacy = legacy_policies(&*context.store, &legacy::KINDS, name, TITLE).await?;
     let answer = match proxy.spec.is_builtin_gateway() {
         true => of_gateway(&mesh, &proxy, &legacy),
