@@ -1,10 +1,8 @@
 //! The resource a proxy brings: reading it, and what it says about application metrics.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
-use tandem_model::Resource;
 use tandem_model::rest::{self, Unknown};
+use tandem_model::{Resource, prometheus};
 use tandem_proto::mesh::v1alpha1 as pb;
 
 /// Why the text a proxy brought is no resource.
@@ -28,64 +26,49 @@ pub fn parse(text: &str) -> Result<Resource, ResourceTextError> {
 }
 
 /// Application metrics that kuma-dp is to merge into Envoy's: those of the Mesh's Prometheus backend, overridden by name by those
-/// of the Dataplane, without the disabled ones.
+/// of the Dataplane, without the disabled ones. None with settings that make no sense; generation tells about them.
 ///
 /// Source of the shape: Kuma `pkg/xds/bootstrap/types/bootstrap_response.go`.
 pub fn metrics_aggregates(mesh: &pb::Mesh, dataplane: &pb::Dataplane, address: &str) -> Vec<Value> {
-    let backend = mesh.metrics.as_ref().and_then(|metrics| {
-        metrics
-            .backends
-            .iter()
-            .find(|backend| backend.name == metrics.enabled_backend && backend.r#type == "prometheus")
+    let settings = prometheus::settings(mesh, dataplane).ok().flatten();
+    let mut aggregates = settings.map(|settings| settings.aggregate).unwrap_or_default();
+    aggregates.retain(|entry| entry.enabled != Some(false));
+    aggregates.sort_by(|one, other| one.name.cmp(&other.name));
+    let listed = aggregates.into_iter().map(|entry| {
+        let address = if entry.address.is_empty() { address } else { &entry.address };
+        json!({"name": entry.name, "address": address, "port": entry.port, "path": entry.path})
     });
-    let mut by_name = BTreeMap::new();
-    for conf in [backend, dataplane.metrics.as_ref()].into_iter().flatten().filter_map(|backend| backend.conf.as_ref())
-    {
-        for entry in prometheus_aggregates(conf) {
-            by_name.insert(entry.name.clone(), entry);
-        }
-    }
-    by_name
-        .into_values()
-        .filter(|entry| entry.enabled != Some(false))
-        .map(|entry| {
-            let address = if entry.address.is_empty() { address } else { &entry.address };
-            json!({"name": entry.name, "address": address, "port": entry.port, "path": entry.path})
-        })
-        .collect()
+    listed.collect()
 }
 
-fn prometheus_aggregates(conf: &prost_types::Struct) -> Vec<pb::PrometheusAggregateMetricsConfig> {
-    use prost_types::value::Kind;
-    let Some(Kind::ListValue(list)) = conf.fields.get("aggregate").and_then(|value| value.kind.as_ref()) else {
-        return Vec::new();
-    };
-    let entries = list.values.iter().filter_map(|value| match &value.kind {
-        Some(Kind::StructValue(members)) => Some(&members.fields),
-        _ => None,
-    });
-    entries
-        .map(|fields| {
-            let text = |name: &str| match fields.get(name).and_then(|value| value.kind.as_ref()) {
-                Some(Kind::StringValue(text)) => text.clone(),
-                _ => String::new(),
-            };
-            let port = match fields.get("port").and_then(|value| value.kind.as_ref()) {
-                // Out of range or fractional: the mesh's validation refuses it, and 0 is what remains of it here.
-                Some(Kind::NumberValue(port)) if (0.0..=65535.0).contains(port) => *port as u32,
-                _ => 0,
-            };
-            let enabled = match fields.get("enabled").and_then(|value| value.kind.as_ref()) {
-                Some(Kind::BoolValue(enabled)) => Some(*enabled),
-                _ => None,
-            };
-            pb::PrometheusAggregateMetricsConfig {
-                name: text("name"),
-                port,
-                path: text("path"),
-                enabled,
-                address: text("address"),
-            }
-        })
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec<S: prost::Message + prost::Name + Default>(document: Value) -> S {
+        rest::from_json(document, None, Unknown::Refuse).expect("a resource").resource.proto().expect("of this kind")
+    }
+
+    #[test]
+    fn applications_are_those_of_the_mesh_and_of_the_proxy() {
+        let app = |name: &str, port: u32| json!({"name": name, "port": port, "path": "/m", "address": "10.0.0.9"});
+        let mut off = app("off", 3);
+        off["enabled"] = json!(false);
+        let mesh = |enabled: &str| -> pb::Mesh {
+            let conf = json!({"aggregate": [app("web", 1), app("db", 2), off]});
+            let backends = json!([{"name": "p", "type": "prometheus", "conf": conf}]);
+            spec(json!({"type": "Mesh", "name": "m", "metrics": {"enabledBackend": enabled, "backends": backends}}))
+        };
+        let own = json!({"aggregate": [{"name": "web", "port": 9, "path": "/own"}]});
+        let dataplane: pb::Dataplane = spec(json!({
+            "type": "Dataplane", "mesh": "m", "name": "d", "networking": {"address": "10.0.0.1"},
+            "metrics": {"type": "prometheus", "conf": own},
+        }));
+        let expected = [
+            json!({"name": "db", "address": "10.0.0.9", "port": 2, "path": "/m"}),
+            json!({"name": "web", "address": "10.0.0.1", "port": 9, "path": "/own"}),
+        ];
+        assert_eq!(metrics_aggregates(&mesh("p"), &dataplane, "10.0.0.1"), expected);
+        assert_eq!(metrics_aggregates(&mesh(""), &dataplane, "10.0.0.1"), [Value::Null; 0]);
+    }
 }

@@ -177,7 +177,6 @@ mod tests {
 
     use super::super::testing::{decoded, mesh};
     use super::*;
-    use crate::envoy::pb::{http, tcp};
     use crate::envoy::{ChainDraft, NetworkFilter};
 
     fn connection<'a>(address: &'a str) -> Connection<'a> {
@@ -197,10 +196,7 @@ mod tests {
 
     /// Path and format of the logs of a listener with a connection manager and one with a TCP proxy.
     fn written(log: &AccessLog) -> Vec<(String, String)> {
-        let filters = vec![
-            NetworkFilter::Http(Box::new(http::HttpConnectionManager::default())),
-            NetworkFilter::Tcp(Box::new(tcp::TcpProxy::default())),
-        ];
+        let filters = vec![NetworkFilter::Http(Box::default()), NetworkFilter::Tcp(Box::default())];
         let mut listener =
             ListenerDraft { chains: vec![ChainDraft { filters, ..Default::default() }], ..Default::default() };
         log.add(&mut listener);

@@ -202,7 +202,7 @@ mod tests {
 
     /// The settings of a connection manager, and the packed ones of the tracer.
     fn set(tracing: &Tracing, direction: Direction<'_>) -> (http::http_connection_manager::Tracing, Vec<u8>) {
-        let filters = vec![NetworkFilter::Http(Box::new(http::HttpConnectionManager::default()))];
+        let filters = vec![NetworkFilter::Http(Box::default())];
         let mut listener =
             ListenerDraft { chains: vec![ChainDraft { filters, ..Default::default() }], ..Default::default() };
         tracing.set(&mut listener, "web", direction);
