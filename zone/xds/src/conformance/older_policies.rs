@@ -216,33 +216,93 @@ fn outbounds_with_routes() {
     report.finish();
 }
 
+/// A service as mesh, address of its proxy and tags.
+type Offered<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+const TWO_BACKENDS: [Offered<'_>; 2] = [
+    (MESH, "192.168.0.1", &[("kuma.io/service", "backend"), ("version", "v1"), ("region", "eu")]),
+    (MESH, "192.168.0.2", &[("kuma.io/service", "backend"), ("version", "v2"), ("region", "us")]),
+];
+
+const OTHERS: [Offered<'_>; 3] = [
+    (
+        "mesh2",
+        "192.168.0.3",
+        &[
+            ("kuma.io/service", "backend"),
+            ("cloud", "eks"),
+            ("arch", "ARM"),
+            ("os", "ubuntu"),
+            ("region", "asia"),
+            ("version", "v3"),
+        ],
+    ),
+    (
+        "mesh2",
+        "192.168.0.4",
+        &[
+            ("kuma.io/service", "frontend"),
+            ("cloud", "gke"),
+            ("arch", "x86"),
+            ("os", "debian"),
+            ("region", "eu"),
+            ("version", "v1"),
+        ],
+    ),
+    ("mesh2", "192.168.0.5", &[("kuma.io/service", "frontend"), ("cloud", "aks"), ("version", "v2")]),
+];
+
+/// What an ingress gets that offers services in meshes with routes, each a mesh and a configuration.
+fn ingress(offered: &[Offered<'_>], routes: &[(&str, Value)], with_endpoints: bool) -> Resources {
+    let available: Vec<_> = offered
+        .iter()
+        .map(|(mesh, _, tags)| json!({"mesh": mesh, "tags": tags.iter().copied().collect::<BTreeMap<_, _>>()}))
+        .collect();
+    let networking = json!({"address": "10.0.0.1", "port": 10001});
+    let key = ResourceKey::global(Kind::ZoneIngress, "default.ingress");
+    let ingress =
+        json!({"type": "ZoneIngress", "name": key.name, "networking": networking, "availableServices": available});
+    let mut resources = vec![mesh(MESH).resource(), mesh("mesh2").resource(), resource(&ingress)];
+    for (index, (mesh, conf)) in routes.iter().enumerate() {
+        let route = between("*", "*", conf.clone());
+        resources.push(stored(Kind::TrafficRoute, mesh, &format!("route-{index}"), &route));
+    }
+    for (index, (mesh, address, tags)) in offered.iter().enumerate().filter(|_| with_endpoints) {
+        let tags = [tags, &[("mesh", *mesh)][..]].concat();
+        let proxy = dataplane(mesh, &format!("proxy-{index}")).address(address).inbound_with(2521, &tags);
+        resources.push(proxy.resource());
+    }
+    run("east", resources, &key, &metadata(&[]))
+}
+
 #[test]
 fn ingress_with_routes() {
     let Some(folder) = folder("generator/ingress") else { return };
     let mut report = Report::new("xds-generator/generator/ingress (TrafficRoute)");
-    let anything = json!({"destination": to("*")});
-    let share = |tag: &str, value: &str, weight: u32| json!({"weight": weight, "destination": {"kuma.io/service": "backend", tag: value}});
-    let split = json!({"split": [share("version", "v2", 10), share("region", "eu", 90)]});
-    for (name, conf, with_endpoints) in [("03", split, true), ("05", anything.clone(), false)] {
-        let tags = [("v1", "eu"), ("v2", "us")]
-            .map(|(version, region)| json!({"kuma.io/service": "backend", "version": version, "region": region}));
-        let available: Vec<_> = tags.iter().map(|tags| json!({"mesh": MESH, "tags": tags})).collect();
-        let networking = json!({"address": "10.0.0.1", "port": 10001});
-        let key = ResourceKey::global(Kind::ZoneIngress, "default.ingress");
-        let ingress =
-            json!({"type": "ZoneIngress", "name": key.name, "networking": networking, "availableServices": available});
-        let mut resources = vec![mesh(MESH).resource(), resource(&ingress)];
-        resources.push(stored(Kind::TrafficRoute, MESH, "one", &between("*", "*", anything.clone())));
-        resources.push(stored(Kind::TrafficRoute, MESH, "two", &between("*", "*", conf)));
-        for (index, (version, region)) in
-            [("v1", "eu"), ("v2", "us")].into_iter().enumerate().filter(|_| with_endpoints)
-        {
-            let tags = [("kuma.io/service", "backend"), ("version", version), ("region", region), ("mesh", MESH)];
-            let address = format!("192.168.0.{}", index + 1);
-            let proxy = dataplane(MESH, &format!("backend-{index}")).address(&address).inbound_with(2521, &tags);
-            resources.push(proxy.resource());
-        }
-        let actual = run("east", resources, &key, &metadata(&[]));
+    let anything = || json!({"destination": to("*")});
+    let share = |weight: u32, destination: Value| json!({"weight": weight, "destination": destination});
+    let of_backend = json!({"split": [
+        share(10, json!({"kuma.io/service": "backend", "version": "v2"})),
+        share(90, json!({"kuma.io/service": "backend", "region": "eu"})),
+    ]});
+    let of_frontend = json!({"split": [
+        share(10, json!({"kuma.io/service": "frontend", "region": "eu", "cloud": "gke"})),
+        share(90, json!({"kuma.io/service": "frontend", "cloud": "aks"})),
+    ]});
+    let second_version = json!({"destination": {"kuma.io/service": "*", "version": "v2"}});
+    let routes = [
+        (MESH, anything()),
+        (MESH, second_version),
+        (MESH, of_backend.clone()),
+        ("mesh2", anything()),
+        ("mesh2", of_frontend),
+    ];
+    let cases = [
+        ("03", ingress(&TWO_BACKENDS, &[(MESH, anything()), (MESH, of_backend)], true)),
+        ("04", ingress(&[&TWO_BACKENDS[..], &OTHERS].concat(), &routes, true)),
+        ("05", ingress(&TWO_BACKENDS, &[(MESH, anything()), (MESH, anything())], false)),
+    ];
+    for (name, actual) in cases {
         report.case(name, differences(&actual, &golden(&folder.join(format!("{name}.envoy.golden.yaml")))));
     }
     report.finish();

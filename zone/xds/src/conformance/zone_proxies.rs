@@ -152,7 +152,6 @@ fn ingresses() {
     for (name, kind, with_zone, unified, empty) in cases {
         report.case(name, ingress_case(kind, with_zone, unified, empty, &file(name)));
     }
-    report.skip("04", "TrafficRoute, whose other cases are compared by older_policies.rs");
     report.case("mesh-service", ingress_with_services(&file("mesh-service")));
     report.skip("meshgateway", "MeshGateway");
     report.skip("virtual-outbound", "VirtualOutbound");
