@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tandem_e2e::api::Api;
 use tandem_e2e::echo::EchoServer;
-use tandem_e2e::namespace::{NODE, Network, Redirection};
+use tandem_e2e::namespace::{NODE, NODE_V6, Network, Redirection};
 use tandem_e2e::{api, wait};
 
 use crate::support::network::{Host, PORT, get_over_socket, in_network, pod, serve, sidecar};
@@ -18,6 +18,9 @@ const MESH: &str = "default";
 
 /// The address from which a proxy connects to its workload, by which the rules on the host know it.
 const FROM_PROXY: [u8; 4] = [127, 0, 0, 6];
+
+/// Port of services at addresses by tag, unless configured otherwise (`dnsServer.serviceVipPort`).
+const VIP_PORT: u16 = 80;
 
 fn mesh(mode: &str, members: &Value) -> Value {
     let mut mesh = json!({"type": "Mesh", "name": MESH, "meshServices": {"mode": mode}});
@@ -32,7 +35,12 @@ fn mtls() -> Value {
 }
 
 async fn stage(mesh: &Value) -> Result<Stage> {
-    let stage = Stage::with_zones(&["zone-1"]).await?;
+    stage_with(mesh, &[]).await
+}
+
+async fn stage_with(mesh: &Value, settings: &[(&str, &str)]) -> Result<Stage> {
+    let mut stage = Stage::empty().await?;
+    stage.world.add_zone_with("zone-1", settings).await?;
     stage.mesh(mesh).await?;
     let (path, permission) = api::traffic_permission(MESH, "everyone", "Allow");
     stage.global().put(&path, &permission).await?;
@@ -58,7 +66,7 @@ async fn virtual_address(zone: &Api, service: &str) -> Result<IpAddr> {
 #[tokio::test]
 async fn names_and_virtual_addresses_lead_to_services() -> Result<()> {
     in_network("redirection::names_and_virtual_addresses_lead_to_services", |mut network| async move {
-        let stage = stage(&mesh("Exclusive", &json!({"mtls": mtls()}))).await?;
+        let stage = stage(&mesh("Everywhere", &json!({"mtls": mtls()}))).await?;
         let echo = host(&mut network, &stage, "echo").await?;
         let client = host(&mut network, &stage, "client").await?;
         let address = virtual_address(&stage.zone(0).api, "echo").await?;
@@ -72,6 +80,37 @@ async fn names_and_virtual_addresses_lead_to_services() -> Result<()> {
         assert_eq!(answer.from, IpAddr::from(FROM_PROXY));
         let caller = answer.caller.context("the proxy of echo names no caller")?;
         assert!(caller.contains("URI=spiffe://default/client"), "{caller}");
+
+        // In this mode the service has a name and an address by its tag, too.
+        let of_tag = *client.resolved("echo.mesh").await?.first().context("resolved means found")?;
+        assert_ne!(of_tag, address);
+        client.answered((of_tag, VIP_PORT).into(), "echo").await?;
+        assert_eq!((client.rejected().await?, echo.rejected().await?), (0, 0));
+        stage.passed();
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn connections_over_ipv6_are_redirected_too() -> Result<()> {
+    in_network("redirection::connections_over_ipv6_are_redirected_too", |mut network| async move {
+        let mesh = mesh("Exclusive", &json!({"mtls": mtls()}));
+        let stage = stage_with(&mesh, &[("KUMA_IPAM_MESH_SERVICE_CIDR", "fd00:241::/64")]).await?;
+        let mut hosts = Vec::new();
+        for name in ["echo", "client"] {
+            let pod = pod(&mut network, Redirection::usual()).await?;
+            let spec = sidecar(MESH, name, pod.address_v6());
+            hosts.push(Host::start(pod, stage.zone(0), spec).await?);
+        }
+        let [echo, client] = &hosts[..] else { anyhow::bail!("two were started") };
+        let address = virtual_address(&stage.zone(0).api, "echo").await?;
+        assert!(address.is_ipv6(), "{address}");
+        assert_eq!(client.resolved("echo.svc.mesh.local").await?, [address]);
+        let answer = client.answered((address, PORT).into(), "echo").await?;
+        assert_eq!(answer.from, "::6".parse::<IpAddr>()?);
+        let (_outside, outside) = outside_at("outside", (NODE_V6, 7001).into()).await?;
+        client.answered(outside, "outside").await?;
         assert_eq!((client.rejected().await?, echo.rejected().await?), (0, 0));
         stage.passed();
         Ok(())
@@ -88,7 +127,7 @@ async fn names_are_published_to_kuma_dp_until_they_change() -> Result<()> {
         spec.features.push("feature-embedded-dns");
         let echo = Host::start(pod, stage.zone(0), spec).await?;
         let address = virtual_address(&stage.zone(0).api, "echo").await?;
-        let socket = echo.folder().join("kuma-mesh-metric-config.sock");
+        let socket = echo.socket("_kuma:dynamicconfig").await?;
 
         let published = || async {
             let answer = get_over_socket(socket.clone(), "/dns", None).await?;
@@ -122,7 +161,10 @@ async fn names_are_published_to_kuma_dp_until_they_change() -> Result<()> {
 
 /// Something outside of the mesh, on the node.
 async fn outside(name: &str, port: u16) -> Result<(EchoServer, SocketAddr)> {
-    let address = SocketAddr::from((NODE, port));
+    outside_at(name, (NODE, port).into()).await
+}
+
+async fn outside_at(name: &str, address: SocketAddr) -> Result<(EchoServer, SocketAddr)> {
     Ok((EchoServer::start_at(name, address).await?, address))
 }
 

@@ -1,6 +1,8 @@
 //! Sidecars to which connections are redirected.
 
-use serde_json::json;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
 use tandem_model::ResourceKey;
 use tandem_proto::mesh::v1alpha1::dataplane::networking::TransparentProxying;
 use tandem_proto::mesh::v1alpha1::dataplane::networking::transparent_proxying::IpFamilyMode;
@@ -9,7 +11,7 @@ use tandem_proto::mesh::v1alpha1::dataplane::{Probes, probes};
 use super::{CLUSTER, LISTENER, SECRET, key};
 use crate::metadata::{Features, ProxyMetadata};
 use crate::testing::{DataplaneBuilder, Zone, dataplane, json, mesh, metadata, names};
-use crate::{Generated, Touched};
+use crate::{Generated, Identity, Touched};
 
 fn redirected(mut builder: DataplaneBuilder, edit: impl FnOnce(&mut TransparentProxying)) -> DataplaneBuilder {
     let mut section =
@@ -100,7 +102,9 @@ fn with_probe() -> DataplaneBuilder {
 }
 
 fn generate(zone: &Zone, metadata: &ProxyMetadata) -> Generated {
-    zone.generate_with(&key("web"), metadata, &Default::default(), None).unwrap()
+    let identity = Identity { certificate_chain: b"CERT".into(), private_key: b"KEY".into() };
+    let identities = [("default".to_owned(), Arc::new(identity))].into();
+    zone.generate_with(&key("web"), metadata, &identities, None).unwrap()
 }
 
 #[test]
@@ -173,4 +177,27 @@ fn vip(name: &str) -> tandem_model::Resource {
     let mut service = tandem_model::Resource::from_json(key, spec);
     service.status = Some(json!({"vips": [{"ip": "241.0.0.1"}]}));
     service
+}
+
+#[test]
+fn where_mutual_tls_is_strict_connections_go_to_declared_ports_and_from_the_reserved_one_nowhere() {
+    let own = redirected(dataplane("default", "web").inbound(8080, "web").inbound(49151, "web"), |_| ());
+    let mut zone = Zone::new("east", mesh("default").mtls().with_authority());
+    zone.put(own.resource());
+    let clusters_by_port = |zone: &Zone, features: &[&str]| {
+        let metadata = ProxyMetadata { features: Features::from_names(features.iter().copied()), ..metadata() };
+        let web = generate(zone, &metadata);
+        let chains = json(&web, LISTENER, "inbound:passthrough:ipv4")["filterChains"].clone();
+        let chains = chains.as_array().expect("a list").clone();
+        let cluster = |chain: &Value| chain["filters"][0]["typedConfig"]["cluster"].clone();
+        chains.iter().map(|chain| (chain["filterChainMatch"]["destinationPort"].clone(), cluster(chain))).collect()
+    };
+    const STRICT: &str = "feature-strict-inbound-ports";
+    let passes = json!("inbound:passthrough:ipv4");
+    let declared: Vec<(Value, Value)> = clusters_by_port(&zone, &[STRICT]);
+    assert_eq!(declared, [(json!(8080), passes.clone()), (json!(49151), json!(super::super::names::NO_DESTINATION))]);
+    // A proxy that does not know of it takes all ports, and so does one that still takes plain text.
+    assert_eq!(clusters_by_port(&zone, &[]), [(Value::Null, passes.clone())]);
+    zone.put(mesh("default").mtls().permissive().resource());
+    assert_eq!(clusters_by_port(&zone, &[STRICT]), [(Value::Null, passes)]);
 }
