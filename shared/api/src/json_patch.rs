@@ -51,8 +51,9 @@ fn items(path: &str, before: &[Value], after: &[Value], operations: &mut Vec<Val
     for gone in &before[common..] {
         remove(&format!("{path}/{}", start + common), gone, operations);
     }
-    for (index, new) in after[common..].iter().enumerate() {
-        add(&format!("{path}/{}", start + common + index), new, operations);
+    // Each addition pushes the earlier one away.
+    for new in after[common..].iter().rev() {
+        add(&format!("{path}/{}", start + common), new, operations);
     }
 }
 

@@ -40,8 +40,8 @@ impl ProxyConfigurations for Previews {
             .filter(|request| request.identity.ready && request.spiffe_id.is_ok())
             .map(|request| WorkloadIdentity { name: request.identity.kri.to_string().into(), certificate: identity });
         let workload = workload.map(Arc::new);
-        let admin_tls =
-            AdminTls { ca: AUTHORITY.to_vec(), certificate: CERTIFICATE.to_vec(), private_key: KEY.to_vec() };
+        // Of the port for administration, not even placeholders are shown.
+        let admin_tls = AdminTls::default();
         let input = ProxyInput {
             key: dataplane,
             metadata: &metadata(insight),

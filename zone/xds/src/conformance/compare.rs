@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 /// Resources by type and name.
+#[allow(dead_code, reason = "not every user of this file compares by resource")]
 pub type Resources = BTreeMap<(String, String), Value>;
 
 /// The one form: durations as text of a number of seconds without trailing zeros.
@@ -29,6 +30,7 @@ pub fn canonical(mut value: Value) -> Value {
 }
 
 /// What differs, resource by resource; empty when nothing does.
+#[allow(dead_code, reason = "not every user of this file compares by resource")]
 pub fn differences(actual: &Resources, expected: &Resources) -> Vec<String> {
     let mut found = Vec::new();
     for (key, expected) in expected {

@@ -16,6 +16,7 @@ use crate::metadata::{Features, ProxyMetadata};
 use crate::testing::envoy_json;
 
 mod compare;
+mod contexts;
 mod external_services;
 mod generators;
 mod mesh_tls;
@@ -23,7 +24,6 @@ mod observability;
 mod older_policies;
 mod redirection;
 mod report;
-mod sidecars;
 mod zone_proxies;
 
 use compare::{Resources, canonical, compare, differences};

@@ -2,10 +2,9 @@
 //!
 //! Source: Kuma `pkg/xds/generator/transparent_proxy_generator.go`, `api/mesh/v1alpha1/dataplane_helpers.go`.
 
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use tandem_model::dataplane::SERVICELESS_PORT;
+use tandem_model::dataplane::{DataplaneExt as _, SERVICELESS_PORT};
 use tandem_policy::envoy::pb::{UInt32Value, listener};
 use tandem_policy::envoy::{ChainDraft, Draft, DraftSet, Origin, sanitize_stat_prefix};
 use tandem_policy::legacy::traffic_log::AccessLog;
@@ -58,13 +57,24 @@ pub(crate) struct Passthrough {
     /// Traffic of the workload to unknown destinations passes.
     pub outbound: bool,
     /// Traffic to the workload may go to these ports only; `None` for any port.
-    pub strict_ports: Option<BTreeSet<u32>>,
+    pub strict_ports: Option<Vec<u32>>,
     /// How resources are named.
     pub naming: Naming,
     /// Ports can be shared between workers.
     pub reuse_port: bool,
     /// Where traffic of the workload to unknown destinations is logged.
     pub log: Option<AccessLog>,
+}
+
+/// The ports on which a workload takes connections, each once, in the order of its inbounds.
+pub(crate) fn workload_ports(dataplane: &Dataplane) -> Vec<u32> {
+    let mut ports = Vec::new();
+    for inbound in dataplane.inbounds() {
+        if !ports.contains(&inbound.port) {
+            ports.push(inbound.port);
+        }
+    }
+    ports
 }
 
 /// The resources of the directions that are redirected. They do not ask for [`Redirection::enabled`]: where the proxy has an IPv6

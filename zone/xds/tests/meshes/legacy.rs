@@ -7,7 +7,7 @@ use crate::choice::Choice;
 use crate::slots::{Make, Place, SERVICES};
 
 /// Kinds and contents.
-pub const KINDS: [(Kind, Make); 11] = [
+pub const KINDS: [(Kind, Make); 12] = [
     (Kind::TrafficPermission, permission),
     (Kind::TrafficRoute, route),
     (Kind::TrafficLog, log),
@@ -19,6 +19,7 @@ pub const KINDS: [(Kind, Make); 11] = [
     (Kind::FaultInjection, fault_injection),
     (Kind::RateLimit, rate_limit),
     (Kind::ProxyTemplate, proxy_template),
+    (Kind::MeshGatewayRoute, gateway_route),
 ];
 
 fn selector(choice: &mut Choice) -> Value {
@@ -122,4 +123,11 @@ fn proxy_template(place: &Place, choice: &mut Choice) -> Value {
     let operation = json!({"operation": "patch", "match": {"origin": "inbound"}, "value": value});
     let conf = json!({"imports": ["default-proxy"], "modifications": [{"cluster": operation}]});
     json!({"selectors": selector(choice), "conf": conf})
+}
+
+fn gateway_route(place: &Place, choice: &mut Choice) -> Value {
+    let matches = json!([{"path": {"match": "PREFIX", "value": format!("/{}", place.mesh())}}]);
+    let destination = json!({"kuma.io/service": choice.of(&SERVICES), "version": choice.of(&["v1", "v2"])});
+    let rule = json!({"matches": matches, "backends": [{"weight": 1, "destination": destination}]});
+    json!({"selectors": selector(choice), "conf": {"http": {"rules": [rule]}}})
 }

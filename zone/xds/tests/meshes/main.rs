@@ -58,7 +58,7 @@ fn settings(cases: u32) -> ProptestConfig {
     let chosen = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     ProptestConfig {
         cases: chosen.unwrap_or(cases),
-        max_shrink_iters: 4000,
+        max_shrink_time: 60_000,
         failure_persistence: None,
         ..ProptestConfig::default()
     }

@@ -80,7 +80,6 @@ impl<'a> World<'a> {
     /// Takes in changes at once, and generates again for whom they concern.
     pub fn change(&mut self, changes: &[Change]) {
         let mut written: Vec<(ResourceKey, Option<Arc<Resource>>)> = Vec::new();
-        let mut lookups = Vec::new();
         for change in changes {
             match change {
                 Change::Resource { slot, content } => {
@@ -94,17 +93,20 @@ impl<'a> World<'a> {
                 }
                 Change::Address { name, found } => {
                     let (name, address) = self.slots.hostnames().swap_remove(*name);
-                    lookups.push((name, found.then_some(address)));
+                    if *found {
+                        self.addresses.insert(name, address);
+                    } else {
+                        self.addresses.remove(&name);
+                    }
                 }
             }
         }
         let mut touched = self.index.apply(written.iter().map(|(key, resource)| (key, resource.as_ref())));
-        for (name, address) in lookups {
-            match &address {
-                Some(address) => drop(self.addresses.insert(name.clone(), address.clone())),
-                None => drop(self.addresses.remove(&name)),
-            }
-            touched.merge(self.index.resolve(&name, address.map(|address| address.parse().expect("an address"))));
+        // Names are looked up while something uses them.
+        let used: Vec<_> = self.index.hostnames().map(str::to_owned).collect();
+        for name in used {
+            let address = self.addresses.get(&name).map(|address| address.parse().expect("an address"));
+            touched.merge(self.index.resolve(&name, address));
         }
         let snapshot = self.index.snapshot();
         let keys: Vec<_> = self.stored.keys().filter(|key| is_proxy(key)).cloned().collect();

@@ -1,9 +1,8 @@
 //! What a sidecar has only where connections are redirected to it, and the probes of its workload.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tandem_model::dataplane::DataplaneExt as _;
 use tandem_policy::legacy::PASS_THROUGH;
 use tandem_policy::legacy::traffic_log::TrafficDirection;
 
@@ -11,7 +10,7 @@ use super::super::direct_access::{self, direct_access};
 use super::super::dns::dns;
 use super::super::outbounds::Address;
 use super::super::probes::{ProbeSource, probes};
-use super::super::transparent::{Passthrough, transparent};
+use super::super::transparent::{Passthrough, transparent, workload_ports};
 use super::outlook::Outlook;
 use super::{AdminInput, Collector, Sidecar, infallible};
 use crate::index::direct_access_to;
@@ -22,7 +21,7 @@ impl Sidecar<'_> {
         if self.metadata.features.bind_outbounds {
             return;
         }
-        let ports = || -> BTreeSet<u32> { self.dataplane.spec.inbounds().iter().map(|inbound| inbound.port).collect() };
+        let ports = || workload_ports(&self.dataplane.spec);
         let passthrough = Passthrough {
             outbound: self.mesh.passthrough,
             strict_ports: self.has_strict_ports().then(ports).filter(|ports| !ports.is_empty()),

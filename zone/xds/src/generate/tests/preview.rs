@@ -48,7 +48,8 @@ fn policies_on_trial_have_an_effect_in_previews_only() {
 fn a_preview_shows_no_certificate_and_needs_none() {
     // The secret with the certificate of the authority is missing.
     let web = dataplane("default", "web").inbound(8080, "web").resource();
-    let zone = Zone::new("east", [mesh("default").mtls().resource(), web]);
+    let mut zone = Zone::new("east", [web]);
+    zone.put(mesh("default").mtls().resource());
     let preview = configuration(&zone.index.snapshot().preview("default", b"CA", false));
     let authority = json(&preview, SECRET, "mesh_ca:secret:default");
     assert_eq!(authority["validationContext"]["trustedCa"], json!({"inlineBytes": "Q0E="}));
