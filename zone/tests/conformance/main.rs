@@ -290,7 +290,8 @@ async fn run(folder_name: &str, scene: &Scene) {
                 found.push(answer.text);
             }
             // Alone in what clients are let in by does a deliberate difference lie.
-            let of_clients = |difference: &String| difference.starts_with(".diff") || difference.contains(".principals");
+            let of_clients =
+                |difference: &String| difference.starts_with(".diff") || difference.contains(".principals");
             match (&reason, DIFFERENT.iter().find(|(different, _)| *different == name)) {
                 (Some(reason), _) => report.not_applicable(name, reason, found),
                 (None, Some((_, reason))) if found.iter().all(of_clients) => report.different(name, *reason, found),

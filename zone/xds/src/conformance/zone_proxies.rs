@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tandem_model::{Kind, Resource, ResourceKey, Spec};
 use tandem_proto::json::{Unknown, from_json};
 
-use super::{Report, Resources, differences, folder, generated, golden, metadata, text};
+use super::{Report, Resources, differences, folder, generated, golden, metadata};
 use crate::testing::{change, dataplane, mesh};
 use crate::{AdminTls, Cache, Identity, MeshIndex, ProxyInput, ProxyMetadata, ZoneSettings, generate};
 
