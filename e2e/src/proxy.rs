@@ -180,6 +180,7 @@ pub struct Proxy {
     pub spec: ProxySpec,
     child: Child,
     admin_port: u16,
+    folder: PathBuf,
     log: PathBuf,
     http: reqwest::Client,
 }
@@ -212,7 +213,7 @@ impl Proxy {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot run {}", envoy.display()))?;
-        Ok(Self { spec, child, admin_port, log, http: reqwest::Client::new() })
+        Ok(Self { spec, child, admin_port, folder, log, http: reqwest::Client::new() })
     }
 
     /// Waits until Envoy has its configuration and serves.
@@ -279,6 +280,11 @@ impl Proxy {
     /// Port of Envoy's admin interface on loopback.
     pub fn admin_port(&self) -> u16 {
         self.admin_port
+    }
+
+    /// Folder of its sockets, its log and its bootstrap configuration.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What Envoy wrote to its log so far.
