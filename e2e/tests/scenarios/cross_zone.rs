@@ -12,12 +12,15 @@ use crate::support::{PATIENCE, Stage, apps};
 
 /// A mesh in which nothing repeats a failed request.
 fn mesh(locality_aware: bool) -> Value {
-    json!({
+    let mut mesh = json!({
         "type": "Mesh", "name": "default",
         "skipCreatingInitialPolicies": ["*"],
-        "mtls": {"enabledBackend": "ca", "backends": [{"name": "ca", "type": "builtin"}]},
-        "routing": {"localityAwareLoadBalancing": locality_aware}
-    })
+        "mtls": {"enabledBackend": "ca", "backends": [{"name": "ca", "type": "builtin"}]}
+    });
+    if locality_aware {
+        mesh["routing"] = json!({"localityAwareLoadBalancing": true});
+    }
+    mesh
 }
 
 /// Two zones, both of which have the service `echo`, and a client in the first one.

@@ -119,7 +119,10 @@ impl MeshIndex {
         let state = self.state_mut();
         state.problems.insert_mut(key.clone(), reasons);
         state.problems_revision = revision;
-        self.news.push(Problem { key: key.clone(), reason });
+        let problem = Problem { key: key.clone(), reason };
+        if !self.news.contains(&problem) {
+            self.news.push(problem);
+        }
     }
 
     /// Forgets what was wrong with a resource.

@@ -32,7 +32,7 @@ pub(super) fn dataplane(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, 
     }
     if old.is_none() && view.is_none() {
         // Its stream tells why.
-        touched.proxies.insert(key.clone());
+        touched.proxies.extend(new.map(|_| key.clone()));
         return;
     }
     touch_direct_access(index, key, [&old, &view], touched);
@@ -102,7 +102,7 @@ pub(super) fn ingress(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, to
         return false;
     }
     if old.is_none() && view.is_none() {
-        touched.proxies.insert(key.clone());
+        touched.proxies.extend(new.map(|_| key.clone()));
         return false;
     }
     let zone = index.state.settings.zone.clone();
@@ -156,7 +156,7 @@ pub(super) fn egress(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, tou
         return false;
     }
     if old.is_none() && view.is_none() {
-        touched.proxies.insert(key.clone());
+        touched.proxies.extend(new.map(|_| key.clone()));
         return false;
     }
     let state = index.state_mut();
