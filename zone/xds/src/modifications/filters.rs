@@ -137,15 +137,17 @@ pub(super) fn edit_managers(
         for filter in
             filters.filter(|filter| text(filter, "name") == tandem_policy::envoy::names::HTTP_CONNECTION_MANAGER)
         {
-            match config_of(filter).as_ref().map(unpack) {
-                Some(Ok(mut manager)) => {
-                    if edit(&mut manager, problems) {
-                        pack(filter, &manager);
-                        changed = true;
-                    }
+            let Some(config) = config_of(filter) else { continue };
+            let mut manager = match unpack(&config) {
+                Ok(manager) => manager,
+                Err(error) => {
+                    problems.push(error.to_string());
+                    continue;
                 }
-                Some(Err(error)) => problems.push(error.to_string()),
-                None => {}
+            };
+            if edit(&mut manager, problems) {
+                pack(filter, &manager);
+                changed = true;
             }
         }
     });

@@ -44,14 +44,14 @@ pub(crate) struct Template {
 type Additions = BTreeMap<(ResourceType, String), (usize, Arc<Encoded>)>;
 
 impl Template {
-    /// Reads a template, once for all proxies that it selects. `None` when it makes no sense as a whole, with the reason.
+    /// Reads a template, once for all proxies that it selects.
     ///
     /// # Errors
-    /// When it imports a profile that is none of sidecars.
+    /// When it imports a profile that is none of sidecars: then it makes no sense as a whole, and is without effect.
     pub fn of(cache: &TemplateCache, resource: &Arc<Decoded<ProxyTemplate>>) -> Result<Arc<Self>, String> {
-        let conf = resource.spec.conf.clone().unwrap_or_default();
+        let imports = resource.spec.conf.as_ref().map(|conf| conf.imports.as_slice()).unwrap_or_default();
         let key = &resource.resource.key;
-        if let Some(other) = conf.imports.iter().find(|profile| *profile != DEFAULT_PROFILE) {
+        if let Some(other) = imports.iter().find(|profile| *profile != DEFAULT_PROFILE) {
             return Err(format!(
                 "{key} is without effect: it imports the profile {other:?}, and the one of a sidecar is {DEFAULT_PROFILE:?}"
             ));
@@ -60,7 +60,7 @@ impl Template {
         Ok(cache.get_or_build(ByAddress(resource.clone()), build).unwrap_or_else(|never| match never {}))
     }
 
-    pub(super) fn new(template: &Decoded<ProxyTemplate>) -> Self {
+    fn new(template: &Decoded<ProxyTemplate>) -> Self {
         let conf = template.spec.conf.clone().unwrap_or_default();
         let mut problems = Vec::new();
         let label = |part: String| format!("{}: conf.{part}", template.resource.key);
