@@ -21,7 +21,6 @@ pub fn filter(policy: &Decoded<FaultInjection>) -> HttpFilter {
             Some(FaultDelay {
                 percentage: Some(percentage(delay.percentage)),
                 fault_delay_secifier: Some(FaultDelaySecifier::FixedDelay(protobuf_duration(delay.value?))),
-                ..FaultDelay::default()
             })
         }),
         abort: conf.abort.and_then(|abort| {

@@ -14,8 +14,7 @@ use crate::envoy::pb::core::health_check::HealthChecker;
 use crate::envoy::pb::http::http_connection_manager::RouteSpecifier;
 use crate::envoy::pb::http::{HttpConnectionManager, HttpFilter};
 use crate::envoy::pb::route::{Route, RouteAction, RouteConfiguration, VirtualHost, route::Action};
-use crate::envoy::pb::tls::DownstreamTlsContext;
-use crate::envoy::pb::{Duration, UInt32Value, tcp};
+use crate::envoy::pb::{Duration, UInt32Value};
 use crate::envoy::{ChainDraft, ClusterDraft, DownstreamTransport, ListenerDraft, NetworkFilter};
 use crate::legacy::{
     Decoded, InboundPolicies, circuit_breaker, health_check, inbound_chain, retry, source_tags, timeout,
@@ -95,7 +94,7 @@ fn timeouts_are_those_of_the_policy_and_otherwise_none() {
     let manager = http.http_mut().next().expect("it takes requests");
     assert_eq!(manager.stream_idle_timeout, seconds(104));
     assert_eq!(manager.common_http_protocol_options.as_ref().and_then(|options| options.idle_timeout), seconds(103));
-    let mut tcp = listener(NetworkFilter::Tcp(Box::new(tcp::TcpProxy::default())));
+    let mut tcp = listener(NetworkFilter::Tcp(Box::default()));
     timeout::set_listener(conf, Protocol::Kafka, &mut tcp);
     assert_eq!(tcp.tcp_mut().next().and_then(|proxy| proxy.idle_timeout), seconds(101));
     timeout::set_listener(None, Protocol::Tcp, &mut tcp);
@@ -129,7 +128,7 @@ fn requests_are_retried_by_virtual_host_and_connections_by_proxy() {
     assert!(grpc.retry_on.contains("resource-exhausted"), "{}", grpc.retry_on);
     assert_eq!(grpc.retry_back_off.and_then(|back_off| back_off.max_interval), seconds(2));
     assert_eq!(retries(Protocol::Http2), None);
-    let mut tcp = listener(NetworkFilter::Tcp(Box::new(tcp::TcpProxy::default())));
+    let mut tcp = listener(NetworkFilter::Tcp(Box::default()));
     retry::set_listener(conf, Protocol::Tcp, &mut tcp);
     assert_eq!(tcp.tcp_mut().next().and_then(|proxy| proxy.max_connect_attempts), number(4));
 }
@@ -205,8 +204,8 @@ fn an_inbound_has_its_filters_before_the_last_and_routes_for_callers_before_the_
     assert_eq!(routes[0].r#match.as_ref().expect("set").headers[0].name, source_tags::TAGS_HEADER);
 
     let mut secured = ChainDraft {
-        filters: vec![NetworkFilter::Tcp(Box::new(tcp::TcpProxy::default()))],
-        transport: Some(DownstreamTransport::Tls(Box::new(DownstreamTlsContext::default()))),
+        filters: vec![NetworkFilter::Tcp(Box::default())],
+        transport: Some(DownstreamTransport::Tls(Box::default())),
         ..ChainDraft::default()
     };
     inbound_chain(&policies, "inbound:10.0.0.1:80", &mut secured);
