@@ -65,10 +65,13 @@ impl Transition {
         let missing = |kind: ResourceType| new.of(kind).iter().filter(move |resource| !known(kind, &resource.name));
         let mut needed: Vec<_> = missing(Endpoint).map(|resource| resource.name.clone()).collect();
         let mut more = missing(Cluster).next().is_some();
+        let staying: Vec<_> = staying(old, new).collect();
         for kind in USED {
             let (old, new) = (old.of(kind), new.of(kind));
             self.retained.retain(|kept| kept.resource_type != kind || !contains(new, &kept.resource.name));
             let gone = old.iter().filter(|resource| !contains(new, &resource.name));
+            // What is spoken of and yet not there is meant to be missing: so are connections to unknown destinations forbidden.
+            let gone = gone.filter(|resource| !staying.iter().any(|user| speaks_of(user, &resource.name)));
             let gone = gone.map(|resource| Retained { resource_type: kind, resource: resource.clone(), until: None });
             self.retained.extend(gone);
         }
@@ -112,7 +115,8 @@ impl Transition {
         let Some(shown) = &self.shown else { return false };
         let now = Instant::now();
         if let Some(held) = &self.held {
-            let has = |kind: ResourceType| client.is_current(kind, shown);
+            // What there is nothing of, nobody asks for.
+            let has = |kind: ResourceType| shown.of(kind).is_empty() || client.is_current(kind, shown);
             let asked = |name: &Arc<str>| client.asks_for(Endpoint, name);
             let ready = held.needed.iter().all(asked) && [Cluster, Endpoint, Secret].into_iter().all(has);
             if !ready && now < held.until {
@@ -156,6 +160,19 @@ impl Transition {
 
 fn users(set: &ResourceSet) -> impl Iterator<Item = (ResourceType, Arc<Encoded>)> + '_ {
     USERS.into_iter().flat_map(|kind| set.of(kind).iter().map(move |resource| (kind, resource.clone())))
+}
+
+/// The listeners and routes of a configuration that an earlier one had too, in whatever form.
+fn staying<'a>(old: &'a ResourceSet, new: &'a ResourceSet) -> impl Iterator<Item = &'a Arc<Encoded>> + 'a {
+    USERS.into_iter().flat_map(move |kind| new.of(kind).iter().filter(move |user| contains(old.of(kind), &user.name)))
+}
+
+/// True when a resource holds this name as a text: encoded, that is its length and the text itself.
+fn speaks_of(user: &Encoded, name: &str) -> bool {
+    let text = prost::Message::encode_to_vec(&name.to_owned());
+    // Without the tag of the one field that this makes; nothing of an empty name.
+    let Some(text) = text.get(1..) else { return false };
+    user.body.windows(text.len()).any(|part| part == text)
 }
 
 /// True when a list sorted by name has this name.

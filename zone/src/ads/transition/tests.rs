@@ -128,3 +128,27 @@ async fn what_brings_no_new_cluster_is_sent_at_once() {
     transition.begin(&old, &new);
     assert_eq!(*transition.stage(&new, &Client::default()), new);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_needs_no_secrets_need_not_ask_for_them() {
+    let (old, new) = (set("a", "one"), set("b", "two"));
+    let (mut transition, client) = (Transition::default(), Client { has: vec![Cluster, Endpoint], asks: vec!["b"] });
+    transition.begin(&old, &new);
+    assert_eq!(names(transition.stage(&new, &client), Listener), ["two"]);
+}
+
+#[test]
+fn a_cluster_that_a_listener_still_speaks_of_is_meant_to_be_missing() {
+    let listener = |text: &str| {
+        let message = prost::Message::encode_to_vec(&text.to_owned());
+        (Listener, Arc::new(Encoded::new(Listener, "passthrough", &message)))
+    };
+    let cluster = (Cluster, Arc::new(Encoded::new(Cluster, "elsewhere", b"")));
+    for (speaks_of, expected) in [("elsewhere", &[][..]), ("elsewhere-2", &["elsewhere"][..])] {
+        let old = ResourceSet::collect([listener(speaks_of), cluster.clone()]);
+        let new = ResourceSet::collect([listener(speaks_of)]);
+        let mut transition = Transition::default();
+        transition.begin(&old, &new);
+        assert_eq!(names(transition.stage(&new, &Client::default()), Cluster), expected, "{speaks_of}");
+    }
+}
