@@ -94,7 +94,7 @@ fn generated(folder: &Path, case: &Case, features: &[&str]) -> Resources {
     }
     // The service is ready for TLS, as the cluster that upstream begins with is secured.
     let services = [("outgoing".to_owned(), pb::service_insight::Service::default())].into();
-    let insight = pb::ServiceInsight { services, ..Default::default() };
+    let insight = pb::ServiceInsight { services };
     let key = ResourceKey::new(Kind::ServiceInsight, "default", "all-services-default");
     zone.put(Resource::from_proto(key, &insight));
     let policy = yaml(&folder.join(format!("{}.policy.yaml", case.name)));
