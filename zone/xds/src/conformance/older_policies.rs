@@ -49,30 +49,26 @@ fn routes() -> BTreeMap<&'static str, Value> {
     .into()
 }
 
-/// Endpoints as name, address, port and tags.
+/// Proxies of the services, each with one inbound.
 fn endpoints() -> Vec<Resource> {
-    let of = |name: &str, address: &str, port: u32, tags: &[(&str, &str)]| {
-        dataplane(MESH, name).address(address).inbound_with(port, tags).resource()
+    let mut resources = Vec::new();
+    let mut add = |address: &str, port: u32, service: &str, tags: &[(&str, &str)]| {
+        let tags = [&[("kuma.io/service", service)], tags].concat();
+        let name = format!("endpoint-{}", resources.len());
+        resources.push(dataplane(MESH, &name).address(address).inbound_with(port, &tags).resource());
     };
-    let tagged = |service, protocol, tag: (&'static str, &'static str)| {
-        let protocol = Some(("kuma.io/protocol", protocol)).filter(|(_, protocol): &(_, &str)| !protocol.is_empty());
-        let more = Some(tag).filter(|(tag, _)| !tag.is_empty());
-        [("kuma.io/service", service)].into_iter().chain(protocol).chain(more).collect::<Vec<_>>()
-    };
-    let all: [(&str, u32, Vec<(&str, &str)>); 10] = [
-        ("192.168.0.4", 8084, tagged("api-http", "http", ("region", "us"))),
-        ("192.168.0.5", 8085, tagged("api-http", "http", ("region", "eu"))),
-        ("192.168.0.6", 8086, tagged("api-tcp", "http", ("region", "us"))),
-        ("192.168.0.7", 8087, tagged("api-tcp", "", ("region", "eu"))),
-        ("192.168.0.4", 8088, tagged("api-http2", "http2", ("", ""))),
-        ("192.168.0.4", 8089, tagged("api-grpc", "grpc", ("", ""))),
-        ("192.168.0.1", 8081, tagged("backend", "", ("region", "us"))),
-        ("192.168.0.2", 8082, tagged("backend", "", ("", ""))),
-        ("192.168.0.3", 5432, tagged("db", "", ("role", "master"))),
-        ("192.168.0.3", 5433, tagged("db", "", ("role", "replica"))),
-    ];
-    let resources = all.iter().enumerate();
-    resources.map(|(index, (address, port, tags))| of(&format!("endpoint-{index}"), address, *port, tags)).collect()
+    let speaking = |protocol| ("kuma.io/protocol", protocol);
+    add("192.168.0.4", 8084, "api-http", &[speaking("http"), ("region", "us")]);
+    add("192.168.0.5", 8085, "api-http", &[speaking("http"), ("region", "eu")]);
+    add("192.168.0.6", 8086, "api-tcp", &[speaking("http"), ("region", "us")]);
+    add("192.168.0.7", 8087, "api-tcp", &[("region", "eu")]);
+    add("192.168.0.4", 8088, "api-http2", &[speaking("http2")]);
+    add("192.168.0.4", 8089, "api-grpc", &[speaking("grpc")]);
+    add("192.168.0.1", 8081, "backend", &[("region", "us")]);
+    add("192.168.0.2", 8082, "backend", &[]);
+    add("192.168.0.3", 5432, "db", &[("role", "master")]);
+    add("192.168.0.3", 5433, "db", &[("role", "replica")]);
+    resources
 }
 
 fn external(name: &str, address: &str, protocol: &str) -> Resource {
