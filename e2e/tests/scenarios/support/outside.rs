@@ -61,10 +61,11 @@ impl OutsideServer {
                 match acceptor {
                     None => answer(stream).await,
                     // A client that is refused is none of the server's business.
-                    Some(acceptor) => match acceptor.accept(stream).await {
-                        Ok(stream) => answer(stream).await,
-                        Err(_) => (),
-                    },
+                    Some(acceptor) => {
+                        if let Ok(stream) = acceptor.accept(stream).await {
+                            answer(stream).await;
+                        }
+                    }
                 }
             }
         })
