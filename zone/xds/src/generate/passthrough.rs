@@ -8,6 +8,7 @@ use prost::Message as _;
 use tandem_model::Kind;
 use tandem_model::label::SERVICE_TAG;
 use tandem_model::tags::Tags;
+use tandem_model::virtual_outbound::matching;
 use tandem_policy::envoy::pb::{cluster, listener, tcp};
 use tandem_policy::envoy::{ChainDraft, ClusterDraft, NetworkFilter, names, pack};
 use tandem_policy::legacy::gateway::destinations;
@@ -60,7 +61,25 @@ impl Splits {
         for route in &older.gateway_routes {
             destinations(&route.spec).into_iter().for_each(|tags| splits.add_tags(tags));
         }
+        splits.add_virtual_outbounds(mesh);
         splits
+    }
+
+    /// Adds what sidecars ask for at the names that VirtualOutbounds make.
+    fn add_virtual_outbounds(&mut self, mesh: &MeshState) {
+        if mesh.virtual_outbounds.is_empty() {
+            return;
+        }
+        let local = mesh.services.values().flat_map(|service| service.local.values()).map(|endpoint| &*endpoint.tags);
+        let remote = mesh.services.values().flat_map(|service| service.remote.values());
+        let remote = remote.flat_map(|services| services.iter()).map(|service| &*service.tags);
+        // Most proxies have the tags of another one.
+        let tag_sets: BTreeSet<&Tags> = local.chain(remote).collect();
+        for tags in tag_sets {
+            for outbound in matching(mesh.virtual_outbounds.values().map(|outbound| &**outbound), tags) {
+                self.add_tags(&outbound.tags(tags));
+            }
+        }
     }
 
     /// Adds a destination by tags; what may have any value does not choose anything.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 use tandem_model::mesh::{MembershipError, check_membership};
+use tandem_model::virtual_outbound::VirtualOutbound;
 use tandem_model::{Kind, Kri, Resource, ResourceKey};
 use tandem_policy::MeshPolicies;
 use tandem_policy::destinations::Destinations;
@@ -86,6 +87,8 @@ pub struct MeshState {
     pub(crate) insights: RedBlackTreeMapSync<Arc<str>, Arc<Resource>>,
     /// Services at their virtual addresses.
     pub(crate) vips: SharedVips,
+    /// VirtualOutbounds by name.
+    pub(crate) virtual_outbounds: RedBlackTreeMapSync<Arc<str>, Arc<VirtualOutbound>>,
     /// Services whose every proxy has a certificate; only kept in meshes that accept plain text.
     pub(crate) tls_ready: Arc<BTreeMap<String, bool>>,
 }
@@ -266,6 +269,7 @@ impl MeshState {
             outside_tls: RedBlackTreeMapSync::default(),
             insights: RedBlackTreeMapSync::default(),
             vips: Arc::default(),
+            virtual_outbounds: RedBlackTreeMapSync::default(),
             tls_ready: Arc::default(),
         }
     }
@@ -293,5 +297,6 @@ impl MeshState {
             && self.secrets.is_empty()
             && self.insights.is_empty()
             && self.vips.is_empty()
+            && self.virtual_outbounds.is_empty()
     }
 }

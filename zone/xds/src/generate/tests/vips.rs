@@ -225,6 +225,49 @@ fn what_has_no_address_or_cannot_be_read_is_told() {
 }
 
 #[test]
+fn an_ingress_knows_what_policies_choose() {
+    use tandem_proto::mesh::v1alpha1::virtual_outbound::Conf;
+    use tandem_proto::mesh::v1alpha1::virtual_outbound::conf::TemplateParameter;
+    use tandem_proto::mesh::v1alpha1::{Selector, VirtualOutbound};
+
+    let versioned = |version: &str, address: &str| {
+        let tags = [("kuma.io/service", "web"), ("version", version), ("team", "x")];
+        let web = crate::testing::dataplane("default", &format!("web-{version}")).address(address);
+        web.inbound_with(8080, &tags).resource()
+    };
+    let ingress = ResourceKey::global(Kind::ZoneIngress, "ingress");
+    let mut resources = mesh("default").mtls().with_authority();
+    resources.extend([
+        versioned("v1", "10.0.0.2"),
+        versioned("v2", "10.0.0.3"),
+        crate::testing::remote_ingress("10.0.0.8", "ingress", "", &[("default", "web", 2)]),
+    ]);
+    let mut zone = Zone::new("east", resources);
+    let chains = |zone: &Zone| {
+        let generated = zone.generate(&ingress, None).unwrap();
+        let listener = json(&generated, LISTENER, "inbound:10.0.0.8:10001");
+        let chains = listener["filterChains"].as_array().unwrap().iter();
+        chains.map(|chain| chain["filterChainMatch"]["serverNames"][0].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(chains(&zone), ["web{mesh=default}"]);
+    let parameter = |name: &str, tag: &str| TemplateParameter { name: name.into(), tag_key: tag.into() };
+    let spec = VirtualOutbound {
+        selectors: vec![Selector { r#match: [("version".to_owned(), "*".to_owned())].into() }],
+        conf: Some(Conf {
+            host: "{{.version}}.web.mesh".into(),
+            port: "80".into(),
+            parameters: vec![parameter("service", "kuma.io/service"), parameter("version", "")],
+        }),
+    };
+    let key = ResourceKey::new(Kind::VirtualOutbound, "default", "versions");
+    assert!(zone.put(Resource::from_proto(key.clone(), &spec)).concerns(&ingress, &Default::default()));
+    assert!(zone.put(Resource::from_proto(key, &spec)).is_empty());
+    let mut found = chains(&zone);
+    found.sort();
+    assert_eq!(found, ["web{mesh=default,version=v1}", "web{mesh=default,version=v2}", "web{mesh=default}"]);
+}
+
+#[test]
 fn a_policys_name_leads_to_proxies_with_its_tags() {
     let versioned = |version: &str, address: &str| {
         let tags = [("kuma.io/service", "web"), ("kuma.io/protocol", "http"), ("version", version)];

@@ -2,6 +2,7 @@
 
 use tandem_model::ResourceKey;
 use tandem_model::vips::mesh_of_config;
+use tandem_model::virtual_outbound::VirtualOutbound;
 
 use super::New;
 use crate::index::MeshIndex;
@@ -30,4 +31,22 @@ pub(super) fn config(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, tou
     }
     touched.services.insert((mesh.to_owned(), ALL_VIPS.to_owned()));
     touched.services.extend(changed.into_iter().map(|service| (mesh.to_owned(), vips_of(&service))));
+}
+
+/// Sidecars follow the Config; what they ask zone proxies for has the tags that VirtualOutbounds choose.
+pub(super) fn virtual_outbound(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) {
+    let outbound = index.decoded(key, new, |resource| VirtualOutbound::decode(resource));
+    let old = index.state.meshes.get(&*key.mesh).and_then(|state| state.virtual_outbounds.get(key.name.as_str()));
+    if old == outbound.as_ref() {
+        return;
+    }
+    let outbounds = &mut index.mesh_mut(&key.mesh).virtual_outbounds;
+    match outbound {
+        Some(outbound) => outbounds.insert_mut(key.name.as_str().into(), outbound),
+        None => {
+            outbounds.remove_mut(key.name.as_str());
+        }
+    }
+    index.drop_mesh_if_empty(&key.mesh);
+    touched.zone_proxies = true;
 }
