@@ -26,6 +26,10 @@ impl Variant for Client {
 
     fn resend(&mut self, _: ResourceType) {}
 
+    fn is_refusing(&self, _: ResourceType) -> bool {
+        false
+    }
+
     fn is_current(&self, resource_type: ResourceType, _: &ResourceSet) -> bool {
         self.has.contains(&resource_type)
     }
