@@ -60,17 +60,33 @@ impl Subscription {
     }
 
     fn difference(&self, resources: &[Arc<Encoded>]) -> Difference {
-        let current: Vec<_> = resources.iter().filter(|r| self.covers(&r.name)).cloned().collect();
-        let has = |resource: &Arc<Encoded>| match self.sent.binary_search_by(|s| s.name.cmp(&resource.name)) {
-            Ok(index) => self.sent[index].version == resource.version,
-            Err(_) => self.brought.get(&*resource.name).is_some_and(|v| *v == resource.version_text()),
-        };
-        let exists = |name: &str| current.binary_search_by(|r| (*r.name).cmp(name)).is_ok();
-        let changed = current.iter().filter(|r| self.force.contains(&*r.name) || !has(r)).cloned().collect();
-        let sent = self.sent.iter().map(|r| &*r.name);
-        let brought = self.brought.keys().map(String::as_str);
-        let asked = self.force.iter().map(String::as_str);
-        let gone: BTreeSet<&str> = sent.chain(brought).chain(asked).filter(|name| !exists(name)).collect();
+        let (mut changed, mut gone) = (Vec::new(), BTreeSet::new());
+        let mut current = Vec::with_capacity(resources.len());
+        // Both lists are sorted by name.
+        let mut sent = self.sent.iter().peekable();
+        for resource in resources {
+            // What was sent is covered. Most of it is the same value as before.
+            let mut had = sent.next_if(|sent| Arc::ptr_eq(sent, resource));
+            if had.is_none() {
+                gone.extend(
+                    std::iter::from_fn(|| sent.next_if(|sent| sent.name < resource.name)).map(|sent| &*sent.name),
+                );
+                had = sent.next_if(|sent| sent.name == resource.name);
+            }
+            let has = match had {
+                Some(had) => had.version == resource.version,
+                None if !self.covers(&resource.name) => continue,
+                None => self.brought.get(&*resource.name).is_some_and(|version| *version == resource.version_text()),
+            };
+            if !has || self.force.contains(&*resource.name) {
+                changed.push(resource.clone());
+            }
+            current.push(resource.clone());
+        }
+        gone.extend(sent.map(|sent| &*sent.name));
+        let exists = |name: &str| current.binary_search_by(|resource| (*resource.name).cmp(name)).is_ok();
+        let told = self.brought.keys().chain(&self.force).map(String::as_str);
+        gone.extend(told.filter(|name| !exists(name)));
         let removed = gone.into_iter().map(str::to_owned).collect();
         Difference { changed, removed, current }
     }
@@ -106,6 +122,8 @@ impl Variant for Delta {
         for name in request.resource_names_unsubscribe {
             if name == WILDCARD {
                 subscription.wildcard = false;
+                let names = &subscription.names;
+                subscription.sent.retain(|resource| names.contains(&*resource.name));
                 continue;
             }
             subscription.names.remove(&name);
@@ -124,9 +142,11 @@ impl Variant for Delta {
         let last = std::mem::take(&mut subscription.last);
         match received {
             Received::Rejected(..) => subscription.refused.extend(last),
-            _ => last.iter().for_each(|name| {
-                subscription.refused.remove(name);
-            }),
+            _ => {
+                let sent = &subscription.sent;
+                let has = |name: &Arc<str>| sent.binary_search_by(|sent| sent.name.cmp(name)).is_ok();
+                subscription.refused.retain(|name| !last.contains(name) && has(name));
+            }
         }
         Ok(received)
     }
@@ -138,6 +158,10 @@ impl Variant for Delta {
             let refused: Vec<_> = refused.collect();
             subscription.force.extend(refused);
         }
+    }
+
+    fn is_refusing(&self, resource_type: ResourceType) -> bool {
+        self.subscriptions[resource_type as usize].as_ref().is_some_and(|subscription| !subscription.refused.is_empty())
     }
 
     fn is_current(&self, resource_type: ResourceType, resources: &ResourceSet) -> bool {
@@ -188,10 +212,8 @@ impl Variant for Delta {
                 && let Some(endpoints) = &mut self.subscriptions[ResourceType::Endpoint as usize]
             {
                 let clusters = difference.changed.iter().map(|cluster| &*cluster.name);
-                let known: Vec<_> = clusters
-                    .filter(|name| endpoints.sent.iter().any(|e| *e.name == **name))
-                    .map(str::to_owned)
-                    .collect();
+                let has = |name: &&str| endpoints.sent.binary_search_by(|sent| (*sent.name).cmp(*name)).is_ok();
+                let known: Vec<_> = clusters.filter(has).map(str::to_owned).collect();
                 endpoints.force.extend(known);
             }
             return Some(Push { resource_type, body });

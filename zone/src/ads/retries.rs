@@ -33,7 +33,14 @@ impl Retries {
         self.0.insert(resource_type, Retry { pause, at: Some(Instant::now() + pause) });
     }
 
-    /// A response of a type was taken.
+    /// Another response of a type was taken, but what was refused is refused still.
+    pub fn go_on(&mut self, resource_type: ResourceType) {
+        if let Some(retry) = self.0.get_mut(&resource_type) {
+            retry.at.get_or_insert(Instant::now() + retry.pause);
+        }
+    }
+
+    /// Nothing of a type is refused any more.
     pub fn end(&mut self, resource_type: ResourceType) {
         self.0.remove(&resource_type);
     }

@@ -80,6 +80,11 @@ impl Variant for StateOfTheWorld {
         }
     }
 
+    fn is_refusing(&self, _resource_type: ResourceType) -> bool {
+        // A response that is taken is the whole state of its type.
+        false
+    }
+
     fn is_current(&self, resource_type: ResourceType, resources: &ResourceSet) -> bool {
         self.subscriptions[resource_type as usize].as_ref().is_some_and(|subscription| {
             let version = version_of(&subscription.select(resources.of(resource_type)));

@@ -176,9 +176,14 @@ impl<V: Variant> AdsStream<V> {
         let Some(session) = &mut self.session else { return Ok(()) };
         match self.variant.receive(request)? {
             Received::Acknowledged(resource_type) => {
-                self.retries.end(resource_type);
+                session.subscription().acknowledged(resource_type);
                 self.transition.accepted(resource_type);
-                session.accepted(resource_type);
+                if self.variant.is_refusing(resource_type) {
+                    self.retries.go_on(resource_type);
+                } else {
+                    self.retries.end(resource_type);
+                    session.accepted(resource_type);
+                }
                 let has_secrets = |resources| self.variant.is_current(ResourceType::Secret, resources);
                 if resource_type == ResourceType::Secret && session.resources().is_some_and(has_secrets) {
                     session.confirm_certificate();

@@ -233,11 +233,16 @@ fn what_was_refused_is_sent_again_when_it_is_time() {
     assert_eq!(names(&next_delta(&mut delta_state, &resources).unwrap()), ["b"]);
     delta_state.receive(DeltaRequest { error_detail: refusal, ..delta(Listener, &[], &[], "2") }).unwrap();
     assert!(next_delta(&mut delta_state, &resources).is_none());
+    // Something else that it takes does not end the refusal.
+    let resources = set(&[(Listener, "a", "2"), (Listener, "b", "1")]);
+    assert_eq!(names(&next_delta(&mut delta_state, &resources).unwrap()), ["a"]);
+    delta_state.receive(delta(Listener, &[], &[], "3")).unwrap();
+    assert!(delta_state.is_refusing(Listener));
     delta_state.resend(Listener);
     assert_eq!(names(&next_delta(&mut delta_state, &resources).expect("sent again")), ["b"]);
     assert!(!delta_state.is_current(Listener, &resources), "the answer is awaited");
-    delta_state.receive(delta(Listener, &[], &[], "3")).unwrap();
-    assert!(delta_state.is_current(Listener, &resources));
+    delta_state.receive(delta(Listener, &[], &[], "4")).unwrap();
+    assert!(delta_state.is_current(Listener, &resources) && !delta_state.is_refusing(Listener));
     delta_state.resend(Listener);
     assert!(next_delta(&mut delta_state, &resources).is_none(), "nothing is refused any more");
 }

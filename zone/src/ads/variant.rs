@@ -50,6 +50,9 @@ pub trait Variant: Default + Send + 'static {
     /// Sends what the client refused of a type once more, although it has not changed: what it lacked may be there now.
     fn resend(&mut self, resource_type: ResourceType);
 
+    /// True when the client, whose last answer about a type was that it takes a response, still refuses resources of earlier ones.
+    fn is_refusing(&self, resource_type: ResourceType) -> bool;
+
     /// True when the client has answered that it has exactly what it asked for of a type.
     fn is_current(&self, resource_type: ResourceType, resources: &ResourceSet) -> bool;
 

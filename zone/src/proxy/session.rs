@@ -268,9 +268,8 @@ impl Session {
         self.subscription.problems(self.problems.all());
     }
 
-    /// Envoy took a response of a type.
+    /// Envoy refuses nothing of a type any more.
     pub fn accepted(&mut self, resource_type: ResourceType) {
-        self.subscription.acknowledged(resource_type);
         if self.problems.accepted(resource_type) {
             info!(proxy = %self.key(), ?resource_type, "proxy takes its configuration again");
             self.subscription.problems(self.problems.all());

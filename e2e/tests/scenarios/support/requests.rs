@@ -81,7 +81,12 @@ impl Requests {
         let before = self.so_far().total();
         let answered = || async {
             let now = self.so_far();
-            ensure!(now.total() >= before + 10 * CLIENTS, "{} failed, the last one: {:?}", now.failed.len(), now.failed.last());
+            ensure!(
+                now.total() >= before + 10 * CLIENTS,
+                "{} failed, the last one: {:?}",
+                now.failed.len(),
+                now.failed.last()
+            );
             Ok(Some(()))
         };
         wait::until(&format!("requests to port {} are answered", self.outbound), PATIENCE, answered).await
