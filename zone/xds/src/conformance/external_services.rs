@@ -10,7 +10,9 @@ use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1::dataplane::networking::TransparentProxying;
 
 use super::zone_proxies::resource;
-use super::{Report, Resources, differences, folder, generated, golden, metadata, report, text};
+use super::{
+    OF_MESH_TIMEOUT, Report, Resources, differences, folder, generated, golden, metadata, report, text, without,
+};
 use crate::testing::{change, client_pair, dataplane, egress, mesh};
 use crate::{Cache, Identity, MeshIndex, ProxyInput, ProxyMetadata, ZoneSettings, generate};
 
@@ -138,25 +140,8 @@ fn sidecar_case(folder: &Path, case: &str, protocol: &str) -> Vec<String> {
 /// Upstream's tests run the plugin of one policy alone and have other numbers: what MeshTimeout adds, that traffic is redirected, the address
 /// of the egress and the name of the port in identifiers are left out on both sides.
 fn comparable(mut value: Value) -> Value {
-    const ELSEWHERE: [&str; 6] = [
-        "bindToPort",
-        "connectTimeout",
-        "commonHttpProtocolOptions",
-        "idleTimeout",
-        "requestHeadersTimeout",
-        "timeout",
-    ];
-    fn without(value: &mut Value) {
-        match value {
-            Value::Object(members) => {
-                ELSEWHERE.iter().for_each(|name| drop(members.remove(*name)));
-                members.values_mut().for_each(without);
-            }
-            Value::Array(items) => items.iter_mut().for_each(without),
-            _ => {}
-        }
-    }
-    without(&mut value);
+    without(&mut value, &["bindToPort"]);
+    without(&mut value, &OF_MESH_TIMEOUT);
     let text = value.to_string().replace("10.0.0.9", "127.0.0.1").replace("___example_9090", "___example_");
     serde_json::from_str(&text).expect("still JSON")
 }

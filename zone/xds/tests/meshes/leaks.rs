@@ -24,7 +24,7 @@ pub fn find(world: &World<'_>) -> Result<(), String> {
 }
 
 /// Everything a Dataplane has is of its mesh.
-fn of_sidecar(key: &ResourceKey, generated: &Generated) -> Result<(), String> {
+pub fn of_sidecar(key: &ResourceKey, generated: &Generated) -> Result<(), String> {
     let own = MESHES.iter().position(|mesh| **mesh == key.mesh).expect("one of the meshes");
     generated.resources.iter().try_for_each(|(_, resource)| only_of(own, &resource.body, &json_of(&resource.body)))
 }

@@ -24,6 +24,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use slots::Slots;
+use tandem_model::{Kind, ResourceKey};
 use zone::{Change, World};
 
 /// Content of each slot: a number, or nothing.
@@ -102,5 +103,21 @@ fn the_plainest_and_the_fullest_zone_have_configurations() {
         leaks::find(&world).expect("no leak");
         let made = world.configurations().filter(|(_, made)| made.is_ok()).count();
         assert!(made * 2 > world.configurations().count(), "{content:x}: most proxies have no configuration");
+    }
+}
+
+/// What belongs to one mesh is a leak anywhere else.
+#[test]
+fn a_leak_would_be_found() {
+    let slots = Slots::new(2);
+    let mut world = World::new(&slots, 0);
+    world.change(&world.filled(&vec![Some(0); slots.len()]));
+    let sidecars: Vec<_> = world.configurations().filter(|(key, _)| key.kind == Kind::Dataplane).collect();
+    assert_eq!(sidecars.len(), 8);
+    for (key, generated) in sidecars {
+        let generated = generated.expect("the plainest Dataplane has a configuration");
+        let other = slots::MESHES.iter().find(|mesh| **mesh != key.mesh).expect("there are several");
+        leaks::of_sidecar(key, generated).expect("its own mesh");
+        leaks::of_sidecar(&ResourceKey { mesh: (*other).to_owned(), ..key.clone() }, generated).expect_err("another");
     }
 }

@@ -79,8 +79,10 @@ fn mesh_service(place: &Place, choice: &mut Choice) -> Value {
 fn multi_zone(place: &Place, choice: &mut Choice) -> Value {
     let all = [("web", ZONE), ("web", "west"), ("api", ZONE)];
     let matched: Vec<_> = all.iter().filter(|_| choice.flag()).collect();
-    let matched: Vec<_> =
-        matched.iter().map(|(name, zone)| json!({"name": name, "zone": zone, "mesh": place.mesh()})).collect();
+    let matched: Vec<_> = matched
+        .iter()
+        .map(|(name, zone)| json!({"name": name, "namespace": "", "zone": zone, "mesh": place.mesh()}))
+        .collect();
     json!({
         "labels": {"kuma.io/display-name": "web", "kuma.io/mesh": place.mesh(), "kuma.io/origin": "global"},
         "spec": {
