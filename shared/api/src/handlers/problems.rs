@@ -112,17 +112,17 @@ pub async fn of_proxy(
     if proxy.is_none() {
         return Err(Problem::not_found(TITLE));
     }
-    let insight = store.get(&ResourceKey { kind: insight_kind(kind), ..key }).await.map_err(|error| Problem::store(TITLE, &error))?;
+    let insight = store
+        .get(&ResourceKey { kind: insight_kind(kind), ..key })
+        .await
+        .map_err(|error| Problem::store(TITLE, &error))?;
     let items = insight.as_deref().map(problems).transpose().map_err(|error| Problem::internal(TITLE, &error))?;
     let items = items.unwrap_or_default();
     Ok(json::ok(&ProxyProblems { total: items.len(), items }))
 }
 
 /// `GET /_problems`.
-pub async fn all(
-    State(context): State<SharedContext>,
-    Extension(user): Extension<User>,
-) -> Result<Response, Problem> {
+pub async fn all(State(context): State<SharedContext>, Extension(user): Extension<User>) -> Result<Response, Problem> {
     let mut proxies = Vec::new();
     for kind in PROXIES {
         access::resource(&context, &user, kind)?;
