@@ -73,6 +73,8 @@ pub async fn run(options: &Options) -> Result<String> {
     let moves = if options.users.is_empty() {
         Vec::new()
     } else {
+        // The end of the policy is a change, too.
+        fleet.rest().await;
         endpoints::run(target.zone()?, &fleet, &tally, &shared.definition, options, &target.watched).await?
     };
 

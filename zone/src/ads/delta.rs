@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tandem_xds::{Encoded, ResourceSet, ResourceType};
+use tandem_xds::{Encoded, ResourceList, ResourceSet, ResourceType};
 use tonic::Status;
 
 use super::request::DeltaRequest;
@@ -25,7 +25,7 @@ struct Subscription {
     wildcard: bool,
     names: BTreeSet<String>,
     /// What the client has (or refused), sorted by name.
-    sent: Vec<Arc<Encoded>>,
+    sent: ResourceList,
     /// Versions the client brought from an earlier stream and has not been answered about.
     brought: BTreeMap<String, String>,
     /// Names to send even if unchanged; also names asked for that may not exist.
@@ -43,7 +43,7 @@ struct Subscription {
 struct Difference {
     changed: Vec<Arc<Encoded>>,
     removed: Vec<String>,
-    current: Vec<Arc<Encoded>>,
+    current: ResourceList,
 }
 
 impl Subscription {
@@ -52,19 +52,20 @@ impl Subscription {
     }
 
     /// True when the client has exactly these resources: what a look at the pointers can tell.
-    fn is_current(&self, resources: &[Arc<Encoded>]) -> bool {
+    fn is_current(&self, resources: &ResourceList) -> bool {
         self.force.is_empty()
             && self.brought.is_empty()
-            && self.sent.len() == resources.len()
-            && self.sent.iter().zip(resources).all(|(sent, resource)| Arc::ptr_eq(sent, resource))
+            && (Arc::ptr_eq(&self.sent, resources)
+                || self.sent.len() == resources.len()
+                    && self.sent.iter().zip(&**resources).all(|(sent, resource)| Arc::ptr_eq(sent, resource)))
     }
 
-    fn difference(&self, resources: &[Arc<Encoded>]) -> Difference {
+    fn difference(&self, resources: &ResourceList) -> Difference {
         let (mut changed, mut gone) = (Vec::new(), BTreeSet::new());
-        let mut current = Vec::with_capacity(resources.len());
+        let mut uncovered = BTreeSet::new();
         // Both lists are sorted by name.
         let mut sent = self.sent.iter().peekable();
-        for resource in resources {
+        for (index, resource) in resources.iter().enumerate() {
             // What was sent is covered. Most of it is the same value as before.
             let mut had = sent.next_if(|sent| Arc::ptr_eq(sent, resource));
             if had.is_none() {
@@ -75,14 +76,22 @@ impl Subscription {
             }
             let has = match had {
                 Some(had) => had.version == resource.version,
-                None if !self.covers(&resource.name) => continue,
+                None if !self.covers(&resource.name) => {
+                    uncovered.insert(index);
+                    continue;
+                }
                 None => self.brought.get(&*resource.name).is_some_and(|version| *version == resource.version_text()),
             };
             if !has || self.force.contains(&*resource.name) {
                 changed.push(resource.clone());
             }
-            current.push(resource.clone());
         }
+        let current: ResourceList = if uncovered.is_empty() {
+            resources.clone()
+        } else {
+            let covered = resources.iter().enumerate().filter(|(index, _)| !uncovered.contains(index));
+            covered.map(|(_, resource)| resource.clone()).collect()
+        };
         gone.extend(sent.map(|sent| &*sent.name));
         let exists = |name: &str| current.binary_search_by(|resource| (*resource.name).cmp(name)).is_ok();
         let told = self.brought.keys().chain(&self.force).map(String::as_str);
@@ -119,18 +128,20 @@ impl Variant for Delta {
             }
             subscription.names.insert(name);
         }
+        let mut given_up = false;
         for name in request.resource_names_unsubscribe {
             if name == WILDCARD {
                 subscription.wildcard = false;
-                let names = &subscription.names;
-                subscription.sent.retain(|resource| names.contains(&*resource.name));
+                given_up = true;
                 continue;
             }
             subscription.names.remove(&name);
             subscription.force.remove(&name);
-            if !subscription.wildcard {
-                subscription.sent.retain(|r| *r.name != *name);
-            }
+            given_up = true;
+        }
+        if given_up && !subscription.wildcard {
+            let kept = subscription.sent.iter().filter(|resource| subscription.names.contains(&*resource.name));
+            subscription.sent = kept.cloned().collect();
         }
         if request.response_nonce.is_empty() {
             return Ok(Received::Subscribed);
@@ -166,7 +177,7 @@ impl Variant for Delta {
 
     fn is_current(&self, resource_type: ResourceType, resources: &ResourceSet) -> bool {
         self.subscriptions[resource_type as usize].as_ref().is_some_and(|subscription| {
-            let Difference { changed, removed, .. } = subscription.difference(resources.of(resource_type));
+            let Difference { changed, removed, .. } = subscription.difference(resources.list(resource_type));
             !subscription.awaiting && changed.is_empty() && removed.is_empty()
         })
     }
@@ -179,10 +190,10 @@ impl Variant for Delta {
         for resource_type in ResourceType::ALL {
             let Some(subscription) = &mut self.subscriptions[resource_type as usize] else { continue };
             let owes_first_answer = subscription.wildcard && !subscription.answered;
-            if !owes_first_answer && subscription.is_current(resources.of(resource_type)) {
+            if !owes_first_answer && subscription.is_current(resources.list(resource_type)) {
                 continue;
             }
-            let difference = subscription.difference(resources.of(resource_type));
+            let difference = subscription.difference(resources.list(resource_type));
             if difference.changed.is_empty() && difference.removed.is_empty() && !owes_first_answer {
                 subscription.sent = difference.current;
                 subscription.brought.clear();

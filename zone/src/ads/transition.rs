@@ -58,6 +58,10 @@ struct Retained {
 impl Transition {
     /// The configuration was `old` and is `new` now.
     pub fn begin(&mut self, old: &ResourceSet, new: &ResourceSet) {
+        // Endpoints come and go with clusters.
+        if self.held.is_none() && [Cluster, Listener, Route].iter().all(|kind| old.shares(*kind, new)) {
+            return self.show(new);
+        }
         let known = |kind: ResourceType, name: &str| {
             let retained = |kept: &Retained| kept.resource_type == kind && *kept.resource.name == *name;
             contains(old.of(kind), name) || self.retained.iter().any(retained)

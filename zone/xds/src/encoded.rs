@@ -126,20 +126,23 @@ impl fmt::Debug for Encoded {
     }
 }
 
-/// Resources of one proxy: per type, sorted by name, every name once.
+/// Resources of one type, sorted by name, every name once; shared by all who have the same.
+pub type ResourceList = Arc<[Arc<Encoded>]>;
+
+/// Resources of one proxy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResourceSet {
-    by_type: [Vec<Arc<Encoded>>; ResourceType::ALL.len()],
+    by_type: [ResourceList; ResourceType::ALL.len()],
 }
 
 impl ResourceSet {
     /// Collects resources. Of several with one type and name the last one stays.
     pub fn collect(resources: impl IntoIterator<Item = (ResourceType, Arc<Encoded>)>) -> Self {
-        let mut set = Self::default();
+        let mut by_type: [Vec<Arc<Encoded>>; ResourceType::ALL.len()] = Default::default();
         for (resource_type, resource) in resources {
-            set.by_type[resource_type as usize].push(resource);
+            by_type[resource_type as usize].push(resource);
         }
-        for list in &mut set.by_type {
+        for list in &mut by_type {
             // The sort is stable: among equal names the order of arrival stays.
             list.sort_by(|a, b| a.name.cmp(&b.name));
             list.dedup_by(|later, kept| {
@@ -149,35 +152,52 @@ impl ResourceSet {
                 }
                 same
             });
-            list.shrink_to_fit();
         }
-        set
+        Self { by_type: by_type.map(Into::into) }
     }
 
-    /// Adds resources none of which has the name of one that is here.
-    pub(crate) fn add_apart(&mut self, others: &Self) {
-        for (list, others) in self.by_type.iter_mut().zip(&others.by_type) {
-            if others.is_empty() {
-                continue;
+    /// These resources and others, of which none has the name of one of these. `last` is what came out of others last time: where
+    /// neither side of a type has changed, its list is taken over.
+    pub(crate) fn joined(self, others: &Self, last: Option<&Joined>) -> Joined {
+        let mut set = Self::default();
+        for resource_type in ResourceType::ALL {
+            let index = resource_type as usize;
+            let (own, others) = (&self.by_type[index], &others.by_type[index]);
+            let last = last.filter(|last| {
+                is_same(&last.own.by_type[index], own) && Arc::ptr_eq(&last.others.by_type[index], others)
+            });
+            set.by_type[index] = match last {
+                _ if own.is_empty() => others.clone(),
+                _ if others.is_empty() => own.clone(),
+                Some(last) => last.set.by_type[index].clone(),
+                None => merged(own, others),
+            };
+        }
+        Joined { set, own: self, others: others.clone() }
+    }
+
+    /// Takes lists of another set over in the place of those that are alike.
+    pub(crate) fn share(&mut self, other: &Self) {
+        for (list, other) in self.by_type.iter_mut().zip(&other.by_type) {
+            if is_same(list, other) {
+                *list = other.clone();
             }
-            let own = std::mem::replace(list, Vec::with_capacity(list.len() + others.len()));
-            let mut own = own.into_iter().peekable();
-            for other in others {
-                while let Some(before) = own.next_if(|own| own.name < other.name) {
-                    list.push(before);
-                }
-                list.push(other.clone());
-            }
-            list.extend(own);
         }
     }
 
-    /// True when both are the same values in memory.
+    /// True when both have the same value in memory for a type: then nothing of it has changed.
+    pub fn shares(&self, resource_type: ResourceType, other: &Self) -> bool {
+        Arc::ptr_eq(self.list(resource_type), other.list(resource_type))
+    }
+
+    /// True when both have the same values in memory for all types.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let is_same = |(one, other): (&Vec<Arc<Encoded>>, &Vec<Arc<Encoded>>)| {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
-        };
-        self.by_type.iter().zip(&other.by_type).all(is_same)
+        self.by_type.iter().zip(&other.by_type).all(|(one, other)| is_same(one, other))
+    }
+
+    /// The resources of one type.
+    pub fn list(&self, resource_type: ResourceType) -> &ResourceList {
+        &self.by_type[resource_type as usize]
     }
 
     /// The resources of one type, sorted by name.
@@ -197,6 +217,29 @@ impl ResourceSet {
             .into_iter()
             .flat_map(|resource_type| self.of(resource_type).iter().map(move |r| (resource_type, r)))
     }
+}
+
+/// Two sets in one, and what they were.
+#[derive(Debug, Default)]
+pub(crate) struct Joined {
+    pub set: ResourceSet,
+    own: ResourceSet,
+    others: ResourceSet,
+}
+
+fn is_same(one: &[Arc<Encoded>], other: &[Arc<Encoded>]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
+}
+
+fn merged(own: &[Arc<Encoded>], others: &[Arc<Encoded>]) -> ResourceList {
+    let mut merged = Vec::with_capacity(own.len() + others.len());
+    let mut own = own.iter().peekable();
+    for other in others {
+        merged.extend(std::iter::from_fn(|| own.next_if(|own| own.name < other.name)).cloned());
+        merged.push(other.clone());
+    }
+    merged.extend(own.cloned());
+    merged.into()
 }
 
 #[cfg(test)]
@@ -240,6 +283,29 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
         assert_eq!(set.get(ResourceType::Cluster, "b").map(|r| r.version), Some(resource("b", b"3").version));
         assert!(set.get(ResourceType::Listener, "b").is_none());
+    }
+
+    #[test]
+    fn joined_lists_are_taken_over_where_nothing_changed() {
+        let set = |names: &[&str]| {
+            ResourceSet::collect(names.iter().map(|name| (ResourceType::Cluster, resource(name, b""))))
+        };
+        let endpoint = Arc::new(Encoded::new(ResourceType::Endpoint, "e", b""));
+        let (own, others) = (set(&["b", "d"]), set(&["a", "c", "e"]));
+        let first = own.clone().joined(&others, None);
+        let names: Vec<&str> = first.set.of(ResourceType::Cluster).iter().map(|r| &*r.name).collect();
+        assert_eq!(names, ["a", "b", "c", "d", "e"]);
+
+        let mut more = ResourceSet::collect(
+            others.iter().map(|(kind, resource)| (kind, resource.clone())).chain([(ResourceType::Endpoint, endpoint)]),
+        );
+        more.share(&others);
+        let second = own.clone().joined(&more, Some(&first));
+        assert!(
+            second.set.shares(ResourceType::Cluster, &first.set) && second.set.shares(ResourceType::Endpoint, &more)
+        );
+        let third = set(&["b"]).joined(&more, Some(&second));
+        assert!(!third.set.shares(ResourceType::Cluster, &second.set));
     }
 
     #[test]

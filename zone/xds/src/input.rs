@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tandem_model::ResourceKey;
 use tandem_model::tags::TagMultimap;
 
-use crate::encoded::{Encoded, ResourceSet, ResourceType};
+use crate::encoded::{Encoded, Joined, ResourceSet, ResourceType};
 use crate::index::{MeshIdentityView, ServiceKey};
 use crate::metadata::ProxyMetadata;
 
@@ -117,6 +117,8 @@ pub struct Generated {
     pub services: Arc<BTreeSet<ServiceKey>>,
     /// What was left out of the resources, each once, in order of appearance.
     pub warnings: Vec<Warning>,
+    /// What the resources were put together from.
+    pub(crate) joined: Joined,
     /// Resources that belong to this proxy alone, each with a fingerprint of what it was built from.
     pub(crate) own: Vec<(u64, ResourceType, Arc<Encoded>)>,
     /// Keeps what was computed for many proxies alive in the cache.

@@ -19,8 +19,13 @@ mod modifications;
 #[cfg(test)]
 mod testing;
 
-pub use encoded::{Encoded, ResourceSet, ResourceType, Version};
+pub use encoded::{Encoded, ResourceList, ResourceSet, ResourceType, Version};
 pub use generate::{Cache, generate, identity_requests, workload_request};
-pub use index::{DataplaneView, MeshIdentityView, MeshIndex, Problem, ServiceKey, Snapshot, Touched, TrustBundle, ZoneSettings};
-pub use input::{AdminTls, GenerateError, Generated, Identity, IdentityRequest, ProxyInput, SpiffeId, Warning, WorkloadIdentity, WorkloadRequest};
+pub use index::{
+    DataplaneView, MeshIdentityView, MeshIndex, Problem, ServiceKey, Snapshot, Touched, TrustBundle, ZoneSettings,
+};
+pub use input::{
+    AdminTls, GenerateError, Generated, Identity, IdentityRequest, ProxyInput, SpiffeId, Warning, WorkloadIdentity,
+    WorkloadRequest,
+};
 pub use metadata::{Features, NodeId, NodeIdError, ProxyMetadata, ProxyType};

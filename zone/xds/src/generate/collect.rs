@@ -47,6 +47,11 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
+    /// Takes lists of resources of another one over in the place of those that are alike.
+    pub fn share(&mut self, other: &Self) {
+        self.resources.share(&other.resources);
+    }
+
     /// True when nobody can tell one from the other.
     pub fn is_same(&self, other: &Self) -> bool {
         self.resources.is_same(&other.resources)
@@ -255,11 +260,12 @@ impl<'a> Collector<'a> {
         self.without_clashes();
         self.own.shrink_to_fit();
         self.shared.shrink_to_fit();
-        let mut resources = ResourceSet::collect(self.resources);
+        let own = ResourceSet::collect(self.resources);
         let mut services = Arc::new(self.services);
+        let mut others = &ResourceSet::default();
         if let Some((_, included)) = &self.included {
             if is_apart {
-                resources.add_apart(&included.resources);
+                others = &included.resources;
             }
             if services.is_subset(&included.services) {
                 services = included.services.clone();
@@ -267,7 +273,15 @@ impl<'a> Collector<'a> {
                 Arc::make_mut(&mut services).extend(included.services.iter().cloned());
             }
         }
-        Generated { resources, services, warnings: self.warnings, own: self.own, _shared: self.shared }
+        let joined = own.joined(others, self.previous.map(|previous| &previous.joined));
+        Generated {
+            resources: joined.set.clone(),
+            joined,
+            services,
+            warnings: self.warnings,
+            own: self.own,
+            _shared: self.shared,
+        }
     }
 }
 

@@ -83,7 +83,10 @@ impl Outlooks {
                 return outlook.clone();
             }
         }
-        let built = build();
+        let mut built = build();
+        if let (Some(before), Some(gathered)) = (&before, Arc::get_mut(&mut built.gathered)) {
+            gathered.share(&before.gathered);
+        }
         let outlook = match before.filter(|before| before.is_same(&built)) {
             Some(before) => before,
             None => Arc::new(built),
