@@ -76,7 +76,7 @@ mod tests {
         let proxy = |name: &str| ResourceKey::new(Kind::Dataplane, "m", name);
         let warning = Warning { resource: Some(service.clone()), reason: "no port".to_owned() };
         let mut follower = left_out.follow();
-        left_out.of_proxy(&proxy("a"), &[warning.clone()]);
+        left_out.of_proxy(&proxy("a"), std::slice::from_ref(&warning));
         assert!(follower.has_changed().expect("it is there"));
         let expected = Reasons::from([(service.clone(), BTreeSet::from(["no port".to_owned()]))]);
         assert_eq!(*follower.borrow_and_update(), expected);

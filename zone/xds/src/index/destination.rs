@@ -45,7 +45,7 @@ enum Form {
     Service(ServiceForm),
     /// Identifiers of the MeshServices it stands for.
     MultiZone(Vec<Kri>),
-    External(ExternalForm),
+    External(Box<ExternalForm>),
 }
 
 /// A MeshExternalService.
@@ -150,11 +150,11 @@ impl DestinationView {
             ports: ports(resource).unwrap_or_default(),
             vips: Some(status.vip.ip).filter(|ip| !ip.is_empty()).into_iter().collect(),
             hostnames: status.addresses.into_iter().map(|address| address.hostname).collect(),
-            form: Form::External(ExternalForm {
+            form: Form::External(Box::new(ExternalForm {
                 labels: Arc::new(resource.labels.clone()),
                 endpoints: endpoints.map(|endpoint| (endpoint.address.into(), endpoint.port.0.into())).collect(),
                 tls: TlsSettings::of_resource(spec.tls.as_ref()),
-            }),
+            })),
             revision,
         })
     }

@@ -82,12 +82,13 @@ impl Slots {
     /// Those of a zone of so many meshes.
     pub fn new(meshes: usize) -> Self {
         let mut all = Vec::new();
-        for mesh in 0..meshes {
+        for (mesh, mesh_name) in MESHES.iter().enumerate().take(meshes) {
             let mut add = |kind: Kind, names: &[&str], make: Make| {
                 for (number, name) in names.iter().enumerate() {
+                    let name = name.replace("MESH", mesh_name);
                     let key = match kind {
-                        Kind::Mesh | Kind::Config => ResourceKey::global(kind, name.replace("MESH", MESHES[mesh])),
-                        _ => ResourceKey::new(kind, MESHES[mesh], name.replace("MESH", MESHES[mesh])),
+                        Kind::Mesh | Kind::Config => ResourceKey::global(kind, name),
+                        _ => ResourceKey::new(kind, *mesh_name, name),
                     };
                     all.push(Slot { key, place: Place { mesh, number }, make });
                 }

@@ -16,9 +16,12 @@ use super::{LISTENER, http_inbound, key};
 use crate::testing::{DataplaneBuilder, Zone, json, mesh, metadata, names};
 use crate::{Generated, ProxyMetadata};
 
-/// The Config of the mesh `default` with these names: kind and name, address, ports and services.
-fn config(names: &[(&str, &str, &[(u32, &str)])]) -> Resource {
-    let entry = |(name, address, targets): &(&str, &str, &[(u32, &str)])| {
+/// Kind and name, address, ports and services.
+type Name<'a> = (&'a str, &'a str, &'a [(u32, &'a str)]);
+
+/// The Config of the mesh `default` with these names.
+fn config(names: &[Name<'_>]) -> Resource {
+    let entry = |(name, address, targets): &Name<'_>| {
         let target = |(port, service): &(u32, &str)| json!({"Port": port, "TagSet": {"kuma.io/service": service}, "Origin": "o"});
         let outbounds: Vec<Value> = targets.iter().map(target).collect();
         ((*name).to_owned(), json!({"address": address, "outbounds": outbounds}))
@@ -28,8 +31,8 @@ fn config(names: &[(&str, &str, &[(u32, &str)])]) -> Resource {
     Resource::from_proto(key, &Config { config: Value::Object(whole).to_string() })
 }
 
-const WEB: (&str, &str, &[(u32, &str)]) = ("0:web", "240.0.0.0", &[(0, "web")]);
-const DB: (&str, &str, &[(u32, &str)]) = ("0:db_main", "240.0.0.1", &[(0, "db_main")]);
+const WEB: Name<'_> = ("0:web", "240.0.0.0", &[(0, "web")]);
+const DB: Name<'_> = ("0:db_main", "240.0.0.1", &[(0, "db_main")]);
 
 fn mode(mode: Mode) -> Resource {
     let mut mesh = mesh("default");
@@ -117,7 +120,7 @@ fn proxies_without_redirection_keep_to_what_they_list() {
 
 #[test]
 fn names_lead_to_what_is_reached() {
-    let names: [(&str, &str, &[(u32, &str)]); 4] = [
+    let names: [Name<'_>; 4] = [
         WEB,
         DB,
         ("1:example.com", "240.0.0.2", &[(443, "example")]),
