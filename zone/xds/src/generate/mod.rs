@@ -68,7 +68,6 @@ pub struct Cache {
     legacy_inbounds: Canonical<legacy::InboundPolicies>,
     authorities: Shared<(String, Arc<[u8]>), Encoded>,
     outlooks: sidecar::outlook::Outlooks,
-    records: Canonical<dns::Records>,
     pub(crate) templates: TemplateCache,
     pub(crate) modified: ModifiedCache,
     trust_bundles: Shared<ByAddress<TrustBundle>, Encoded>,

@@ -178,7 +178,14 @@ fn add_resources<'a>(
     if selected.is_none() && by_services || mode(state) == Mode::ReachableBackends && without_backends {
         return;
     }
-    for view in state.views.values() {
+    let views: Vec<&Arc<DestinationView>> = match &selected {
+        None => state.views.values().collect(),
+        Some(selected) => {
+            let whole: BTreeSet<Kri> = selected.iter().map(|kri| kri.clone().without_section()).collect();
+            whole.iter().filter_map(|kri| state.views.get(kri)).collect()
+        }
+    };
+    for view in views {
         for port in &view.ports {
             let kri = || view.kri.clone().with_section(port.section.clone());
             if selected.as_ref().is_some_and(|selected| !selected.contains(&kri())) {

@@ -43,7 +43,9 @@ pub(crate) struct Outlook {
     /// Addresses of the outbounds, sorted.
     pub addresses: Vec<Address>,
     /// Names that lead to them.
-    pub records: Arc<Records>,
+    pub records: Records,
+    /// Fingerprint of the names.
+    pub names: u64,
     /// Names that are claimed twice, for a person.
     pub clashes: Vec<String>,
 }
@@ -104,7 +106,7 @@ impl Outlook {
     fn is_same(&self, other: &Self) -> bool {
         self.gathered.is_same(&other.gathered)
             && self.addresses == other.addresses
-            && Arc::ptr_eq(&self.records, &other.records)
+            && self.names == other.names
             && self.clashes == other.clashes
     }
 }
@@ -155,7 +157,7 @@ impl Sidecar<'_> {
         let (records, clashes) = outbounds::records(state, &outbounds, redirection.ipv6);
         let mut addresses: Vec<_> = outbounds.into_iter().map(|outbound| (outbound.address, outbound.port)).collect();
         addresses.sort_unstable();
-        let records = cache.records.of(&Arc::new(records));
-        Outlook { gathered: Arc::new(collector.gather()), addresses, records, clashes }
+        let names = cache.fingerprints.of(&records);
+        Outlook { gathered: Arc::new(collector.gather()), addresses, records, names, clashes }
     }
 }

@@ -1,7 +1,6 @@
 //! What a sidecar has only where connections are redirected to it, and the probes of its workload.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tandem_policy::legacy::PASS_THROUGH;
 use tandem_policy::legacy::traffic_log::TrafficDirection;
@@ -88,11 +87,9 @@ impl Sidecar<'_> {
         if !self.redirection.enabled || metadata.dns_port == 0 || metadata.features.bind_outbounds {
             return;
         }
-        let Outlook { records, clashes, .. } = outlook;
+        let Outlook { records, names, clashes, .. } = outlook;
         collector.warn(clashes);
-        // The result keeps the records, so their address stands for their content.
-        collector.keep(records.clone());
-        let input = (AdminInput(metadata), metadata.dns_port, self.naming, Arc::as_ptr(records).addr());
+        let input = (AdminInput(metadata), metadata.dns_port, self.naming, names);
         infallible(collector.own("dns", input, |set| {
             dns(set, records, metadata, self.naming);
             Ok(())
