@@ -30,7 +30,8 @@ pub(crate) async fn check(store: &dyn Reader, name: &str, stored: &Mesh, new: &M
         return Ok(violations);
     }
     let certificates = certificates(store, name).await?;
-    let of = |concerned: &dyn Fn(&Certificate) -> bool| Concerned::among(certificates.iter().filter(|one| concerned(one)));
+    let of =
+        |concerned: &dyn Fn(&Certificate) -> bool| Concerned::among(certificates.iter().filter(|one| concerned(one)));
     if switched {
         // Those with certificates from elsewhere do not trust what the mesh lists, but what their own trust says.
         let distrusts = |one: &Certificate| {

@@ -136,7 +136,8 @@ async fn an_authority_changes_in_steps_that_wait_for_the_proxies() {
     let plane = Plane::new(Mode::Global);
     plane.put(backends(&["old"])).await.expect("admitted");
     let refusal = async |body: Value| plane.put(body).await.expect_err("refused").to_string();
-    let forbidden = "mtls.enabledBackend: Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA";
+    let forbidden =
+        "mtls.enabledBackend: Changing CA when mTLS is enabled is forbidden. Disable mTLS first and then change the CA";
     assert_eq!(refusal(backends(&["new", "old"])).await, forbidden, "nobody trusts the new one");
     plane.put(backends(&["old", "new"])).await.expect("admitted");
     assert_eq!(refusal(backends(&["new"])).await, forbidden, "nobody would trust the old one");
