@@ -49,7 +49,9 @@ pub use apply::{
 };
 pub use check::{Checked, check, check_as, check_received};
 pub use cluster_name::service_cluster;
-pub use compiled::{ByDestination, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, ProxyPolicies};
+pub use compiled::{
+    ByDestination, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, OwnPolicies, ProxyPolicies,
+};
 pub use registry::spec_schema;
 pub use role::{PolicyOrigin, Role};
 pub use subset::{Subset, TagCondition};
