@@ -98,42 +98,86 @@ pub enum SelectError {
     Unsupported(TargetKind),
 }
 
+/// Why a policy selects nothing of a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mismatch {
+    /// It is of another zone.
+    Zone,
+    /// Policies of its role stay within their namespace, and the proxy is in another one.
+    Namespace,
+    /// `proxyTypes` names other types.
+    ProxyType,
+    /// No inbound, no listener and no gateway has all the tags.
+    Tags,
+    /// It names another Dataplane.
+    Name,
+    /// The Dataplane lacks one of the labels.
+    Labels,
+    /// No inbound has the section.
+    Section,
+    /// It is about Dataplanes that are no builtin gateways.
+    BuiltinGateway,
+    /// It is about another MeshGateway, or the proxy is no builtin gateway.
+    Gateway,
+    /// The proxy has nothing to be selected: neither inbounds nor a gateway.
+    Empty,
+}
+
 /// What a policy selects of a proxy. `routes` are the MeshHTTPRoutes of the mesh.
 ///
 /// # Errors
 /// When the policy is about a route that does not exist, or about a kind that has no proxies.
 pub fn select(policy: &Policy, subject: &Subject<'_>, routes: &[Arc<Policy>]) -> Result<Selection, SelectError> {
-    if !reaches_zone(policy, subject) || !reaches_namespace(policy, subject) {
-        return Ok(Selection::default());
+    Ok(examine(policy, subject, routes)?.unwrap_or_default())
+}
+
+/// As [`select`], with the reason when that is nothing. Where several apply, it is that of the first condition checked.
+///
+/// # Errors
+/// Those of [`select`].
+pub fn examine(
+    policy: &Policy,
+    subject: &Subject<'_>,
+    routes: &[Arc<Policy>],
+) -> Result<Result<Selection, Mismatch>, SelectError> {
+    if !reaches_zone(policy, subject) {
+        return Ok(Err(Mismatch::Zone));
+    }
+    if !reaches_namespace(policy, subject) {
+        return Ok(Err(Mismatch::Namespace));
     }
     let target = &policy.target;
+    let or_none = |selection: Selection, reason| if selection.applies(subject) { Ok(selection) } else { Err(reason) };
     Ok(match target.kind {
-        TargetKind::Mesh | TargetKind::MeshSubset if !reaches_proxy_type(target, subject) => Selection::default(),
-        TargetKind::Mesh => Selection {
-            inbounds: Choice::All,
-            listeners: Choice::All,
-            delegated: subject.kind == SubjectKind::DelegatedGateway,
-        },
+        TargetKind::Mesh | TargetKind::MeshSubset if !reaches_proxy_type(target, subject) => Err(Mismatch::ProxyType),
+        TargetKind::Mesh => {
+            let delegated = subject.kind == SubjectKind::DelegatedGateway;
+            or_none(Selection { inbounds: Choice::All, listeners: Choice::All, delegated }, Mismatch::Empty)
+        }
         TargetKind::MeshSubset | TargetKind::MeshService | TargetKind::MeshServiceSubset => {
-            by_tags(&target.as_tags().unwrap_or_default(), subject)
+            or_none(by_tags(&target.as_tags().unwrap_or_default(), subject), Mismatch::Tags)
         }
         TargetKind::Dataplane => by_dataplane(policy, subject),
-        TargetKind::MeshGateway => by_gateway(policy, subject),
+        TargetKind::MeshGateway => by_gateway(policy, subject).and_then(|found| or_none(found, Mismatch::Tags)),
         TargetKind::MeshHTTPRoute => {
-            let name = target.name();
-            let route = routes.iter().find(|route| {
-                route.resource.key.mesh == policy.resource.key.mesh && route.resource.display_name() == name
-            });
-            let route = route.ok_or_else(|| SelectError::UnknownRoute(name.to_owned()))?;
+            let route = route_of(policy, routes).ok_or_else(|| SelectError::UnknownRoute(target.name().to_owned()))?;
             if route.target.kind == TargetKind::MeshHTTPRoute {
                 return Err(SelectError::Unsupported(route.target.kind));
             }
-            select(route, subject, routes)?
+            examine(route, subject, routes)?
         }
         TargetKind::MeshExternalService | TargetKind::MeshMultiZoneService => {
             return Err(SelectError::Unsupported(target.kind));
         }
     })
+}
+
+/// The MeshHTTPRoute that a policy is about.
+pub(crate) fn route_of<'a>(policy: &Policy, routes: &'a [Arc<Policy>]) -> Option<&'a Arc<Policy>> {
+    let is_named = |route: &&Arc<Policy>| {
+        route.resource.key.mesh == policy.resource.key.mesh && route.resource.display_name() == policy.target.name()
+    };
+    routes.iter().find(is_named)
 }
 
 /// Except for producers, policies of one zone do not reach proxies of another.
@@ -178,7 +222,7 @@ fn by_tags(tags: &Tags, subject: &Subject<'_>) -> Selection {
     }
 }
 
-fn by_dataplane(policy: &Policy, subject: &Subject<'_>) -> Selection {
+fn by_dataplane(policy: &Policy, subject: &Subject<'_>) -> Result<Selection, Mismatch> {
     let target = &policy.target;
     let all = target.name().is_empty() && target.namespace().is_empty() && target.labels.is_none();
     let named = || !target.name().is_empty() && target.kri(&policy.kri).as_ref() == Some(&subject.kri);
@@ -187,27 +231,34 @@ fn by_dataplane(policy: &Policy, subject: &Subject<'_>) -> Selection {
             labels.iter().all(|(label, value)| subject.labels.get(label).map_or(value.is_empty(), |own| own == value))
         })
     };
-    if subject.gateway.is_some() || !(all || named() || labelled()) {
-        return Selection::default();
+    if subject.gateway.is_some() {
+        return Err(Mismatch::BuiltinGateway);
+    }
+    if !(all || named() || labelled()) {
+        return Err(if target.labels.is_some() { Mismatch::Labels } else { Mismatch::Name });
     }
     let section = target.section_name();
-    let inbounds = match section {
-        "" => Choice::All,
-        section => Choice::of(subject.inbounds.len(), |index| subject.inbounds[index].section == section),
+    let (inbounds, reason) = match section {
+        "" => (Choice::All, Mismatch::Empty),
+        section => {
+            (Choice::of(subject.inbounds.len(), |index| subject.inbounds[index].section == section), Mismatch::Section)
+        }
     };
-    Selection { inbounds, listeners: Choice::None, delegated: subject.kind == SubjectKind::DelegatedGateway }
+    let delegated = subject.kind == SubjectKind::DelegatedGateway;
+    let selection = Selection { inbounds, listeners: Choice::None, delegated };
+    if selection.applies(subject) { Ok(selection) } else { Err(reason) }
 }
 
-fn by_gateway(policy: &Policy, subject: &Subject<'_>) -> Selection {
+fn by_gateway(policy: &Policy, subject: &Subject<'_>) -> Result<Selection, Mismatch> {
     let named = subject.gateway.is_some_and(|gateway| {
         gateway.resource.key.mesh == policy.resource.key.mesh && gateway.resource.display_name() == policy.target.name()
     });
     if !named {
-        return Selection::default();
+        return Err(Mismatch::Gateway);
     }
     let none = Tags::new();
     let selection = by_tags(policy.target.tags.as_ref().unwrap_or(&none), subject);
-    Selection { delegated: false, ..selection }
+    Ok(Selection { delegated: false, ..selection })
 }
 
 /// The policies of one kind that apply to a proxy.
