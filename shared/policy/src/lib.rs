@@ -6,6 +6,7 @@
 
 pub mod access_log;
 mod apply;
+pub mod backend;
 mod check;
 pub mod circuit_breaker;
 mod cluster_name;
@@ -13,6 +14,7 @@ mod compiled;
 pub mod destinations;
 pub mod egress;
 pub mod envoy;
+pub mod explain;
 pub mod fault_injection;
 pub mod health_check;
 pub mod http_route;
@@ -23,6 +25,7 @@ mod merge;
 pub mod metric;
 pub mod passthrough;
 pub mod policy;
+mod precedence;
 pub mod proxy_patch;
 pub mod rate_limit;
 pub mod reach;
@@ -44,14 +47,15 @@ pub mod traffic_permission;
 mod validation;
 
 pub use apply::{
-    ProxySecurity, egress_chain, egress_cluster, egress_external_service_chain, inbound_cluster, inbound_listener,
+    ProxySecurity, egress_chain, egress_cluster, egress_external_service_chain, egress_routes, inbound_cluster, inbound_listener,
     outbound_cluster, outbound_listener, outbound_security,
 };
 pub use check::{Checked, check, check_as, check_received};
 pub use cluster_name::service_cluster;
 pub use compiled::{
-    ByDestination, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, OwnPolicies, ProxyPolicies,
+    ByDestination, ByService, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, OwnPolicies, OwnTags, ProxyPolicies,
 };
+pub use precedence::Criterion;
 pub use registry::spec_schema;
 pub use role::{PolicyOrigin, Role};
 pub use subset::{Subset, TagCondition};

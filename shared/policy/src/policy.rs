@@ -1,6 +1,5 @@
 //! Stored policies, decoded once per version and shared.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -12,7 +11,7 @@ use tandem_model::resource::{Resource, ResourceKey, Spec};
 use crate::registry::policy_type;
 use crate::role::{PolicyOrigin, Role};
 use crate::schema::SchemaError;
-use crate::target_ref::{TargetKind, TargetRef};
+use crate::target_ref::TargetRef;
 
 /// A policy selected by `targetRef`, ready for matching.
 #[derive(Debug, Clone)]
@@ -116,51 +115,6 @@ impl Policy {
     pub fn is_single_item(&self) -> bool {
         !self.traits.to && !self.traits.from
     }
-
-    /// Compares what precedes everything else: kind of the proxies selected and how narrowly.
-    fn cmp_target(&self, other: &Self) -> Ordering {
-        self.target.kind.cmp(&other.target.kind).then_with(|| cmp_dataplanes(&self.target, &other.target))
-    }
-
-    /// Later is stronger; equal display names tie. Source: Kuma `pkg/plugins/policies/core/rules/sort`.
-    pub(crate) fn cmp_attributes(&self, other: &Self) -> Ordering {
-        self.cmp_target(other).then_with(|| self.origin.cmp(&other.origin)).then_with(|| self.role.cmp(&other.role))
-    }
-
-    /// Of two policies equal in everything else, the one whose name sorts first is stronger.
-    pub(crate) fn cmp_name(&self, other: &Self) -> Ordering {
-        other.resource.display_name().cmp(self.resource.display_name())
-    }
-
-    /// Precedence among the policies of one kind: later is stronger. Policies that tie are in stored order, so that the order is
-    /// total.
-    ///
-    /// Source: Kuma `pkg/plugins/policies/core/matchers/dataplane.go`, `SortByTargetRef`, which leaves policies that tie where it
-    /// finds them.
-    pub fn cmp_precedence(&self, other: &Self) -> Ordering {
-        let listener_tags = |policy: &Self| match policy.target.kind {
-            TargetKind::MeshGateway => policy.target.tags.as_ref().map_or(0, |tags| tags.len()),
-            _ => 0,
-        };
-        self.cmp_target(other)
-            .then_with(|| self.origin.cmp(&other.origin))
-            .then_with(|| listener_tags(self).cmp(&listener_tags(other)))
-            .then_with(|| self.role.cmp(&other.role))
-            .then_with(|| self.cmp_name(other))
-            .then_with(|| self.resource.key.name.cmp(&other.resource.key.name))
-    }
-}
-
-/// Compares references to Dataplanes by how narrowly they select: by name before anything else, then by section.
-///
-/// Kuma lets names win over labels only, and decides names against neither by section. That is no order (a name beats labels, which
-/// may beat a reference to all by their policy's name, which may beat the name again), so a name wins over both here.
-fn cmp_dataplanes(one: &TargetRef, other: &TargetRef) -> Ordering {
-    if one.kind != TargetKind::Dataplane || other.kind != TargetKind::Dataplane {
-        return Ordering::Equal;
-    }
-    let narrowness = |target: &TargetRef| (!target.name().is_empty(), !target.section_name().is_empty());
-    narrowness(one).cmp(&narrowness(other))
 }
 
 impl Item {
@@ -208,7 +162,7 @@ fn reference(value: &Value) -> TargetRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{labelled, policy};
+    use crate::testing::policy;
 
     fn named(name: &str, spec: Value) -> Policy {
         policy(Kind::MeshTimeout, name, spec)
@@ -236,64 +190,5 @@ mod tests {
             error,
             "type=\"MeshTimeout\" name=\"bad\" mesh=\"m\": spec.to: in body must be of type array: \"number\""
         );
-    }
-
-    #[test]
-    fn precedence() {
-        let dataplane = |extra: Value| {
-            let mut target = json!({"kind": "Dataplane"});
-            for (key, value) in extra.as_object().into_iter().flatten() {
-                target[key] = value.clone();
-            }
-            json!({"targetRef": target})
-        };
-        let weakest_first = [
-            labelled(named("b", json!({})), "kuma.io/origin", "global"),
-            named("b", json!({})),
-            named("a", json!({})),
-            labelled(named("b", json!({})), "kuma.io/origin", "zone"),
-            labelled(labelled(named("z", json!({})), "kuma.io/origin", "zone"), "kuma.io/policy-role", "producer"),
-            named("a", dataplane(json!({"labels": {"a": "b"}}))),
-            named("a", dataplane(json!({"labels": {"a": "b"}, "sectionName": "x"}))),
-            named("z", dataplane(json!({"name": "dp"}))),
-            named("z", json!({"targetRef": {"kind": "MeshService", "name": "s"}})),
-        ];
-        for pair in weakest_first.windows(2) {
-            let order = pair[0].cmp_precedence(&pair[1]);
-            assert_eq!(order, Ordering::Less, "{} {:?} {:?}", pair[0].kri, pair[0].target, pair[1].target);
-        }
-    }
-
-    #[test]
-    fn policies_that_tie_keep_their_stored_order() {
-        let same_name = |stored: &str| labelled(named(stored, json!({})), "kuma.io/display-name", "p");
-        assert_eq!(same_name("p").cmp_precedence(&same_name("p-of-a-zone")), Ordering::Less);
-    }
-
-    #[test]
-    fn precedence_is_a_total_order() {
-        let selections = [json!({}), json!({"labels": {"a": "b"}}), json!({"name": "dp"})];
-        let sections = [json!({}), json!({"sectionName": "x"})];
-        let mut policies = Vec::new();
-        for (selection, section, name) in combinations(&selections, &sections, &["a", "m", "z"]) {
-            let mut target = json!({"kind": "Dataplane"});
-            for (key, value) in selection.as_object().into_iter().chain(section.as_object()).flatten() {
-                target[key] = value.clone();
-            }
-            policies.push(named(name, json!({"targetRef": target})));
-        }
-        for (a, b, c) in combinations(&policies, &policies, &policies) {
-            assert_eq!(a.cmp_precedence(b), b.cmp_precedence(a).reverse());
-            if a.cmp_precedence(b).is_le() && b.cmp_precedence(c).is_le() {
-                let order = a.cmp_precedence(c);
-                assert!(order.is_le(), "{:?} {:?} {:?}", a.target, b.target, c.target);
-            }
-        }
-    }
-
-    /// All combinations of one element of each.
-    fn combinations<'a, A, B, C>(a: &'a [A], b: &'a [B], c: &'a [C]) -> Vec<(&'a A, &'a B, &'a C)> {
-        let pairs = || a.iter().flat_map(|a| b.iter().map(move |b| (a, b)));
-        pairs().flat_map(|(a, b)| c.iter().map(move |c| (a, b, c))).collect()
     }
 }

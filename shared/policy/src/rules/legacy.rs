@@ -95,8 +95,8 @@ fn rules_of(subset: &Subset, items: &[(Subset, &Entry<'_>)]) -> Vec<Rule> {
         items.iter().filter(|(item, _)| item.is_superset_of(subset)).map(|(_, entry)| *entry).collect();
     let Some(first) = relevant.first() else { return Vec::new() };
     let confs: Vec<_> = relevant.iter().map(|entry| entry.conf).collect();
-    let origins: Vec<RuleOrigin> =
-        relevant.iter().map(|entry| RuleOrigin { index: 0, ..entry.origin.clone() }).collect();
+    let entries = distinct_origins(relevant.iter().map(|entry| &entry.origin));
+    let origins: Vec<RuleOrigin> = entries.iter().map(|entry| RuleOrigin { index: 0, ..entry.clone() }).collect();
     let origins: Vec<Arc<Policy>> = distinct_origins(origins.iter()).into_iter().map(|origin| origin.policy).collect();
     let by_matches: BTreeMap<String, Arc<Policy>> =
         origins_by_matches(&relevant).into_iter().map(|(hash, origin)| (hash, origin.policy)).collect();
@@ -106,6 +106,7 @@ fn rules_of(subset: &Subset, items: &[(Subset, &Entry<'_>)]) -> Vec<Rule> {
             subset: subset.clone(),
             conf,
             origins: origins.clone(),
+            entries: entries.clone(),
             origin_by_matches: by_matches.clone(),
         })
         .collect()

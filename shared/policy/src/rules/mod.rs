@@ -41,6 +41,8 @@ pub struct Rule {
     pub conf: Value,
     /// The policies concerned, weakest first.
     pub origins: Vec<Arc<Policy>>,
+    /// Their entries concerned, weakest first.
+    pub entries: Vec<RuleOrigin>,
     /// For routes: hash of matches → the policy that contributed the rule.
     pub origin_by_matches: BTreeMap<String, Arc<Policy>>,
 }

@@ -1,0 +1,1 @@
+//! Why policies have the effect they have.
