@@ -6,6 +6,7 @@
 mod clique;
 mod inbound;
 mod legacy;
+mod limits;
 mod resource;
 mod to;
 
@@ -21,6 +22,7 @@ use crate::target_ref::{TargetKind, TargetRef};
 pub use inbound::{InboundRule, inbound_rules, merged_inbound};
 pub(crate) use legacy::build as build_by_tags;
 pub use legacy::{from_rules, single_item_rules};
+pub use limits::{Unusable, usable_from_rules, usable_to_rules};
 pub(crate) use resource::fallbacks;
 pub use resource::{ResourceRule, ResourceRules, resource_rules, sorted_to_entries};
 pub use to::{ToRules, to_resource_rules, to_rules};
