@@ -6,6 +6,8 @@
 
 pub mod access_log;
 mod apply;
+mod by_address;
+mod candidates;
 pub mod backend;
 mod check;
 pub mod circuit_breaker;
@@ -13,6 +15,7 @@ mod cluster_name;
 mod compiled;
 pub mod destinations;
 pub mod egress;
+pub mod endpoint;
 pub mod envoy;
 pub mod explain;
 pub mod fault_injection;
@@ -30,6 +33,7 @@ pub mod proxy_patch;
 pub mod rate_limit;
 pub mod reach;
 mod registry;
+pub mod reporter;
 pub mod retry;
 mod role;
 pub mod rules;
@@ -46,14 +50,16 @@ pub mod trace;
 pub mod traffic_permission;
 mod validation;
 
+pub use by_address::ByAddress;
+pub use candidates::Marks;
 pub use apply::{
-    ProxySecurity, egress_chain, egress_cluster, egress_external_service_chain, egress_routes, inbound_cluster, inbound_listener,
-    outbound_cluster, outbound_listener, outbound_security,
+    InboundFacts, egress_chain, egress_cluster, egress_external_service_chain, egress_routes, inbound_cluster, inbound_listener,
+    outbound_cluster, outbound_listener, outbound_security, passthrough_logs,
 };
 pub use check::{Checked, check, check_as, check_received};
 pub use cluster_name::service_cluster;
 pub use compiled::{
-    ByDestination, ByService, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, OwnPolicies, OwnTags, ProxyPolicies,
+    ByDestination, ByService, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, OutsidePolicies, OwnPolicies, OwnTags, ProxyPolicies,
 };
 pub use precedence::Criterion;
 pub use registry::spec_schema;

@@ -1,8 +1,18 @@
-//! MeshAccessLog: which requests and connections are logged, and where logs go.
+//! MeshAccessLog: which requests and connections are logged, and where logs go; and access logs of Envoy in general.
 
+mod any_value;
+mod connection;
+pub(crate) mod envoy;
+mod log;
+mod needs;
 mod schema;
 mod validation;
 
+pub(crate) use connection::{HTTP_FORMAT, TCP_FORMAT};
+pub use connection::{Connection, TrafficDirection};
+pub use log::AccessLog;
+pub(crate) use log::Logger;
+pub use needs::Needs;
 pub use schema::{
     Backend, BackendType, Conf, FileBackend, Format, FormatType, JsonValue, OtelBackend, Spec, TcpBackend,
 };

@@ -7,7 +7,8 @@ use serde_json::Value;
 use tandem_model::kri::Kri;
 use tandem_model::label::SERVICE_TAG;
 
-use crate::rules::{ROUTE_TAG, ToRules, fallbacks};
+use crate::envoy::Draft;
+use crate::rules::{ROUTE_TAG, ResourceRule, Rule, ToRules, fallbacks};
 use crate::subset::Subset;
 
 /// Configuration by destination, decoded and translated.
@@ -27,10 +28,28 @@ impl<C> ByDestination<C> {
     pub(super) fn new<S: DeserializeOwned>(rules: &ToRules, translate: impl Fn(S) -> C) -> Self {
         // Confs are merges of what the schema encoded, so they decode.
         let conf = |conf: &Value| serde_json::from_value(conf.clone()).ok().map(&translate);
-        let by_tags = rules.rules.iter().filter_map(|rule| Some((rule.subset.clone(), conf(&rule.conf)?)));
-        let by_kri =
-            rules.resource_rules.0.iter().filter_map(|(kri, rule)| Some((kri.clone(), conf(rule.confs.first()?)?)));
-        Self { by_tags: by_tags.collect(), by_kri: by_kri.collect() }
+        Self::of_rules(rules, |rule| conf(&rule.conf), |rule| conf(rule.confs.first()?))
+    }
+
+    /// As [`ByDestination::new`], for what follows from more of a rule than its configuration.
+    pub(super) fn of_rules(
+        rules: &ToRules,
+        by_tags: impl Fn(&Rule) -> Option<C>,
+        by_resource: impl Fn(&ResourceRule) -> Option<C>,
+    ) -> Self {
+        let of_tags = rules.rules.iter().filter_map(|rule| Some((rule.subset.clone(), by_tags(rule)?)));
+        let of_kris = rules.resource_rules.0.iter().filter_map(|(kri, rule)| Some((kri.clone(), by_resource(rule)?)));
+        Self { by_tags: of_tags.collect(), by_kri: of_kris.collect() }
+    }
+
+    /// True when nothing is said about any destination.
+    pub fn is_empty(&self) -> bool {
+        self.by_tags.is_empty() && self.by_kri.is_empty()
+    }
+
+    /// True when something is said about destinations by tags.
+    pub fn has_tags(&self) -> bool {
+        !self.by_tags.is_empty()
     }
 
     fn of_tags(&self, tags: &BTreeMap<&str, &str>) -> Option<&C> {
@@ -51,6 +70,20 @@ impl<C> ByDestination<C> {
     /// resource, else that of the mesh.
     pub fn of_resource(&self, kri: &Kri) -> Option<&C> {
         fallbacks(kri).find_map(|kri| self.by_kri.get(&kri))
+    }
+
+    /// What holds for the destination that a resource of Envoy serves.
+    pub(crate) fn of_draft<T>(&self, draft: &Draft<T>) -> Option<&C> {
+        match (&draft.destination, &draft.service) {
+            (Some(destination), _) => self.of_resource(destination),
+            (None, Some(service)) => self.of_service(service),
+            (None, None) => None,
+        }
+    }
+
+    /// All configurations.
+    pub fn values(&self) -> impl Iterator<Item = &C> + Clone {
+        self.by_tags.iter().map(|(_, conf)| conf).chain(self.by_kri.values())
     }
 
     /// What is said about one route, a resource itself.

@@ -29,6 +29,15 @@ pub(super) fn packed_transport<M: Name + Message>(name: &str, message: &M) -> co
     }
 }
 
+/// A gRPC service behind a cluster.
+pub(crate) fn grpc_cluster(cluster: &str) -> core::GrpcService {
+    let target = core::grpc_service::EnvoyGrpc { cluster_name: cluster.to_owned(), ..Default::default() };
+    core::GrpcService {
+        target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(target)),
+        ..Default::default()
+    }
+}
+
 /// The protobuf form of a duration.
 pub fn duration(value: Duration) -> super::pb::Duration {
     super::pb::Duration {

@@ -77,6 +77,8 @@ pub struct Draft<T> {
     pub destination: Option<Arc<Kri>>,
     /// Value of `kuma.io/service` it serves, for destinations by tags; `None` for everything else.
     pub service: Option<Arc<str>>,
+    /// What a real destination is called where one by tags has its service: in names of services in traces.
+    pub alias: Option<Arc<str>>,
     /// Protocol spoken on it.
     pub protocol: Protocol,
     /// The resource itself.
@@ -86,7 +88,7 @@ pub struct Draft<T> {
 impl<T> Draft<T> {
     /// A resource that serves no real destination and whose protocol does not matter.
     pub fn new(origin: Origin, value: T) -> Self {
-        Self { origin, destination: None, service: None, protocol: Protocol::Unknown, value }
+        Self { origin, destination: None, service: None, alias: None, protocol: Protocol::Unknown, value }
     }
 
     /// The same resource, speaking `protocol`.
@@ -107,6 +109,13 @@ impl<T> Draft<T> {
     #[must_use]
     pub fn serving(mut self, destination: Arc<Kri>) -> Self {
         self.destination = Some(destination);
+        self
+    }
+
+    /// The same resource, serving a real destination with this [alias](Self::alias).
+    #[must_use]
+    pub fn known_as(mut self, alias: Arc<str>) -> Self {
+        self.alias = Some(alias);
         self
     }
 }

@@ -7,13 +7,18 @@ use tandem_model::kind::Kind::{MeshCircuitBreaker, MeshTimeout, MeshTrafficPermi
 use tandem_model::protocol::Protocol;
 use tandem_policy::envoy::pb::http::http_filter::ConfigType;
 use tandem_policy::envoy::{Draft, ListenerDraft, NetworkFilter, names};
-use tandem_policy::{ProxySecurity, inbound_cluster, inbound_listener};
+use tandem_policy::{InboundFacts, inbound_cluster, inbound_listener};
 
 use crate::drafts::{ROUTE, action, cluster, common_http, http, listener, manager, proxy, seconds, secured, tcp};
 use crate::for_one_inbound;
 
-const PLAIN: ProxySecurity = ProxySecurity { has_identity: false, has_traffic_permission: false };
-const SECURE: ProxySecurity = ProxySecurity { has_identity: true, has_traffic_permission: false };
+const PLAIN: InboundFacts = InboundFacts {
+    has_identity: false,
+    has_traffic_permission: false,
+    has_fault_injection: false,
+    has_rate_limit: false,
+};
+const SECURE: InboundFacts = InboundFacts { has_identity: true, ..PLAIN };
 
 fn from(conf: Value) -> Value {
     json!({"from": [{"targetRef": {"kind": "Mesh"}, "default": conf}]})
@@ -31,7 +36,7 @@ fn http_rbac(draft: &mut Draft<ListenerDraft>) -> HttpRbac {
 fn without_policies_every_default_timeout_is_written() {
     let policies = for_one_inbound(&[]);
     let mut draft = listener(Protocol::Http, vec![http(ROUTE)]);
-    inbound_listener(policies.inbound(0), PLAIN, &mut draft);
+    inbound_listener(policies.inbound(0), PLAIN, None, &mut draft);
     assert_eq!(seconds(action(&mut draft).timeout), Some(15.0));
     assert_eq!(seconds(action(&mut draft).idle_timeout), Some(1800.0));
     let manager = manager(&mut draft);
@@ -41,7 +46,7 @@ fn without_policies_every_default_timeout_is_written() {
     assert!(manager.http_filters.is_empty(), "no permission without identity");
 
     let mut draft = listener(Protocol::Tcp, vec![tcp()]);
-    inbound_listener(policies.inbound(0), PLAIN, &mut draft);
+    inbound_listener(policies.inbound(0), PLAIN, None, &mut draft);
     assert_eq!(seconds(proxy(&mut draft).idle_timeout), Some(3600.0));
 
     let mut draft = cluster(Protocol::Http);
@@ -70,7 +75,7 @@ fn timeouts_of_several_policies_merge() {
         ),
     ]);
     let mut draft = listener(Protocol::Http2, vec![http(ROUTE)]);
-    inbound_listener(policies.inbound(0), PLAIN, &mut draft);
+    inbound_listener(policies.inbound(0), PLAIN, None, &mut draft);
     assert_eq!(seconds(action(&mut draft).timeout), Some(3.0));
     assert_eq!(seconds(action(&mut draft).idle_timeout), Some(4.0));
     let mut draft = cluster(Protocol::Http2);
@@ -111,17 +116,17 @@ fn limits_and_outlier_detection() {
 fn nobody_may_use_an_inbound_unless_a_policy_says_so() {
     let policies = for_one_inbound(&[]);
     let mut draft = secured(listener(Protocol::Http, vec![http(ROUTE)]));
-    inbound_listener(policies.inbound(0), SECURE, &mut draft);
+    inbound_listener(policies.inbound(0), SECURE, None, &mut draft);
     let rbac = http_rbac(&mut draft);
     assert!(rbac.rules.expect("rules").policies.is_empty());
 
     let mut draft = secured(listener(Protocol::Http, vec![http(ROUTE)]));
-    let older = ProxySecurity { has_traffic_permission: true, ..SECURE };
-    inbound_listener(policies.inbound(0), older, &mut draft);
+    let older = InboundFacts { has_traffic_permission: true, ..SECURE };
+    inbound_listener(policies.inbound(0), older, None, &mut draft);
     assert!(manager(&mut draft).http_filters.is_empty(), "an older permission stays");
 
     let mut draft = listener(Protocol::Http, vec![http(ROUTE)]);
-    inbound_listener(policies.inbound(0), SECURE, &mut draft);
+    inbound_listener(policies.inbound(0), SECURE, None, &mut draft);
     assert!(manager(&mut draft).http_filters.is_empty(), "plain text chains stay open");
 }
 
@@ -130,7 +135,7 @@ fn permission_replaces_what_older_policies_left() {
     let policies = for_one_inbound(&[(MeshTrafficPermission, "a", from(json!({"action": "Allow"})))]);
     let older = NetworkFilter::rbac("older.".to_owned(), Default::default());
     let mut draft = secured(listener(Protocol::Tcp, vec![older, tcp()]));
-    inbound_listener(policies.inbound(0), SECURE, &mut draft);
+    inbound_listener(policies.inbound(0), SECURE, None, &mut draft);
     let filters = &draft.value.chains[0].filters;
     assert_eq!(filters.iter().map(NetworkFilter::name).collect::<Vec<_>>(), [names::NETWORK_RBAC, names::TCP_PROXY]);
     let NetworkFilter::Rbac(rbac) = &filters[0] else { panic!("an RBAC filter") };
@@ -141,7 +146,7 @@ fn permission_replaces_what_older_policies_left() {
 
     let older = NetworkFilter::rbac("older.".to_owned(), Default::default());
     let mut draft = secured(listener(Protocol::Http, vec![older, http(ROUTE)]));
-    inbound_listener(policies.inbound(0), SECURE, &mut draft);
+    inbound_listener(policies.inbound(0), SECURE, None, &mut draft);
     let filters = &draft.value.chains[0].filters;
     assert_eq!(filters.iter().map(NetworkFilter::name).collect::<Vec<_>>(), [names::HTTP_CONNECTION_MANAGER]);
     assert_eq!(http_rbac(&mut draft).rules.expect("rules").policies.len(), 1);
@@ -166,7 +171,7 @@ fn identities_are_matched_denials_first() {
         (MeshTrafficPermission, "ignored", from(json!({"action": "Allow"}))),
     ]);
     let mut draft = secured(listener(Protocol::Http, vec![http(ROUTE)]));
-    inbound_listener(policies.inbound(0), SECURE, &mut draft);
+    inbound_listener(policies.inbound(0), SECURE, None, &mut draft);
     let rbac = http_rbac(&mut draft);
     assert_eq!(rbac.rules, None);
     let actions = |matcher: Option<envoy_types::pb::xds::r#type::matcher::v3::Matcher>| {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tandem_model::kind::Kind::{MeshCircuitBreaker, MeshRetry, MeshTimeout};
 use tandem_model::protocol::Protocol;
 use tandem_policy::envoy::pb::route::RetryPolicy;
-use tandem_policy::{outbound_cluster, outbound_listener};
+use tandem_policy::{OwnTags, outbound_cluster, outbound_listener};
 
 use crate::drafts::{ROUTE, action, backend, cluster, common_http, http, listener, manager, proxy, seconds, tcp};
 use crate::for_one_inbound;
@@ -22,7 +22,7 @@ fn mesh() -> Value {
 fn retries(protocol: Protocol, conf: Value) -> Option<RetryPolicy> {
     let policies = for_one_inbound(&[(MeshRetry, "a", to(mesh(), conf))]);
     let mut draft = listener(protocol, vec![http(ROUTE)]).for_service("backend");
-    outbound_listener(&policies.outbound, &mut draft);
+    outbound_listener(&policies.outbound, None, &mut draft);
     action(&mut draft).retry_policy.clone()
 }
 
@@ -30,7 +30,7 @@ fn retries(protocol: Protocol, conf: Value) -> Option<RetryPolicy> {
 fn without_policies_destinations_by_tags_stay_mostly_as_they_are() {
     let policies = for_one_inbound(&[]);
     let mut draft = listener(Protocol::Http, vec![http(ROUTE)]).for_service("backend");
-    outbound_listener(&policies.outbound, &mut draft);
+    outbound_listener(&policies.outbound, None, &mut draft);
     assert_eq!(seconds(action(&mut draft).timeout), Some(0.0));
     assert_eq!(action(&mut draft).idle_timeout, None);
     assert_eq!(manager(&mut draft).request_headers_timeout, None);
@@ -38,11 +38,11 @@ fn without_policies_destinations_by_tags_stay_mostly_as_they_are() {
     assert_eq!(seconds(common.idle_timeout), Some(0.0));
 
     let mut draft = listener(Protocol::Tcp, vec![tcp()]).for_service("backend");
-    outbound_listener(&policies.outbound, &mut draft);
+    outbound_listener(&policies.outbound, None, &mut draft);
     assert_eq!(proxy(&mut draft).idle_timeout, None);
 
     let mut draft = cluster(Protocol::Http).for_service("backend");
-    outbound_cluster(&policies.outbound, &mut draft);
+    outbound_cluster(&policies.outbound, &OwnTags::default(), &mut draft);
     assert_eq!(seconds(draft.value.message.connect_timeout), Some(5.0));
     assert_eq!(seconds(common_http(&draft).expect("options").idle_timeout), Some(3600.0));
     assert_eq!(draft.value.message.circuit_breakers, None);
@@ -52,11 +52,11 @@ fn without_policies_destinations_by_tags_stay_mostly_as_they_are() {
 fn without_policies_destinations_that_are_resources_get_all_defaults() {
     let policies = for_one_inbound(&[]);
     let mut draft = listener(Protocol::Http, vec![http(ROUTE)]).serving(backend());
-    outbound_listener(&policies.outbound, &mut draft);
+    outbound_listener(&policies.outbound, None, &mut draft);
     assert_eq!(seconds(action(&mut draft).timeout), Some(15.0));
     assert_eq!(seconds(action(&mut draft).idle_timeout), Some(1800.0));
     let mut draft = listener(Protocol::Tcp, vec![tcp()]).serving(backend());
-    outbound_listener(&policies.outbound, &mut draft);
+    outbound_listener(&policies.outbound, None, &mut draft);
     assert_eq!(seconds(proxy(&mut draft).idle_timeout), Some(3600.0));
 }
 
@@ -64,10 +64,10 @@ fn without_policies_destinations_that_are_resources_get_all_defaults() {
 fn the_mesh_stands_in_for_destinations_without_an_entry() {
     let policies = for_one_inbound(&[(MeshTimeout, "a", to(mesh(), json!({"http": {"requestTimeout": "9s"}})))]);
     let mut by_tags = listener(Protocol::Http, vec![http(ROUTE)]).for_service("backend");
-    outbound_listener(&policies.outbound, &mut by_tags);
+    outbound_listener(&policies.outbound, None, &mut by_tags);
     assert_eq!(seconds(action(&mut by_tags).timeout), Some(9.0));
     let mut resource = listener(Protocol::Http, vec![http(ROUTE)]).serving(backend());
-    outbound_listener(&policies.outbound, &mut resource);
+    outbound_listener(&policies.outbound, None, &mut resource);
     assert_eq!(seconds(action(&mut resource).timeout), Some(9.0));
 }
 
@@ -81,13 +81,13 @@ fn the_more_specific_destination_wins() {
     ]);
     for draft in [cluster(Protocol::Http).for_service("backend"), cluster(Protocol::Http).serving(backend())] {
         let mut draft = draft;
-        outbound_cluster(&policies.outbound, &mut draft);
+        outbound_cluster(&policies.outbound, &OwnTags::default(), &mut draft);
         assert_eq!(seconds(draft.value.message.connect_timeout), Some(3.0));
         assert_eq!(seconds(common_http(&draft).expect("options").idle_timeout), Some(2.0));
         assert!(draft.value.message.circuit_breakers.is_some());
     }
     let mut other = cluster(Protocol::Http).for_service("other");
-    outbound_cluster(&policies.outbound, &mut other);
+    outbound_cluster(&policies.outbound, &OwnTags::default(), &mut other);
     assert_eq!(seconds(other.value.message.connect_timeout), Some(1.0));
     assert_eq!(other.value.message.circuit_breakers, None);
 }
@@ -101,7 +101,7 @@ fn kinds_of_destinations_rank_for_resources_only() {
         (MeshTimeout, "b", to(service, json!({"connectionTimeout": "3s"}))),
     ]);
     let timeout = |mut draft| {
-        outbound_cluster(&policies.outbound, &mut draft);
+        outbound_cluster(&policies.outbound, &OwnTags::default(), &mut draft);
         seconds(draft.value.message.connect_timeout)
     };
     assert_eq!(timeout(cluster(Protocol::Http).for_service("backend")), Some(1.0));
@@ -131,7 +131,7 @@ fn retries_by_protocol() {
 
     let policies = for_one_inbound(&[(MeshRetry, "a", to(mesh(), conf))]);
     let mut draft = listener(Protocol::Tcp, vec![tcp()]).serving(backend());
-    outbound_listener(&policies.outbound, &mut draft);
+    outbound_listener(&policies.outbound, None, &mut draft);
     assert_eq!(proxy(&mut draft).max_connect_attempts.map(|number| number.value), Some(4));
 }
 
@@ -185,7 +185,7 @@ fn policies_about_a_route_reach_only_that_route() {
     ]);
     let timeout = |route: &str| {
         let mut draft = listener(Protocol::Http, vec![http(route)]).for_service("backend");
-        outbound_listener(&policies.outbound, &mut draft);
+        outbound_listener(&policies.outbound, None, &mut draft);
         seconds(action(&mut draft).timeout)
     };
     assert_eq!(timeout("bzv64o+joRk33jfDADgGv5ar4QyONO0NEVKnoBfJW/E="), Some(4.0));

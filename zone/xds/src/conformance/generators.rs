@@ -17,13 +17,14 @@ use tandem_proto::mesh::v1alpha1::Dataplane;
 use super::{Report, canonical, differences, folder, golden, metadata, of_set, yaml};
 use crate::generate::admin::admin;
 use crate::generate::credential::Credential;
-use crate::generate::dns::{Records, dns, mapped_to_ipv6};
+use crate::generate::dns::{Records, document, mapped_to_ipv6, name_server};
+use crate::generate::dynconf::dynamic_config;
 use crate::generate::http::internal_addresses;
 use crate::generate::inbound::{InboundMode, InboundSource, drafts};
 use crate::generate::names::{Naming, service_sni};
 use crate::generate::secrets;
 use crate::generate::tls::{PeerName, upstream};
-use crate::generate::transparent::{Passthrough, Redirection, transparent, workload_ports};
+use crate::generate::transparent::{Outbound, Passthrough, Redirection, transparent, workload_ports};
 use crate::input::{AdminTls, Identity};
 use crate::metadata::ProxyMetadata;
 use crate::testing::{envoy_json, stored};
@@ -184,11 +185,12 @@ fn redirected_traffic() {
         let metadata = metadata(features);
         let ports = workload_ports(&dataplane);
         let passthrough = Passthrough {
-            outbound: true,
+            outbound: Outbound::All,
+            internal: Vec::new(),
             strict_ports: (strict_mesh && !dataplane.inbounds().is_empty()).then_some(ports),
             naming: Naming::unified_if(metadata.features.unified_naming),
             reuse_port: false,
-            log: (number == 3).then(super::observability::pass_through_log),
+            logs: (number == 3).then(super::observability::pass_through_log).into_iter().collect(),
         };
         let mut set = DraftSet::default();
         transparent(&mut set, &Redirection::of(&dataplane, &metadata), &passthrough);
@@ -230,7 +232,12 @@ fn names_of_virtual_addresses() {
                 }
                 records.extend(names.iter().map(|name| ((*name).to_owned(), addresses.clone())));
             }
-            dns(&mut set, &records, &metadata, Naming::unified_if(number == 5));
+            let naming = Naming::unified_if(number == 5);
+            if metadata.features.embedded_dns {
+                dynamic_config(&mut set, &[document(&records)], &metadata, naming);
+            } else {
+                set.add_listener(Draft::new(Origin::Dns, name_server(&records, &metadata, naming)));
+            }
         }
         let golden = golden(&folder.join(format!("{number}-envoy-config.golden.yaml")));
         report.case(number.to_string(), differences(&of_set(&set), &golden));

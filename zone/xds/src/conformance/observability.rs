@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tandem_model::rest::{Unknown, from_json};
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_policy::legacy::Decoded;
-use tandem_policy::legacy::traffic_log::{AccessLog, Connection, TrafficDirection};
+use tandem_policy::access_log::{AccessLog, Connection, TrafficDirection};
+use tandem_policy::legacy::traffic_log::access_log;
 
 use super::{Report, Resources, differences, folder, generated, golden, metadata, yaml};
 use crate::testing::Zone;
@@ -199,7 +200,7 @@ pub(super) fn pass_through_log() -> AccessLog {
         direction: TrafficDirection::Unspecified,
     };
     let policy = Decoded::decode(Arc::new(policy)).expect("a TrafficLog");
-    AccessLog::of(&mesh.proto().expect("a Mesh"), &policy, &connection, "").expect("the backend is there")
+    access_log(&mesh.proto().expect("a Mesh"), &policy, &connection, "").expect("the backend is there")
 }
 
 #[test]

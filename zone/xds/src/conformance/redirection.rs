@@ -58,7 +58,7 @@ fn other_proxies_at_their_own_addresses() {
             for outbound in view.spec.outbounds() {
                 found.remove(&(outbound.address.clone(), outbound.port));
             }
-            let found = found.into_iter().map(|address| (address, None)).collect();
+            let found = found.into_iter().map(|address| (address, Vec::new())).collect();
             direct_access(&mut set, &found, None);
         }
         report.case(format!("{number:02}"), differences(&of_set(&set), &golden(&file("envoy-config.golden"))));

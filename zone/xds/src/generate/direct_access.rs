@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tandem_policy::envoy::{ChainDraft, Draft, DraftSet, NetworkFilter, Origin, UpstreamTransport};
-use tandem_policy::legacy::traffic_log::AccessLog;
+use tandem_policy::access_log::AccessLog;
 
 use super::credential::Credential;
 use super::outbounds;
@@ -55,22 +55,20 @@ pub(crate) fn listener_name((address, port): &Address) -> String {
     format!("{CLUSTER}_{address}:{port}")
 }
 
-/// A listener for each address, which may have a log, and the cluster that they share.
+/// A listener for each address, with its logs, and the cluster that they share.
 pub(crate) fn direct_access(
     set: &mut DraftSet,
-    addresses: &BTreeMap<Address, Option<AccessLog>>,
+    addresses: &BTreeMap<Address, Vec<AccessLog>>,
     credential: Option<&Credential>,
 ) {
-    for (of, log) in addresses {
+    for (of, logs) in addresses {
         let (address, port) = of;
         let name = listener_name(of);
         let filter = NetworkFilter::Tcp(Box::new(tcp_proxy(CLUSTER, &name)));
         let mut listener = outbound_listener(name, address, *port);
         listener.message.bind_to_port = flag(false);
         listener.chains.push(ChainDraft { filters: vec![filter], ..Default::default() });
-        if let Some(log) = log {
-            log.add(&mut listener);
-        }
+        logs.iter().for_each(|log| log.add(&mut listener));
         set.add_listener(Draft::new(Origin::DirectAccess, listener));
     }
     let mut destination = cluster(CLUSTER, Discovery::OriginalDestination);

@@ -11,8 +11,9 @@ use http::http_connection_manager::{ForwardClientCertDetails, SetCurrentClientCe
 use tandem_model::Protocol;
 use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _, InboundInterface, SERVICELESS_PORT};
 use tandem_policy::legacy::source_tags::TAGS_HEADER;
-use tandem_policy::legacy::traffic_trace::{Direction, Tracing};
-use tandem_policy::{InboundPolicies, ProxySecurity, legacy};
+use tandem_policy::reporter::Reporter;
+use tandem_policy::trace::{Direction, Tracing};
+use tandem_policy::{InboundFacts, InboundPolicies, legacy};
 
 use prost::Message as _;
 use tandem_model::label::SERVICE_TAG;
@@ -147,8 +148,10 @@ pub(crate) struct InboundRules {
     /// Whether a TrafficPermission selects any inbound of the proxy.
     pub has_traffic_permission: bool,
     pub has_identity: bool,
-    /// How requests are traced; `None` when they are not.
+    /// How requests are traced at a backend of the mesh; `None` when they are not.
     pub tracing: Option<Arc<Tracing>>,
+    /// What logs and traces of policies say of the proxy; `None` when there are none.
+    pub reporter: Option<Arc<Reporter>>,
 }
 
 /// Everything the part of an inbound's resources is built from that it has in common with the same inbound of other proxies.
@@ -194,14 +197,20 @@ impl CommonKey {
 
     fn build(&self, internal: &[core::CidrRange]) -> Common {
         let (mut cluster, mut listener) = drafts(&self.source, &self.rules.legacy.0, internal);
-        let InboundRules { policies, has_traffic_permission, has_identity, tracing, .. } = &self.rules;
-        let security = ProxySecurity { has_identity: *has_identity, has_traffic_permission: *has_traffic_permission };
-        tandem_policy::inbound_cluster(&policies.0, self.source.protocol, &mut cluster);
-        tandem_policy::inbound_listener(&policies.0, security, &mut listener);
+        let InboundRules { policies, has_traffic_permission, has_identity, tracing, reporter, .. } = &self.rules;
+        let older = &self.rules.legacy.0;
+        let facts = InboundFacts {
+            has_identity: *has_identity,
+            has_traffic_permission: *has_traffic_permission,
+            has_fault_injection: !older.fault_injections.is_empty(),
+            has_rate_limit: !older.rate_limits.is_empty(),
+        };
         if let Some(tracing) = tracing {
             let service = self.source.naming.inbound_host(self.source.service(), &self.source.section);
             tracing.set(&mut listener.value, &service, Direction::Inbound);
         }
+        tandem_policy::inbound_cluster(&policies.0, self.source.protocol, &mut cluster);
+        tandem_policy::inbound_listener(&policies.0, facts, reporter.as_deref(), &mut listener);
         let message = &mut cluster.value.message;
         (message.name, message.alt_stat_name, message.load_assignment) = Default::default();
         let draft = &mut listener.value;

@@ -86,6 +86,47 @@ impl Naming {
         }
     }
 
+    /// Route by which a document of [`Self::dynamic_config`] is fetched, by its path, and the one that says that it has not changed.
+    pub fn dynamic_config_routes(self, path: &str) -> (String, String) {
+        match self {
+            Self::Legacy => (format!("{}:{path}", self.dynamic_config()), String::new()),
+            Self::Unified => {
+                let changed = format!("{}_{}", self.dynamic_config(), path.trim_start_matches('/'));
+                let unchanged = format!("{changed}_not_modified");
+                (changed, unchanged)
+            }
+        }
+    }
+
+    /// Cluster of kuma-dp's server of metrics, for a backend of MeshMetric.
+    pub fn metrics_hijacker(self, backend: &str) -> String {
+        self.pick(|| "_kuma:metrics:hijacker".to_owned(), || self.metrics_endpoint(backend))
+    }
+
+    /// Listener at which metrics are fetched for a backend of MeshMetric.
+    pub fn metrics_endpoint(self, backend: &str) -> String {
+        let legacy = || format!("_kuma:metrics:prometheus:{backend}");
+        self.pick(legacy, || format!("system_meshmetric_prometheus_{}", clean(backend)))
+    }
+
+    /// Listener and cluster by which kuma-dp sends metrics to a collector.
+    pub fn metrics_collector(self, backend: &str) -> String {
+        let legacy = || format!("_kuma:metrics:opentelemetry:{backend}");
+        self.pick(legacy, || format!("system_meshmetric_otel_{}", clean(backend)))
+    }
+
+    /// Cluster of the collector of spans, from its type and how the MeshTrace writes where it is.
+    pub fn trace_collector(self, kind: &str, written: &str) -> String {
+        let short = if kind == "opentelemetry" { "otel" } else { kind };
+        self.pick(|| format!("meshtrace:{kind}"), || format!("system_meshtrace_{short}_{}", clean(written)))
+    }
+
+    /// Cluster of an OpenTelemetry collector of access logs: the one with this index.
+    pub fn log_collector(self, index: usize, host: &str, port: u32) -> String {
+        let unified = || format!("system_meshaccesslog_{}", clean(&format!("{host}-{port}")));
+        self.pick(|| format!("meshaccesslog:opentelemetry:{index}"), unified)
+    }
+
     /// Listener of a ZoneIngress.
     pub fn ingress_listener(self, address: &str, port: u32) -> String {
         self.pick(|| inbound(address, port), || format!("self_inbound_zi_{port}"))
@@ -105,6 +146,14 @@ impl Naming {
     pub fn authority_secret(self, mesh: &str) -> String {
         self.pick(|| format!("mesh_ca:secret:{mesh}"), || format!("system_mtls_ca_{mesh}"))
     }
+}
+
+/// Text as part of the name of a system resource: what such names cannot have becomes a dash.
+///
+/// Source: Kuma `pkg/core/system_names`.
+fn clean(text: &str) -> String {
+    let is_clean = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+    text.chars().map(|c| if is_clean(c) { c } else { '-' }).collect()
 }
 
 /// Cluster without endpoints: for redirected traffic that no port takes.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tandem_model::{Kri, Protocol};
+use tandem_policy::ByDestination;
+use tandem_policy::http_route::RouteTable;
 use tandem_policy::envoy::pb::{core, http};
 use tandem_policy::envoy::{ChainDraft, ClusterDraft, Draft, ListenerDraft, NetworkFilter, Origin, UpstreamTransport};
 
@@ -13,6 +15,7 @@ use super::credential::Credential;
 use super::http::{everything_to, grpc_stats, manager, route_table};
 use super::inbound::kafka_broker;
 use super::names::{self, CATCH_ALL_ROUTE, Naming};
+use super::routes::{self, Way};
 use super::shape::{self, Discovery, HttpVersion, cluster, flag, speak_http, tcp_proxy};
 use super::tls::{PeerName, upstream};
 use super::traffic_route::tags_header;
@@ -26,6 +29,8 @@ pub(crate) struct OutboundSource {
     pub port: u32,
     /// The destination.
     pub destination: Arc<Destination>,
+    /// Where what is sent there goes.
+    pub way: Way,
     /// Tags of the proxy, told in each request; `None` when nobody wants to know.
     pub tags_header: Option<Arc<str>>,
     /// Traffic is redirected to the proxy.
@@ -41,6 +46,8 @@ pub(crate) struct Destination {
     pub mesh: Arc<str>,
     /// What policies know it by.
     pub reference: Reference,
+    /// What traces call it; `None` for its service.
+    pub alias: Option<Arc<str>>,
     /// Name of the cluster and of its endpoints.
     pub cluster: String,
     /// Name of the route table.
@@ -86,6 +93,14 @@ pub(crate) struct DestinationTls {
 }
 
 impl Destination {
+    /// What policies of a kind say about it.
+    pub fn conf<'a, C>(&self, confs: &'a ByDestination<C>) -> Option<&'a C> {
+        match &self.reference {
+            Reference::Service(service) => confs.of_service(service),
+            Reference::Port(kri) => confs.of_resource(kri),
+        }
+    }
+
     /// True when a proxy of the mesh is at its other end, and no ZoneEgress.
     pub fn is_in_mesh(&self) -> bool {
         !self.rewrite_host
@@ -95,13 +110,17 @@ impl Destination {
         let draft = Draft::new(Origin::Outbound, value).speaking(self.protocol);
         match &self.reference {
             Reference::Service(service) => draft.for_service(service.clone()),
-            Reference::Port(kri) => draft.serving(kri.clone()),
+            Reference::Port(kri) => Draft { alias: self.alias.clone(), ..draft.serving(kri.clone()) },
         }
     }
 }
 
-/// The listener of an outbound, with all requests going to the destination.
-pub(crate) fn outbound_listener(source: &OutboundSource, internal: &[core::CidrRange]) -> Draft<ListenerDraft> {
+/// The listener of an outbound. `table` has the routes of requests.
+pub(crate) fn outbound_listener(
+    source: &OutboundSource,
+    table: Option<&RouteTable>,
+    internal: &[core::CidrRange],
+) -> Draft<ListenerDraft> {
     let destination = &*source.destination;
     let by_address = || names::outbound_listener(&source.address, source.port);
     let name = destination.listener.clone().unwrap_or_else(by_address);
@@ -113,27 +132,35 @@ pub(crate) fn outbound_listener(source: &OutboundSource, internal: &[core::CidrR
         listener.message.bind_to_port = flag(false);
     }
     listener.tags = Some(destination.tags.clone());
-    listener.chains = vec![ChainDraft { filters: filters(source, internal), ..Default::default() }];
+    listener.chains = vec![ChainDraft { filters: filters(source, table, internal), ..Default::default() }];
     destination.draft(listener)
 }
 
-fn filters(source: &OutboundSource, internal: &[core::CidrRange]) -> Vec<NetworkFilter> {
+fn filters(source: &OutboundSource, table: Option<&RouteTable>, internal: &[core::CidrRange]) -> Vec<NetworkFilter> {
     let destination = &*source.destination;
-    let tcp = || NetworkFilter::Tcp(Box::new(tcp_proxy(&destination.cluster, &destination.host)));
-    match destination.protocol {
-        Protocol::Http | Protocol::Http2 | Protocol::Grpc => {
-            vec![NetworkFilter::Http(Box::new(connection_manager(source, internal)))]
+    let proxy = match &source.way {
+        Way::Connections(shares) => shares.of_connections(&destination.host),
+        Way::Requests(_) | Way::Destination if destination.protocol.is_http_based() => {
+            return vec![NetworkFilter::Http(Box::new(connection_manager(source, table, internal)))];
         }
-        Protocol::Kafka => vec![kafka_broker(&destination.host), tcp()],
-        _ => vec![tcp()],
-    }
+        Way::Requests(_) | Way::Destination => Some(tcp_proxy(&destination.cluster, &destination.host)),
+    };
+    let broker = (destination.protocol == Protocol::Kafka).then(|| kafka_broker(&destination.host));
+    broker.into_iter().chain(proxy.map(|proxy| NetworkFilter::Tcp(Box::new(proxy)))).collect()
 }
 
-fn connection_manager(source: &OutboundSource, internal: &[core::CidrRange]) -> http::HttpConnectionManager {
+fn connection_manager(
+    source: &OutboundSource,
+    table: Option<&RouteTable>,
+    internal: &[core::CidrRange],
+) -> http::HttpConnectionManager {
     let destination = &*source.destination;
     let Destination { cluster, host, routes, rewrite_host, .. } = destination;
-    let route = everything_to(CATCH_ALL_ROUTE, cluster, *rewrite_host);
-    let mut table = route_table(routes.clone(), host.clone(), vec![route]);
+    let way = match (&source.way, table) {
+        (Way::Requests(ways), Some(table)) => routes::of_requests(ways, table),
+        _ => vec![everything_to(CATCH_ALL_ROUTE, cluster, *rewrite_host)],
+    };
+    let mut table = route_table(routes.clone(), host.clone(), way);
     table.request_headers_to_add = source.tags_header.iter().map(|value| tags_header(value)).collect();
     let filters = if destination.protocol == Protocol::Grpc { vec![grpc_stats()] } else { Vec::new() };
     let mut manager = manager(host, internal.to_vec(), table, filters);

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use tandem_policy::destinations::DestinationPort;
+use tandem_policy::load_balancing::Localities;
 
 use super::Cache;
 use super::assignment::assignment;
@@ -99,6 +100,7 @@ impl PortRef<'_> {
         Destination {
             mesh: self.mesh.name.clone(),
             reference: Reference::Port(Arc::new(kri)),
+            alias: Some(self.view.port_name(self.port).into()),
             routes: identifier.clone(),
             host: cluster.clone(),
             listener: (naming == Naming::Unified).then(|| identifier.clone()),
@@ -113,19 +115,26 @@ impl PortRef<'_> {
         }
     }
 
-    /// The encoded endpoints.
-    pub fn endpoints(&self, cache: &Cache, viewer: Viewer, cluster: &str) -> Arc<Encoded> {
+    /// The encoded endpoints; `localities` are what policies make of them.
+    pub fn endpoints(
+        &self,
+        cache: &Cache,
+        viewer: Viewer,
+        cluster: &str,
+        localities: Option<Arc<Localities>>,
+    ) -> Arc<Encoded> {
         let key = AssignmentKey {
             viewer,
             mesh: self.mesh.name.clone(),
             cluster: cluster.to_owned(),
             tags: BTreeMap::new(),
+            localities: localities.clone(),
             revisions: self.sources().1,
         };
         let build = || {
             let view = self.snapshot.viewpoint(self.mesh);
             let endpoints = self.view.endpoints(self.port, self.state, view, viewer != Viewer::Sidecar);
-            let message = assignment(cluster, &endpoints).encode();
+            let message = assignment(cluster, &endpoints, localities.as_deref()).encode();
             Ok::<_, Infallible>(Arc::new(Encoded::new(ResourceType::Endpoint, cluster, &message)))
         };
         cache.assignments.get_or_build(key, build).unwrap_or_else(|never| match never {})

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tandem_model::label::{MESH, SERVICE_TAG};
 use tandem_model::{Kri, Protocol};
 use tandem_policy::envoy::{Draft, Origin};
+use tandem_policy::load_balancing::Localities;
 
 use super::Cache;
 use super::assignment::assignment;
@@ -37,11 +38,18 @@ pub(crate) struct DestinationKey {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Wanted {
     /// A service by tags.
-    Tags(BTreeMap<String, String>),
-    /// The same without what is outside of the mesh.
-    Inner(BTreeMap<String, String>),
+    Tags(BTreeMap<String, String>, Providers),
     /// A port of a resource.
     Port(Kri),
+}
+
+/// Which providers of a service count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Providers {
+    /// Those outside of the mesh, too.
+    All,
+    /// Those of the mesh alone: not every proxy may use what is outside.
+    OfMesh,
 }
 
 /// Who looks at a service.
@@ -62,6 +70,8 @@ pub(crate) struct AssignmentKey {
     pub mesh: Arc<str>,
     pub cluster: String,
     pub tags: BTreeMap<String, String>,
+    /// What policies make of the endpoints; `None` when none does anything.
+    pub localities: Option<Arc<Localities>>,
     /// Revisions of what it follows from.
     pub revisions: Vec<u64>,
 }
@@ -117,113 +127,90 @@ impl<'a> ServiceRef<'a> {
     fn is_external(&self) -> bool {
         self.service.is_some_and(|service| service.is_external(self.snapshot.viewpoint(self.mesh)))
     }
-}
 
-/// The destination that a set of tags names, as sidecars are to reach it.
-pub(crate) fn destination(
-    cache: &Cache,
-    snapshot: &Snapshot,
-    state: &MeshState,
-    mesh: &MeshView,
-    tags: &BTreeMap<String, String>,
-    naming: Naming,
-    credentials: &Credentials,
-) -> Arc<Destination> {
-    tagged(cache, snapshot, state, mesh, (tags, true), naming, credentials)
-}
-
-/// As [`destination`], without what is outside of the mesh, which not every proxy may use.
-pub(crate) fn inner_destination(
-    cache: &Cache,
-    snapshot: &Snapshot,
-    state: &MeshState,
-    mesh: &MeshView,
-    tags: &BTreeMap<String, String>,
-    naming: Naming,
-    credentials: &Credentials,
-) -> Arc<Destination> {
-    tagged(cache, snapshot, state, mesh, (tags, false), naming, credentials)
-}
-
-/// What a set of tags names; with `with_outside` also outside of the mesh.
-fn tagged(
-    cache: &Cache,
-    snapshot: &Snapshot,
-    state: &MeshState,
-    mesh: &MeshView,
-    (tags, with_outside): (&BTreeMap<String, String>, bool),
-    naming: Naming,
-    credentials: &Credentials,
-) -> Arc<Destination> {
-    let name = Service::name_in(tags);
-    let service = ServiceRef::new(snapshot, state, mesh, name);
-    let tls_ready = mesh.permissive().then(|| state.tls_ready.get(name).copied().unwrap_or_default());
-    let key = DestinationKey {
-        mesh: mesh.name.clone(),
-        what: if with_outside { Wanted::Tags(tags.clone()) } else { Wanted::Inner(tags.clone()) },
-        revisions: service.revisions(),
-        naming,
-        tls_ready,
-        workload: None,
-    };
-    let build = || {
-        let is_external = with_outside && service.is_external();
-        let through_egress = is_external && mesh.zone_egress;
-        let direct = is_external && !through_egress;
-        let protocol = service.protocol();
-        let credential = if through_egress { &credentials.egress } else { &credentials.mesh };
-        let secured = !direct && (through_egress || tls_ready.unwrap_or(true));
-        let own_tags: BTreeMap<_, _> =
-            tags.iter().filter(|(tag, _)| *tag != MESH).map(|(tag, value)| (tag.clone(), value.clone())).collect();
-        let tls = |credential| DestinationTls {
-            credential,
-            sni: service_sni(name, &mesh.name, own_tags.iter().map(|(tag, value)| (tag.as_str(), value.as_str()))),
-            peers: vec![PeerName::service(&mesh.name, if through_egress { ZONE_EGRESS } else { name })],
-        };
-        Ok::<_, Infallible>(Arc::new(Destination {
+    /// The destination that a set of tags names, as sidecars are to reach it.
+    pub fn destination(
+        &self,
+        cache: &Cache,
+        tags: &BTreeMap<String, String>,
+        providers: Providers,
+        naming: Naming,
+        credentials: &Credentials,
+    ) -> Arc<Destination> {
+        let Self { state, mesh, .. } = *self;
+        let name = Service::name_in(tags);
+        let tls_ready = mesh.permissive().then(|| state.tls_ready.get(name).copied().unwrap_or_default());
+        let key = DestinationKey {
             mesh: mesh.name.clone(),
-            reference: Reference::Service(name.into()),
-            cluster: tagged_cluster(tags),
-            routes: outbound_routes(name),
-            host: name.to_owned(),
-            listener: None,
-            protocol,
-            http: match protocol {
-                _ if !is_external => Some(HttpVersion::Two),
-                Protocol::Http => Some(HttpVersion::One),
-                Protocol::Http2 | Protocol::Grpc => Some(HttpVersion::Two),
-                _ => None,
-            },
-            rewrite_host: is_external,
-            direct,
-            tls: credential.clone().filter(|_| secured).map(tls),
-            tags: own_tags,
+            what: Wanted::Tags(tags.clone(), providers),
+            revisions: self.revisions(),
             naming,
-        }))
-    };
-    cache.destinations.get_or_build(key, build).unwrap_or_else(|never| match never {})
+            tls_ready,
+            workload: None,
+        };
+        let build = || {
+            let is_external = providers == Providers::All && self.is_external();
+            let through_egress = is_external && mesh.zone_egress;
+            let direct = is_external && !through_egress;
+            let protocol = self.protocol();
+            let credential = if through_egress { &credentials.egress } else { &credentials.mesh };
+            let secured = !direct && (through_egress || tls_ready.unwrap_or(true));
+            let own_tags: BTreeMap<_, _> =
+                tags.iter().filter(|(tag, _)| *tag != MESH).map(|(tag, value)| (tag.clone(), value.clone())).collect();
+            let tls = |credential| DestinationTls {
+                credential,
+                sni: service_sni(name, &mesh.name, own_tags.iter().map(|(tag, value)| (tag.as_str(), value.as_str()))),
+                peers: vec![PeerName::service(&mesh.name, if through_egress { ZONE_EGRESS } else { name })],
+            };
+            Ok::<_, Infallible>(Arc::new(Destination {
+                mesh: mesh.name.clone(),
+                reference: Reference::Service(name.into()),
+                alias: None,
+                cluster: tagged_cluster(tags),
+                routes: outbound_routes(name),
+                host: name.to_owned(),
+                listener: None,
+                protocol,
+                http: match protocol {
+                    _ if !is_external => Some(HttpVersion::Two),
+                    Protocol::Http => Some(HttpVersion::One),
+                    Protocol::Http2 | Protocol::Grpc => Some(HttpVersion::Two),
+                    _ => None,
+                },
+                rewrite_host: is_external,
+                direct,
+                tls: credential.clone().filter(|_| secured).map(tls),
+                tags: own_tags,
+                naming,
+            }))
+        };
+        cache.destinations.get_or_build(key, build).unwrap_or_else(|never| match never {})
+    }
 }
 
-/// The encoded endpoints of a cluster. Only endpoints with all of `tags` are in it; the service itself is not compared.
+/// The encoded endpoints of a cluster. Only endpoints with all of `tags` are in it; the service itself is not compared. `localities`
+/// are what policies make of them.
 pub(crate) fn endpoints(
     cache: &Cache,
     service: ServiceRef<'_>,
     viewer: Viewer,
     cluster: &str,
     tags: &BTreeMap<String, String>,
+    localities: Option<Arc<Localities>>,
 ) -> Arc<Encoded> {
     let key = AssignmentKey {
         viewer,
         mesh: service.mesh.name.clone(),
         cluster: cluster.to_owned(),
         tags: tags.clone(),
+        localities: localities.clone(),
         revisions: service.revisions(),
     };
     let build = || {
         let mut endpoints = service.endpoints(viewer);
         let wanted = || tags.iter().filter(|(tag, _)| *tag != SERVICE_TAG);
         endpoints.retain(|endpoint| wanted().all(|(tag, value)| endpoint.tags.get(tag) == Some(value)));
-        let message = assignment(cluster, &endpoints).encode();
+        let message = assignment(cluster, &endpoints, localities.as_deref()).encode();
         Ok::<_, Infallible>(Arc::new(Encoded::new(ResourceType::Endpoint, cluster, &message)))
     };
     cache.assignments.get_or_build(key, build).unwrap_or_else(|never| match never {})
@@ -237,9 +224,10 @@ pub(crate) fn add_zone_service(
     viewer: Viewer,
     cluster: &str,
     subsets: &BTreeSet<Vec<String>>,
+    localities: Option<Arc<Localities>>,
 ) {
     collector.add(ResourceType::Cluster, zone_cluster(cache, viewer, cluster, subsets));
-    collector.add(ResourceType::Endpoint, endpoints(cache, service, viewer, cluster, &BTreeMap::new()));
+    collector.add(ResourceType::Endpoint, endpoints(cache, service, viewer, cluster, &BTreeMap::new(), localities));
 }
 
 fn zone_cluster(cache: &Cache, viewer: Viewer, name: &str, subsets: &BTreeSet<Vec<String>>) -> Arc<Encoded> {

@@ -4,17 +4,22 @@ mod observed;
 pub(crate) mod outlook;
 mod redirected;
 mod routed;
+mod ways;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use tandem_model::dataplane::{DataplaneExt as _, InboundInterface};
 use tandem_model::{Protocol, ResourceKey, prometheus};
 use tandem_policy::envoy::Origin;
-use tandem_policy::legacy::traffic_trace::Tracing;
+use tandem_policy::http_route::RouteTable;
+use tandem_policy::reporter::Reporter;
+use tandem_policy::trace::Tracing;
+use tandem_policy::load_balancing::{Localities, Standpoint};
 use tandem_policy::subject::Subject;
 use tandem_policy::tls;
-use tandem_policy::{OutboundPolicies, ProxyPolicies, legacy};
+use tandem_policy::{OutboundPolicies, OwnTags, ProxyPolicies, legacy};
 
 use super::admin::admin;
 use super::collect::{Collector, encode_cluster, encode_listener};
@@ -23,13 +28,12 @@ use super::external::Outside;
 use super::http::internal_addresses;
 use super::inbound::{self, InboundMode, InboundRules, InboundSource};
 use super::names::Naming;
-use super::outbound::{Destination, OutboundSource, direct_cluster, outbound_cluster, outbound_listener};
+use super::observability::Reporting;
+use super::outbound::{Destination, OutboundSource, Reference, direct_cluster, outbound_cluster, outbound_listener};
 use super::outbounds::{Outbound, Target};
-use super::real::PortRef;
-use super::services::{self, ServiceRef, Viewer};
 use super::shape::is_ipv6;
 use super::transparent::Redirection;
-use routed::RoutedClusters;
+use routed::{RoutedClusters, Routing};
 
 use super::{Cache, secrets};
 use crate::cache::ByAddress;
@@ -44,12 +48,16 @@ use crate::modifications::Template;
 pub(crate) struct ClusterKey {
     destination: Arc<Destination>,
     policies: ByAddress<OutboundPolicies>,
+    /// What health checks tell of the proxy's tags.
+    told: Option<Arc<str>>,
 }
 
 /// Everything the listener of an outbound is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ListenerKey {
     source: OutboundSource,
+    /// What logs and traces say of the proxy; `None` when there are none.
+    reporter: Option<Arc<Reporter>>,
     policies: ByAddress<OutboundPolicies>,
 }
 
@@ -64,10 +72,14 @@ struct Sidecar<'a> {
     naming: Naming,
     credentials: Credentials,
     redirection: Redirection,
-    policies: Arc<ProxyPolicies>,
+    policies: ProxyPolicies,
+    /// What logs and traces say of the proxy.
+    reporting: Reporting,
     /// Policies of the older generation.
     legacy: legacy::ProxyPolicies,
     outbound_policies: Arc<OutboundPolicies>,
+    /// What of its tags these want to know.
+    own_tags: OwnTags,
 }
 
 pub(crate) fn generate(
@@ -85,6 +97,7 @@ pub(crate) fn generate(
     let policies = state.compiled.for_proxy(&Subject::new(&dataplane.resource, &dataplane.spec, &[]));
     let naming = Naming::unified_if(metadata.features.unified_naming && mesh.exclusive());
     let workload = input.workload.map(|workload| &workload.name);
+    let outbound_policies = cache.outbound_policies.of(&policies.outbound);
     let sidecar = Sidecar {
         snapshot,
         cache,
@@ -95,7 +108,9 @@ pub(crate) fn generate(
         naming,
         credentials: Credentials::new(naming, &mesh.name, mesh.mtls.is_some(), workload, &state.trust),
         redirection: Redirection::of(&dataplane.spec, metadata),
-        outbound_policies: cache.outbound_policies.of(&policies.outbound),
+        reporting: Reporting::of(mesh, dataplane, &policies, metadata, naming, &mut collector),
+        own_tags: outbound_policies.own_tags(|| dataplane.spec.all_tags()),
+        outbound_policies,
         policies,
         legacy: state.legacy.for_proxy(&dataplane.spec),
     };
@@ -138,13 +153,15 @@ impl Sidecar<'_> {
         collector.warn(&self.policies.warnings);
         self.transparent(collector);
         let tracing = self.tracing(collector);
+        self.collectors(collector);
         self.inbounds(collector, tracing.as_ref());
         let outlook = self.outlook(tracing.as_ref());
         collector.include(outlook.gathered.clone());
         self.direct_access(collector, &outlook.addresses);
-        self.metrics(collector, &outlook.addresses);
+        let metrics = self.metrics(collector, &outlook.addresses);
         self.probes(collector);
         self.dns(collector, &outlook);
+        self.dynamic_config(collector, &outlook, metrics);
         collector.keep(outlook);
         self.secrets(collector, input)
     }
@@ -243,12 +260,14 @@ impl Sidecar<'_> {
         for (index, mut source) in InboundSource::all(&self.dataplane.spec, &template) {
             source.mode = self.mode(index);
             let policies = self.cache.inbound_policies.of(self.policies.inbound(index));
+            policies.problems().for_each(|(policy, reason)| collector.left_out(policy, reason));
             let rules = InboundRules {
                 policies: ByAddress(policies),
                 legacy: ByAddress(self.cache.legacy_inbounds.of(&self.legacy.inbounds[index])),
                 has_traffic_permission,
                 has_identity: credential.is_some(),
                 tracing: tracing.cloned(),
+                reporter: self.reporting.incoming(self.policies.inbound(index)),
             };
             let mut common = None;
             collector.own_encoded("inbound", (&source, &rules), || {
@@ -275,49 +294,31 @@ impl Sidecar<'_> {
         let (routing, mut routed) = (self.routing(outbounds), RoutedClusters::default());
         let tags_header = self.tags_header();
         for outbound in outbounds {
-            let (destination, endpoints) = match &outbound.target {
+            let own = match &outbound.target {
                 Target::Tags(tags) => {
-                    let destination = services::destination(cache, snapshot, state, mesh, tags, naming, credentials);
-                    if let Some(routing) = routing.as_ref().filter(|of| of.concerns(destination.protocol)) {
+                    let own = self.reached_by_tags(collector, Cow::Borrowed(*tags));
+                    let split = || self.outbound_policies.tcp_routes.of_service(Service::name_in(tags)).is_some();
+                    let is_older = |of: &&Routing| of.concerns(own.destination.protocol, split());
+                    if let Some(routing) = routing.as_ref().filter(is_older) {
                         self.add_routed(collector, outbound, tags, routing, tracing, &mut routed);
                         continue;
                     }
-                    let name = Service::name_in(tags);
-                    collector.uses(&mesh.name, name);
-                    if destination.direct {
-                        self.add_direct(collector, &destination, name);
-                    }
-                    let of = ServiceRef::new(snapshot, state, mesh, name);
-                    let endpoints = || services::endpoints(cache, of, Viewer::Sidecar, &destination.cluster, tags);
-                    let endpoints = (!destination.direct).then(endpoints);
-                    (destination, endpoints)
+                    own
                 }
-                Target::Port(view, port) => {
-                    let of = PortRef { snapshot, state, mesh, view, port };
-                    of.services().for_each(|(mesh, service)| collector.uses(&mesh, &service));
-                    if let Some(Err(reason)) = state.outside_tls.get(&view.resource.key) {
-                        collector.left_out(&view.resource.key, reason);
-                    }
-                    let destination = of.destination(cache, naming, credentials);
-                    let endpoints = of.endpoints(cache, Viewer::Sidecar, &destination.cluster);
-                    (destination, Some(endpoints))
-                }
+                Target::Port(view, port) => self.reached_port(collector, view, port),
             };
-            if let Some(endpoints) = endpoints {
-                collector.add(ResourceType::Endpoint, endpoints);
-            }
-            if let Some(tls) = &destination.tls {
-                collector.secured_by(&tls.credential);
-            }
+            let Some((way, table)) = self.way(collector, &own) else { continue };
+            let destination = own.destination;
             let source = OutboundSource {
                 address: outbound.address.as_str().into(),
                 port: outbound.port,
                 tags_header: tags_header.clone().filter(|_| destination.protocol.is_http_based()),
                 destination,
+                way,
                 redirected: self.redirection.enabled && !self.metadata.features.bind_outbounds,
                 ipv6: self.metadata.ipv6_enabled,
             };
-            self.add_outbound(collector, source);
+            self.add_listener(collector, source, table);
         }
         self.add_routed_clusters(collector, routed);
     }
@@ -328,9 +329,10 @@ impl Sidecar<'_> {
         let view = self.snapshot.viewpoint(self.mesh);
         let outside = Outside::of_externals(externals, &Default::default(), view, self.state, collector);
         let (name, protocol) = (&destination.cluster, destination.protocol);
-        let built = outside.cluster(name, protocol, !is_ipv6(self.dataplane.address()));
+        let localities = self.localities(destination);
+        let built = outside.cluster(name, protocol, !is_ipv6(self.dataplane.address()), localities.as_deref());
         let mut draft = direct_cluster(destination, built.draft);
-        tandem_policy::outbound_cluster(&self.outbound_policies, &mut draft);
+        tandem_policy::outbound_cluster(&self.outbound_policies, &self.own_tags, &mut draft);
         let message = [draft.value.encode(), built.rest].concat();
         collector.own_encoded("outside", (name, &message), || {
             let encoded = Encoded::new(ResourceType::Cluster, name.as_str(), &message).from_origin(Origin::Outbound);
@@ -338,25 +340,61 @@ impl Sidecar<'_> {
         });
     }
 
-    fn add_outbound(&self, collector: &mut Collector<'_>, source: OutboundSource) {
+    /// What policies make of the endpoints of a destination; `None` when they are left as they are.
+    fn localities(&self, destination: &Destination) -> Option<Arc<Localities>> {
+        let Self { snapshot, mesh, own_tags, .. } = self;
+        let strategy = destination.conf(&self.outbound_policies.load_balancing)?;
+        let is_port = matches!(destination.reference, Reference::Port(_));
+        let localities = strategy.localities(Standpoint {
+            zone: &snapshot.settings.zone,
+            tags: &own_tags.affinity,
+            through_egress: mesh.zone_egress && !is_port,
+        });
+        // Near endpoints of ports are preferred anyway, those of services where the mesh says so.
+        let is_known = localities.is_default() && (is_port || mesh.locality_aware);
+        (!is_known).then(|| Arc::new(localities))
+    }
+
+    /// What health checks of a destination tell of the proxy's tags.
+    fn told(&self, destination: &Destination) -> Option<Arc<str>> {
+        let told = self.own_tags.told.as_ref()?;
+        let checks = destination.conf(&self.outbound_policies.health_checks)?;
+        checks.tell_tags(destination.protocol).then(|| told.clone())
+    }
+
+    /// Adds the cluster of a destination whose endpoints are asked for on the stream.
+    fn add_cluster(&self, collector: &mut Collector<'_>, destination: &Arc<Destination>) {
+        let Self { cache, outbound_policies: policies, .. } = self;
+        let key = ClusterKey {
+            destination: destination.clone(),
+            policies: ByAddress(policies.clone()),
+            told: self.told(destination),
+        };
+        let build = || {
+            let mut draft = outbound_cluster(destination);
+            tandem_policy::outbound_cluster(policies, &self.own_tags, &mut draft);
+            if destination.is_in_mesh() {
+                tandem_policy::outbound_security(policies, &mut draft);
+            }
+            Ok(encode_cluster(&draft))
+        };
+        collector.add(ResourceType::Cluster, infallible(cache.clusters.get_or_build(key, build)));
+        collector.keep(destination.clone());
+    }
+
+    /// Adds the listener of an outbound. `table` has the routes of requests.
+    fn add_listener(&self, collector: &mut Collector<'_>, source: OutboundSource, table: Option<&RouteTable>) {
         let Self { cache, outbound_policies: policies, .. } = self;
         let destination = source.destination.clone();
-        if !destination.direct {
-            let key = ClusterKey { destination: destination.clone(), policies: ByAddress(policies.clone()) };
-            let build = || {
-                let mut draft = outbound_cluster(&destination);
-                tandem_policy::outbound_cluster(policies, &mut draft);
-                if destination.is_in_mesh() {
-                    tandem_policy::outbound_security(policies, &mut draft);
-                }
-                Ok(encode_cluster(&draft))
-            };
-            collector.add(ResourceType::Cluster, infallible(cache.clusters.get_or_build(key, build)));
-        }
-        let key = ListenerKey { source: source.clone(), policies: ByAddress(policies.clone()) };
+        let reporter = self.reporting.outgoing.clone();
+        let key = ListenerKey {
+            source: source.clone(),
+            reporter: reporter.clone(),
+            policies: ByAddress(policies.clone()),
+        };
         let build = || {
-            let mut draft = outbound_listener(&source, &self.internal_addresses());
-            tandem_policy::outbound_listener(policies, &mut draft);
+            let mut draft = outbound_listener(&source, table, &self.internal_addresses());
+            tandem_policy::outbound_listener(policies, reporter.as_deref(), &mut draft);
             Ok(encode_listener(&draft))
         };
         collector.add(ResourceType::Listener, infallible(cache.listeners.get_or_build(key, build)));

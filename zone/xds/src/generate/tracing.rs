@@ -1,26 +1,38 @@
-//! The cluster of the collector to which a proxy sends its spans.
+//! Clusters of the servers to which a proxy sends logs and spans.
 //!
-//! Source: Kuma `pkg/xds/generator/tracing_proxy_generator.go`.
+//! Source: Kuma `pkg/xds/generator/tracing_proxy_generator.go`, `pkg/plugins/policies/{meshaccesslog,meshtrace}/plugin`.
 
 use std::net::IpAddr;
 
-use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, TransportSocketMatch};
+use cluster::cluster::TransportSocketMatch;
+use tandem_policy::endpoint::Endpoint;
 use tandem_policy::envoy::pb::{cluster, core, tls};
-use tandem_policy::envoy::{Draft, DraftSet, EndpointAddress, Origin, names, pack};
-use tandem_policy::legacy::traffic_trace::{Collector, Tracing};
+use tandem_policy::envoy::{ClusterDraft, EndpointAddress, names, pack};
+use tandem_policy::trace::{Provider, Tracing};
 
-use super::shape::single_endpoint;
+use super::shape::{HttpVersion, look_up, single_endpoint, speak_http};
 
-/// Adds the cluster. `prefer_ipv4` leaves out the other family when a host name is looked up.
-pub(crate) fn tracing(set: &mut DraftSet, tracing: &Tracing, prefer_ipv4: bool) {
-    let Collector { host, port, tls } = &tracing.collector;
-    let mut draft = single_endpoint(&tracing.cluster, EndpointAddress::Socket(host.clone(), *port));
+/// The cluster of the collector of spans. `prefer_ipv4` leaves out the other family when a host name is looked up.
+pub(crate) fn span_collector(tracing: &Tracing, prefer_ipv4: bool) -> ClusterDraft {
+    let mut draft = collector(&tracing.cluster, &tracing.collector, prefer_ipv4);
+    if tracing.provider == Provider::OpenTelemetry {
+        speak_http(&mut draft, HttpVersion::Two);
+    }
+    draft
+}
+
+/// The cluster of an OpenTelemetry collector of logs.
+pub(crate) fn log_collector(name: &str, endpoint: &Endpoint, prefer_ipv4: bool) -> ClusterDraft {
+    let mut draft = collector(name, endpoint, prefer_ipv4);
+    speak_http(&mut draft, HttpVersion::Two);
+    draft
+}
+
+fn collector(name: &str, Endpoint { host, port, tls }: &Endpoint, prefer_ipv4: bool) -> ClusterDraft {
+    let mut draft = single_endpoint(name, EndpointAddress::Socket(host.clone(), *port));
     let is_name = host.parse::<IpAddr>().is_err();
     if is_name {
-        draft.message.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into()));
-        if prefer_ipv4 {
-            draft.message.dns_lookup_family = DnsLookupFamily::V4Only.into();
-        }
+        look_up(&mut draft, prefer_ipv4);
     }
     if *tls {
         let context = tls::UpstreamTlsContext {
@@ -37,5 +49,5 @@ pub(crate) fn tracing(set: &mut DraftSet, tracing: &Tracing, prefer_ipv4: bool) 
             }),
         });
     }
-    set.add_cluster(Draft::new(Origin::Tracing, draft));
+    draft
 }

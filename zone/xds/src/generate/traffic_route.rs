@@ -7,22 +7,22 @@ use std::sync::Arc;
 
 use tandem_model::Protocol;
 use tandem_policy::OutboundPolicies;
+use tandem_policy::access_log::AccessLog;
 use tandem_policy::envoy::pb::core::{HeaderValue, HeaderValueOption};
-use tandem_policy::envoy::pb::{BoolValue, UInt32Value, core, http, route, tcp};
-use tandem_policy::envoy::{
-    ChainDraft, ClusterDraft, Draft, ListenerDraft, NetworkFilter, Origin, sanitize_stat_prefix,
-};
+use tandem_policy::envoy::pb::{BoolValue, core, http, route};
+use tandem_policy::envoy::{ChainDraft, ClusterDraft, Draft, ListenerDraft, NetworkFilter, Origin};
 use tandem_policy::legacy::source_tags::TAGS_HEADER;
-use tandem_policy::legacy::traffic_log::AccessLog;
-use tandem_policy::legacy::traffic_trace::{Direction, Tracing};
 use tandem_policy::legacy::{Decoded, circuit_breaker, health_check, rate_limit, retry, timeout, traffic_route};
+use tandem_policy::reporter::Reporter;
+use tandem_policy::trace::{Direction, Tracing};
 use tandem_proto::mesh::v1alpha1::{CircuitBreaker, HealthCheck, RateLimit, Retry, Timeout, TrafficRoute};
 
 use super::http::{grpc_stats, manager, route_table};
 use super::inbound::kafka_broker;
 use super::names::{self, outbound_routes};
 use super::outbound::{Destination, outbound_cluster};
-use super::shape::{self, flag, tcp_proxy};
+use super::shape::{self, flag};
+use super::shares::Shares;
 use crate::cache::ByAddress;
 
 /// A policy, compared by its address.
@@ -70,10 +70,8 @@ pub(crate) struct RoutedSource {
 pub(crate) struct Way {
     /// Index of the rule for requests; `None` for what no rule takes.
     pub rule: Option<usize>,
-    /// Clusters with their weights; at least one.
-    pub shares: Vec<(String, u32)>,
-    /// Some of them stand for something outside the mesh.
-    pub outside: bool,
+    /// Where they go; at least one cluster.
+    pub shares: Shares,
 }
 
 /// Policies of the older generation for the cluster of a destination.
@@ -95,12 +93,16 @@ pub(crate) struct RoutedClusterKey {
     pub destination: Arc<Destination>,
     pub rules: ClusterRules,
     pub policies: ByAddress<OutboundPolicies>,
+    /// What health checks tell of the proxy's tags.
+    pub told: Option<Arc<str>>,
 }
 
 /// Everything the listener of an outbound is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RoutedListenerKey {
     pub source: RoutedSource,
+    /// What logs and traces say of the proxy; `None` when there are none.
+    pub reporter: Option<Arc<Reporter>>,
     pub policies: ByAddress<OutboundPolicies>,
 }
 
@@ -178,27 +180,9 @@ fn filters(source: &RoutedSource, internal: &[core::CidrRange]) -> Vec<NetworkFi
 
 /// Hands connections on; `None` when there is nowhere to go.
 fn tcp_filter(source: &RoutedSource) -> Option<NetworkFilter> {
-    use tcp::tcp_proxy::weighted_cluster::ClusterWeight;
-    use tcp::tcp_proxy::{ClusterSpecifier, WeightedCluster};
-    let shares: Vec<&(String, u32)> = source.ways.iter().flat_map(|way| &way.shares).collect();
-    let proxy = match shares.as_slice() {
-        [] => return None,
-        [(cluster, _)] => tcp_proxy(cluster, &source.service),
-        _ => {
-            let weight = |(name, weight): &&(String, u32)| ClusterWeight {
-                name: name.clone(),
-                weight: *weight,
-                ..ClusterWeight::default()
-            };
-            let clusters = WeightedCluster { clusters: shares.iter().map(weight).collect() };
-            tcp::TcpProxy {
-                stat_prefix: sanitize_stat_prefix(&source.service),
-                cluster_specifier: Some(ClusterSpecifier::WeightedClusters(clusters)),
-                ..Default::default()
-            }
-        }
-    };
-    Some(NetworkFilter::Tcp(Box::new(proxy)))
+    let mut all = Shares::default();
+    all.clusters.extend(source.ways.iter().flat_map(|way| way.shares.clusters.iter().cloned()));
+    all.of_connections(&source.service).map(|proxy| NetworkFilter::Tcp(Box::new(proxy)))
 }
 
 fn connection_manager(source: &RoutedSource, internal: &[core::CidrRange]) -> http::HttpConnectionManager {
@@ -212,24 +196,15 @@ fn connection_manager(source: &RoutedSource, internal: &[core::CidrRange]) -> ht
 }
 
 fn route_of(source: &RoutedSource, way: &Way) -> route::Route {
-    use route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
+    use route::route_action::HostRewriteSpecifier;
     let conf = spec(&source.route).and_then(|route| route.conf.as_ref());
     let rule = way.rule.and_then(|rule| conf?.http.get(rule));
-    let clusters = match way.shares.as_slice() {
-        [(cluster, _)] => ClusterSpecifier::Cluster(cluster.clone()),
-        shares => {
-            let weight = |(name, weight): &(String, u32)| route::weighted_cluster::ClusterWeight {
-                name: name.clone(),
-                weight: Some(UInt32Value { value: *weight }),
-                ..Default::default()
-            };
-            let clusters = shares.iter().map(weight).collect();
-            ClusterSpecifier::WeightedClusters(route::WeightedCluster { clusters, ..Default::default() })
-        }
-    };
     let action = route::RouteAction {
-        cluster_specifier: Some(clusters),
-        host_rewrite_specifier: way.outside.then_some(HostRewriteSpecifier::AutoHostRewrite(BoolValue { value: true })),
+        cluster_specifier: Some(way.shares.of_requests()),
+        host_rewrite_specifier: way
+            .shares
+            .outside
+            .then_some(HostRewriteSpecifier::AutoHostRewrite(BoolValue { value: true })),
         ..Default::default()
     };
     let mut route = route::Route {
@@ -242,7 +217,7 @@ fn route_of(source: &RoutedSource, way: &Way) -> route::Route {
         traffic_route::modify(modify, &mut route);
     }
     // Inside of the mesh the inbound of the destination limits.
-    if let Some(policy) = source.rate_limit.as_ref().filter(|_| way.outside) {
+    if let Some(policy) = source.rate_limit.as_ref().filter(|_| way.shares.outside) {
         rate_limit::set_route(&policy.0, &mut route);
     }
     route

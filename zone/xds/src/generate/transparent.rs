@@ -5,12 +5,14 @@
 use std::net::Ipv4Addr;
 
 use tandem_model::dataplane::{DataplaneExt as _, SERVICELESS_PORT};
-use tandem_policy::envoy::pb::{UInt32Value, listener};
+use tandem_policy::envoy::pb::{UInt32Value, core, listener};
 use tandem_policy::envoy::{ChainDraft, Draft, DraftSet, Origin, sanitize_stat_prefix};
-use tandem_policy::legacy::traffic_log::AccessLog;
+use tandem_policy::access_log::AccessLog;
+use tandem_policy::passthrough::Matcher;
 use tandem_proto::mesh::v1alpha1::Dataplane;
 use tandem_proto::mesh::v1alpha1::dataplane::networking::transparent_proxying::IpFamilyMode as Family;
 
+use super::matched::{self, Clusters, match_listener};
 use super::names::{NO_DESTINATION, Naming};
 use super::shape::{Discovery, bind_to_inbound_source, cluster, flag, inbound_listener, outbound_listener, tcp_filter};
 use crate::metadata::{IpFamilyMode, ProxyMetadata, Redirect};
@@ -51,11 +53,24 @@ impl Redirection {
     }
 }
 
+/// Which traffic of the workload to unknown destinations passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Outbound<'a> {
+    /// All of it.
+    All,
+    /// None of it.
+    None,
+    /// What matches.
+    Matched(&'a [Matcher]),
+}
+
 /// What the listeners depend on besides the redirection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Passthrough {
-    /// Traffic of the workload to unknown destinations passes.
-    pub outbound: bool,
+pub(crate) struct Passthrough<'a> {
+    /// Which traffic of the workload to unknown destinations passes.
+    pub outbound: Outbound<'a>,
+    /// Whose requests count as internal.
+    pub internal: Vec<core::CidrRange>,
     /// Traffic to the workload may go to these ports only; `None` for any port.
     pub strict_ports: Option<Vec<u32>>,
     /// How resources are named.
@@ -63,7 +78,7 @@ pub(crate) struct Passthrough {
     /// Ports can be shared between workers.
     pub reuse_port: bool,
     /// Where traffic of the workload to unknown destinations is logged.
-    pub log: Option<AccessLog>,
+    pub logs: Vec<AccessLog>,
 }
 
 /// The ports on which a workload takes connections, each once, in the order of its inbounds.
@@ -82,37 +97,55 @@ pub(crate) fn workload_ports(dataplane: &Dataplane) -> Vec<u32> {
 ///
 /// Kuma has both directions or none, as outbound traffic is redirected or not. With one of them that leaves connections that
 /// nobody takes, or a listener that, as nothing is redirected to it, would connect to itself.
-pub(crate) fn transparent(set: &mut DraftSet, redirection: &Redirection, passthrough: &Passthrough) {
-    family(set, 4, "0.0.0.0", redirection, passthrough);
+pub(crate) fn transparent(set: &mut DraftSet, redirection: &Redirection, passthrough: &Passthrough<'_>) {
+    let mut clusters = Clusters::new();
+    family(set, 4, "0.0.0.0", redirection, passthrough, &mut clusters);
     if redirection.ipv6 {
-        family(set, 6, "::", redirection, passthrough);
+        family(set, 6, "::", redirection, passthrough, &mut clusters);
     }
+    matched::clusters(clusters).for_each(|draft| set.add_cluster(Draft::new(Origin::MeshPassthrough, draft)));
 }
 
-fn family(set: &mut DraftSet, version: u8, any: &str, redirection: &Redirection, passthrough: &Passthrough) {
+fn family(
+    set: &mut DraftSet,
+    version: u8,
+    any: &str,
+    redirection: &Redirection,
+    passthrough: &Passthrough<'_>,
+    clusters: &mut Clusters,
+) {
     if redirection.outbound.enabled {
-        outbound(set, version, any, redirection.outbound.port, passthrough);
+        outbound(set, version, any, redirection.outbound.port, passthrough, clusters);
     }
     if redirection.inbound.enabled {
         inbound(set, version, any, redirection.inbound.port, passthrough);
     }
 }
 
-fn outbound(set: &mut DraftSet, version: u8, any: &str, port: u32, passthrough: &Passthrough) {
+fn outbound(
+    set: &mut DraftSet,
+    version: u8,
+    any: &str,
+    port: u32,
+    passthrough: &Passthrough<'_>,
+    clusters: &mut Clusters,
+) {
     let name = passthrough.naming.passthrough("outbound", version);
-    if passthrough.outbound {
+    // Without the cluster connections to it are closed.
+    if passthrough.outbound == Outbound::All {
         set.add_cluster(Draft::new(Origin::Transparent, cluster(&name, Discovery::OriginalDestination)));
     }
     let mut listener = outbound_listener(name.clone(), any, port);
     listener.message.use_original_dst = flag(true);
     listener.chains.push(ChainDraft { filters: vec![tcp_filter(&name)], ..Default::default() });
-    if let Some(log) = &passthrough.log {
-        log.add(&mut listener);
+    passthrough.logs.iter().for_each(|log| log.add(&mut listener));
+    if let Outbound::Matched(matchers) = passthrough.outbound {
+        match_listener(&mut listener, matchers, version == 6, &passthrough.internal, clusters);
     }
     set.add_listener(Draft::new(Origin::Transparent, listener));
 }
 
-fn inbound(set: &mut DraftSet, version: u8, any: &str, port: u32, passthrough: &Passthrough) {
+fn inbound(set: &mut DraftSet, version: u8, any: &str, port: u32, passthrough: &Passthrough<'_>) {
     let mut nowhere = cluster(NO_DESTINATION, Discovery::Static);
     nowhere.message.alt_stat_name = sanitize_stat_prefix(NO_DESTINATION);
     set.add_cluster(Draft::new(Origin::Transparent, nowhere));

@@ -5,8 +5,9 @@ use std::sync::{Arc, Weak};
 
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
-use tandem_policy::OutboundPolicies;
-use tandem_policy::legacy::traffic_trace::Tracing;
+use tandem_policy::{OutboundPolicies, OwnTags};
+use tandem_policy::reporter::Reporter;
+use tandem_policy::trace::Tracing;
 
 use super::super::collect::{Collector, Gathered};
 use super::super::credential::Credentials;
@@ -31,7 +32,12 @@ pub(crate) struct Standpoint {
     ipv6: bool,
     /// The Dataplane has an IPv6 address.
     at_ipv6: bool,
+    /// Names of virtual addresses are published.
+    has_names: bool,
     policies: ByAddress<OutboundPolicies>,
+    own_tags: OwnTags,
+    /// What logs and traces say of the proxy; `None` when there are none.
+    reporter: Option<Arc<Reporter>>,
     selection: Selection,
 }
 
@@ -42,7 +48,7 @@ pub(crate) struct Outlook {
     pub gathered: Arc<Gathered>,
     /// Addresses of the outbounds, sorted.
     pub addresses: Vec<Address>,
-    /// Names that lead to them.
+    /// Names that lead to them; empty where they are not published.
     pub records: Records,
     /// Fingerprint of the names.
     pub names: u64,
@@ -141,7 +147,10 @@ impl Sidecar<'_> {
             bind_outbounds: self.metadata.features.bind_outbounds,
             ipv6: self.metadata.ipv6_enabled,
             at_ipv6: is_ipv6(self.dataplane.address()),
+            has_names: self.has_names(),
             policies: ByAddress(self.outbound_policies.clone()),
+            own_tags: self.own_tags.clone(),
+            reporter: self.reporting.outgoing.clone(),
             selection: Selection::of(self.dataplane),
         }
     }
@@ -154,7 +163,10 @@ impl Sidecar<'_> {
             collector.uses(&self.mesh.name, &services);
         }
         self.outbounds(&mut collector, &outbounds, tracing);
-        let (records, clashes) = outbounds::records(state, &outbounds, redirection.ipv6);
+        let (records, clashes) = match self.has_names() {
+            true => outbounds::records(state, &outbounds, redirection.ipv6),
+            false => Default::default(),
+        };
         let mut addresses: Vec<_> = outbounds.into_iter().map(|outbound| (outbound.address, outbound.port)).collect();
         addresses.sort_unstable();
         let names = cache.fingerprints.of(&records);

@@ -8,21 +8,21 @@ use tandem_model::dataplane::DataplaneExt as _;
 use tandem_model::kind::Kind;
 use tandem_model::label::MESH;
 use tandem_model::tags::Tags;
+use tandem_policy::access_log::TrafficDirection;
 use tandem_policy::envoy::Origin;
 use tandem_policy::legacy::source_tags::header_value;
-use tandem_policy::legacy::traffic_log::TrafficDirection;
 use tandem_policy::legacy::traffic_route::{self, Share};
-use tandem_policy::legacy::traffic_trace::Tracing;
 use tandem_policy::legacy::{Decoded, best_for_tags, traffic_permission};
-use tandem_policy::subject::Subject;
+use tandem_policy::trace::Tracing;
 use tandem_proto::mesh::v1alpha1::TrafficRoute;
 
 use super::super::collect::{encode_cluster, encode_listener};
 use super::super::external::Outside;
 use super::super::outbound::{Destination, direct_cluster};
 use super::super::outbounds::{Outbound, Target};
-use super::super::services::{self, ServiceRef, Viewer};
+use super::super::services::{self, Providers, ServiceRef, Viewer};
 use super::super::shape::is_ipv6;
+use super::super::shares::Shares;
 use super::super::traffic_route::{
     ByPolicy, ClusterRules, RoutedClusterKey, RoutedListenerKey, RoutedSource, Way, cluster, listener, set_cluster,
 };
@@ -43,9 +43,9 @@ pub(super) struct Routing {
 }
 
 impl Routing {
-    /// True for an outbound to a service with this protocol.
-    pub fn concerns(&self, protocol: Protocol) -> bool {
-        if protocol.is_http_based() { self.requests } else { self.connections }
+    /// True for an outbound to a service with this protocol. `split` tells whether a MeshTCPRoute is about it.
+    pub fn concerns(&self, protocol: Protocol, split: bool) -> bool {
+        if protocol.is_http_based() { self.requests && !split } else { self.connections }
     }
 }
 
@@ -72,11 +72,10 @@ impl Sidecar<'_> {
         if self.state.legacy.policies().traffic_routes.is_empty() {
             return None;
         }
-        let subject = Subject::new(&self.dataplane.resource, &self.dataplane.spec, &[]);
-        let newer = |kind| self.state.compiled.routes_by_tags(kind, &subject);
+        let newer = &self.outbound_policies;
         Some(Routing {
-            requests: !newer(Kind::MeshHTTPRoute),
-            connections: !newer(Kind::MeshTCPRoute),
+            requests: !newer.http_routes.has_tags(),
+            connections: !newer.tcp_routes.has_tags(),
             reached: self.routed_services(outbounds),
             own_tags: self.own_tags(),
         })
@@ -132,14 +131,13 @@ impl Sidecar<'_> {
             let rules =
                 conf.http.iter().enumerate().map(|(index, rule)| (Some(index), traffic_route::shares_of_rule(rule)));
             for (rule, shares) in rules.chain([(None, traffic_route::default_shares(conf))]) {
-                let mut way = Way { rule, shares: Vec::new(), outside: false };
+                let mut way = Way { rule, shares: Shares::default() };
                 for Share { destination, weight } in shares {
                     let tags = traffic_route::with_outbound_tags(destination, tags);
                     let destination = self.routed_destination(&tags);
                     collector.uses(&self.mesh.name, Service::name_in(&tags));
                     protocols.push(destination.protocol);
-                    way.shares.push((destination.cluster.clone(), weight));
-                    way.outside |= !destination.is_in_mesh();
+                    way.shares.add(destination.cluster.clone(), weight, !destination.is_in_mesh());
                     let of_service = Service::name_in(&tags);
                     let is_reached = routing.reached.contains(of_service);
                     let rules = ClusterRules {
@@ -183,10 +181,15 @@ impl Sidecar<'_> {
             redirected: self.redirection.enabled && !self.metadata.features.bind_outbounds,
             ipv6: self.metadata.ipv6_enabled,
         };
-        let key = RoutedListenerKey { source: source.clone(), policies: ByAddress(self.outbound_policies.clone()) };
+        let reporter = self.reporting.outgoing.clone();
+        let key = RoutedListenerKey {
+            source: source.clone(),
+            reporter: reporter.clone(),
+            policies: ByAddress(self.outbound_policies.clone()),
+        };
         let build = || {
             let mut draft = listener(&source, &self.internal_addresses());
-            tandem_policy::outbound_listener(&self.outbound_policies, &mut draft);
+            tandem_policy::outbound_listener(&self.outbound_policies, reporter.as_deref(), &mut draft);
             Ok(encode_listener(&draft))
         };
         collector.add(ResourceType::Listener, infallible(self.cache.routed_listeners.get_or_build(key, build)));
@@ -206,11 +209,13 @@ impl Sidecar<'_> {
     /// A destination. One outside of the mesh that the proxy may not use counts as one that nobody provides.
     fn routed_destination(&self, tags: &Tags) -> Arc<Destination> {
         let Self { snapshot, cache, state, mesh, naming, credentials, .. } = self;
-        let destination = services::destination(cache, snapshot, state, mesh, tags, *naming, credentials);
-        if destination.direct && self.permitted_externals(Service::name_in(tags)).is_empty() {
-            return services::inner_destination(cache, snapshot, state, mesh, tags, *naming, credentials);
+        let of = ServiceRef::new(snapshot, state, mesh, Service::name_in(tags));
+        let destination = |providers| of.destination(cache, tags, providers, *naming, credentials);
+        let all = destination(Providers::All);
+        if all.direct && self.permitted_externals(Service::name_in(tags)).is_empty() {
+            return destination(Providers::OfMesh);
         }
-        destination
+        all
     }
 
     /// Adds the clusters that routes lead to, with their endpoints.
@@ -226,16 +231,18 @@ impl Sidecar<'_> {
                 collector.secured_by(&tls.credential);
             }
             let of = ServiceRef::new(snapshot, state, mesh, service);
-            let endpoints = services::endpoints(cache, of, Viewer::Sidecar, &destination.cluster, &tags);
+            let localities = self.localities(&destination);
+            let endpoints = services::endpoints(cache, of, Viewer::Sidecar, &destination.cluster, &tags, localities);
             collector.add(ResourceType::Endpoint, endpoints);
             let key = RoutedClusterKey {
                 destination: destination.clone(),
                 rules: rules.clone(),
                 policies: ByAddress(policies.clone()),
+                told: self.told(&destination),
             };
             let build = || {
                 let mut draft = cluster(&destination, &rules);
-                tandem_policy::outbound_cluster(policies, &mut draft);
+                tandem_policy::outbound_cluster(policies, &self.own_tags, &mut draft);
                 if destination.is_in_mesh() {
                     tandem_policy::outbound_security(policies, &mut draft);
                 }
@@ -257,10 +264,12 @@ impl Sidecar<'_> {
         let externals = self.permitted_externals(service);
         let outside = Outside::of_externals(externals, &Default::default(), view, self.state, collector);
         let name = &destination.cluster;
-        let built = outside.cluster(name, destination.protocol, !is_ipv6(self.dataplane.address()));
+        let localities = self.localities(destination);
+        let prefer_ipv4 = !is_ipv6(self.dataplane.address());
+        let built = outside.cluster(name, destination.protocol, prefer_ipv4, localities.as_deref());
         let mut draft = direct_cluster(destination, built.draft);
         set_cluster(destination, rules, &mut draft.value);
-        tandem_policy::outbound_cluster(&self.outbound_policies, &mut draft);
+        tandem_policy::outbound_cluster(&self.outbound_policies, &self.own_tags, &mut draft);
         let message = [draft.value.encode(), built.rest].concat();
         collector.own_encoded("outside", (name, &message), || {
             let encoded = Encoded::new(ResourceType::Cluster, name.as_str(), &message).from_origin(Origin::Outbound);

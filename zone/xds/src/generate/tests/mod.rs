@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tandem_model::dataplane::DataplaneExt as _;
 use tandem_model::{Kind, Resource, ResourceKey};
-use tandem_policy::ProxySecurity;
+use tandem_policy::InboundFacts;
 
 use super::credential::Credential;
 use super::inbound::{InboundMode, InboundRules, InboundSource, drafts, encoded};
@@ -287,14 +287,15 @@ fn an_inbound_encoded_in_parts_is_the_whole() {
         let has_identity = mode != InboundMode::Plain;
         let (mut cluster, mut listener) = drafts(&source, &Default::default(), &[]);
         tandem_policy::inbound_cluster(policies, source.protocol, &mut cluster);
-        let security = ProxySecurity { has_identity, has_traffic_permission: false };
-        tandem_policy::inbound_listener(policies, security, &mut listener);
+        let security = InboundFacts { has_identity, ..Default::default() };
+        tandem_policy::inbound_listener(policies, security, None, &mut listener);
         let rules = InboundRules {
             policies: ByAddress(policies.clone()),
             legacy: ByAddress(Default::default()),
             has_traffic_permission: false,
             has_identity,
             tracing: None,
+            reporter: None,
         };
         let (parts, _) = encoded(&source, Vec::new, &rules, &Default::default());
         let whole = [cluster.value.encode(), listener.value.encode()];
