@@ -2,27 +2,25 @@
 //!
 //! Source: Kuma `pkg/xds/envoy/clusters/v3/health_check_configurer.go`.
 
-use envoy_types::pb::envoy::r#type::v3::{CodecClientType, Int64Range, Percent};
+use envoy_types::pb::envoy::r#type::v3::Percent;
 use tandem_proto::mesh::v1alpha1::health_check::Conf;
 use tandem_proto::mesh::v1alpha1::health_check::conf::{Http, Tcp};
 
-use super::{header_to_add, protobuf_duration};
+use super::protobuf_duration;
 use crate::Protocol;
-use crate::envoy::ClusterDraft;
-use crate::envoy::pb::cluster::cluster::common_lb_config::{LocalityConfigSpecifier, ZoneAwareLbConfig};
+use crate::envoy::health_check::{codec, fail_traffic_on_panic, payload, status};
 use crate::envoy::pb::core::HealthCheck;
-use crate::envoy::pb::core::health_check::{HealthChecker, HttpHealthCheck, Payload, TcpHealthCheck, payload};
+use crate::envoy::pb::core::health_check::{HealthChecker, HttpHealthCheck, TcpHealthCheck};
 use crate::envoy::pb::{BoolValue, UInt32Value};
+use crate::envoy::{ClusterDraft, header_to_add};
 
 /// Sets the health checks of a cluster, whose endpoints speak `protocol`.
 pub fn set_cluster(conf: &Conf, protocol: Protocol, cluster: &mut ClusterDraft) {
     if let Some(threshold) = conf.healthy_panic_threshold {
         cluster.common_lb_mut().healthy_panic_threshold = Some(Percent { value: threshold.into() });
     }
-    if let Some(fail_traffic_on_panic) = conf.fail_traffic_on_panic {
-        let zone_aware = ZoneAwareLbConfig { fail_traffic_on_panic, ..Default::default() };
-        cluster.common_lb_mut().locality_config_specifier =
-            Some(LocalityConfigSpecifier::ZoneAwareLbConfig(zone_aware));
+    if let Some(fail) = conf.fail_traffic_on_panic {
+        fail_traffic_on_panic(fail, cluster);
     }
     let connect = || HealthChecker::TcpHealthCheck(TcpHealthCheck::default());
     let tcp = conf.tcp.as_ref().map(of_connections);
@@ -52,26 +50,23 @@ fn check(conf: &Conf, checker: HealthChecker) -> HealthCheck {
 }
 
 fn of_connections(conf: &Tcp) -> HealthChecker {
-    let payload = |bytes: &Vec<u8>| Payload { payload: Some(payload::Payload::Text(hex::encode(bytes))) };
     HealthChecker::TcpHealthCheck(TcpHealthCheck {
-        send: conf.send.as_ref().map(payload),
-        receive: conf.receive.iter().map(payload).collect(),
+        send: conf.send.as_ref().map(|bytes| payload(bytes)),
+        receive: conf.receive.iter().map(|bytes| payload(bytes)).collect(),
         ..TcpHealthCheck::default()
     })
 }
 
 fn of_requests(conf: &Http, protocol: Protocol) -> HealthChecker {
-    let range = |status: &u32| Int64Range { start: i64::from(*status), end: i64::from(*status) + 1 };
     let headers = conf.request_headers_to_add.iter().filter_map(|option| {
         let header = option.header.clone()?;
         Some(header_to_add(header.key, header.value, option.append.unwrap_or_default()))
     });
-    let codec = if protocol == Protocol::Http2 { CodecClientType::Http2 } else { CodecClientType::Http1 };
     HealthChecker::HttpHealthCheck(HttpHealthCheck {
         path: conf.path.clone(),
         request_headers_to_add: headers.collect(),
-        expected_statuses: conf.expected_statuses.iter().map(range).collect(),
-        codec_client_type: codec.into(),
+        expected_statuses: conf.expected_statuses.iter().map(|code| status((*code).into())).collect(),
+        codec_client_type: codec(protocol).into(),
         ..HttpHealthCheck::default()
     })
 }

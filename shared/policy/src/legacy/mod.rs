@@ -49,22 +49,7 @@ pub use policies::{Decoded, KINDS, LegacyPolicies};
 pub use selector::{ConnectionPolicy, DataplanePolicy, best_for_dataplane, selects_dataplane};
 pub(crate) use selector::{compare, rank_of_dataplane};
 
-use crate::envoy::pb::core::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction};
-
 /// A duration in Envoy's type.
 fn protobuf_duration(duration: prost_types::Duration) -> crate::envoy::pb::Duration {
     crate::envoy::pb::Duration { seconds: duration.seconds, nanos: duration.nanos }
-}
-
-/// A header to add to messages, beside one that is there already, or in its place.
-fn header_to_add(key: String, value: String, append: bool) -> HeaderValueOption {
-    let action = match append {
-        true => HeaderAppendAction::AppendIfExistsOrAdd,
-        false => HeaderAppendAction::OverwriteIfExistsOrAdd,
-    };
-    HeaderValueOption {
-        header: Some(HeaderValue { key, value, ..HeaderValue::default() }),
-        append_action: action.into(),
-        ..HeaderValueOption::default()
-    }
 }

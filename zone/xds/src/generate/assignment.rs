@@ -6,13 +6,23 @@ use std::collections::BTreeMap;
 
 use tandem_model::label::SERVICE_TAG;
 use tandem_policy::envoy::{AssignmentDraft, EndpointAddress, EndpointDraft, LocalityDraft};
+use tandem_policy::load_balancing::Localities;
 
 use crate::index::Endpoint;
 
-/// The assignment of a cluster: one group for each zone, sorted, with the endpoints sorted by address and port.
+/// The assignment of a cluster: one group for each zone, sorted, with the endpoints sorted by address and port; then what policies
+/// make of these.
 ///
 /// What endpoints without a zone form comes first, without locality. Priority is that of the first endpoint of a group.
-pub(crate) fn assignment(cluster: &str, endpoints: &[Endpoint]) -> AssignmentDraft {
+pub(crate) fn assignment(cluster: &str, endpoints: &[Endpoint], localities: Option<&Localities>) -> AssignmentDraft {
+    let mut assignment = by_zone(cluster, endpoints);
+    if let Some(localities) = localities {
+        localities.set(&mut assignment);
+    }
+    assignment
+}
+
+fn by_zone(cluster: &str, endpoints: &[Endpoint]) -> AssignmentDraft {
     let mut groups: BTreeMap<Option<&str>, Vec<&Endpoint>> = BTreeMap::new();
     for endpoint in endpoints {
         groups.entry(endpoint.locality.as_ref().map(|locality| locality.zone.as_str())).or_default().push(endpoint);
@@ -66,7 +76,7 @@ mod tests {
             endpoint("10.0.0.1", 80, Some("east")),
             endpoint("10.0.0.9", 80, None),
         ];
-        let draft = assignment("web", &endpoints);
+        let draft = assignment("web", &endpoints, None);
         let summary: Vec<_> =
             draft.localities.iter().map(|group| (group.zone.as_str(), group.priority, group.endpoints.len())).collect();
         assert_eq!(summary, [("", 0, 1), ("east", 0, 2), ("west", 1, 1)]);
@@ -77,6 +87,6 @@ mod tests {
 
     #[test]
     fn a_service_without_endpoints_has_an_empty_assignment() {
-        assert!(assignment("web", &[]).localities.is_empty());
+        assert!(assignment("web", &[], None).localities.is_empty());
     }
 }

@@ -3,8 +3,11 @@
 //!
 //! Source: Kuma `pkg/xds/generator/egress`.
 
+use std::sync::Arc;
+
 use tandem_policy::envoy::pb::core;
 use tandem_policy::envoy::{ChainDraft, Draft, Origin};
+use tandem_policy::load_balancing::{Localities, Standpoint};
 
 use super::admin::admin;
 use super::collect::Collector;
@@ -16,7 +19,7 @@ use super::services::{self, ServiceRef, Viewer};
 use super::shape::{inbound_listener, tls_inspector};
 use super::sidecar::AdminInput;
 use super::{Cache, add_secrets, credentials};
-use crate::index::{EgressView, MeshState, Snapshot};
+use crate::index::{EgressView, MeshState, MeshView, Snapshot};
 use crate::input::{GenerateError, Generated, ProxyInput};
 
 pub(crate) fn generate(
@@ -132,7 +135,24 @@ fn other_zones(
         if ways.is_empty() {
             continue;
         }
-        services::add_zone_service(collector, cache, of, Viewer::Egress, &zone_cluster(&mesh.name, name), &subsets);
+        let cluster = zone_cluster(&mesh.name, name);
+        let localities = localities(snapshot, state, mesh, name);
+        services::add_zone_service(collector, cache, of, Viewer::Egress, &cluster, &subsets, localities);
         routes.extend(ways);
     }
+}
+
+/// What policies of all clients make of the endpoints of a service; `None` when they are left as they are.
+pub(super) fn localities(
+    snapshot: &Snapshot,
+    state: &MeshState,
+    mesh: &MeshView,
+    service: &str,
+) -> Option<Arc<Localities>> {
+    let strategy = state.compiled.for_egress().load_balancing_of_services.of(service)?;
+    // The tags of clients are not known here.
+    let standpoint =
+        Standpoint { zone: &snapshot.settings.zone, tags: &Default::default(), through_egress: false };
+    let localities = strategy.localities(standpoint);
+    (!(localities.is_default() && mesh.locality_aware)).then(|| Arc::new(localities))
 }

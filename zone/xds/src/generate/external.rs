@@ -14,6 +14,7 @@ use tandem_model::label::{SERVICE_TAG, ZONE};
 use tandem_model::tags::Tags;
 use tandem_policy::envoy::pb::{cluster as pb_cluster, core, tls};
 use tandem_policy::envoy::{ClusterDraft, names, pack};
+use tandem_policy::load_balancing::Localities;
 use tls::common_tls_context::ValidationContextType;
 use tls::subject_alt_name_matcher::SanType;
 
@@ -103,7 +104,14 @@ impl Outside {
     }
 
     /// The cluster; with host names among the endpoints one that looks them up, of the other address family too unless `prefer_ipv4`.
-    pub fn cluster(&self, name: &str, protocol: Protocol, prefer_ipv4: bool) -> ExternalCluster {
+    /// `localities` are what policies make of the endpoints.
+    pub fn cluster(
+        &self,
+        name: &str,
+        protocol: Protocol,
+        prefer_ipv4: bool,
+        localities: Option<&Localities>,
+    ) -> ExternalCluster {
         use pb_cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily};
         let mut draft = cluster(name, Discovery::Static);
         if self.endpoints.iter().any(|endpoint| !is_address(&endpoint.address)) {
@@ -116,7 +124,8 @@ impl Outside {
             speak_http(&mut draft, version);
         }
         let mut rest = SocketMatches { transport_socket_matches: self.sockets.clone() }.encode_to_vec();
-        prost::encoding::bytes::encode(LOAD_ASSIGNMENT, &assignment(name, &self.endpoints).encode(), &mut rest);
+        let assignment = assignment(name, &self.endpoints, localities).encode();
+        prost::encoding::bytes::encode(LOAD_ASSIGNMENT, &assignment, &mut rest);
         ExternalCluster { draft, rest }
     }
 }

@@ -71,7 +71,7 @@ fn services(
                 continue;
             }
             let cluster = zone_cluster(&mesh.name, service);
-            services::add_zone_service(collector, cache, of, Viewer::Ingress, &cluster, &subsets);
+            services::add_zone_service(collector, cache, of, Viewer::Ingress, &cluster, &subsets, None);
             of_mesh.push((service.clone(), ways));
         }
         for view in state.views.values().filter(|view| view.is_offered()) {
@@ -80,7 +80,7 @@ fn services(
                 of.services().for_each(|(mesh, service)| collector.uses(&mesh, &service));
                 let cluster = of.cluster(naming);
                 collector.add(ResourceType::Cluster, services::plain_cluster(cache, Viewer::Ingress, &cluster));
-                collector.add(ResourceType::Endpoint, of.endpoints(cache, Viewer::Ingress, &cluster));
+                collector.add(ResourceType::Endpoint, of.endpoints(cache, Viewer::Ingress, &cluster, None));
                 let route = Route { sni: of.sni(), cluster, tags: BTreeMap::new() };
                 of_mesh.push((view.port_name(port), vec![route]));
             }

@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
-use tandem_model::Protocol;
+use tandem_model::{Kri, Protocol};
 use tandem_model::label::SERVICE_TAG;
 use tandem_policy::envoy::pb::{core, listener};
 use tandem_policy::envoy::{ChainDraft, DownstreamTransport, Draft, NetworkFilter, Origin};
-use tandem_policy::{EgressPolicies, MeshPolicies, legacy};
+use tandem_policy::{EgressPolicies, OutsidePolicies, legacy};
 
 use super::collect::Collector;
 use super::credential::Credential;
+use super::egress::localities;
 use super::external::{ExternalCluster, Outside, socket};
 use super::http::{everything_to, manager, route_table};
 use super::names::{Naming, outbound_routes, zone_cluster};
@@ -41,13 +42,15 @@ pub(crate) struct OutsideChain {
     host: String,
     protocol: Protocol,
     access: Access,
+    /// The destination, if it is a resource, and the policies about it.
+    policies: Option<(Arc<Kri>, ByAddress<EgressPolicies>)>,
 }
 
 /// Who may use a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Access {
     /// Whom the policies about a `kuma.io/service` let in; with those of the older generation, some of which do more.
-    Service(Arc<str>, ByAddress<MeshPolicies>, ByAddress<legacy::InboundPolicies>),
+    Service(ByAddress<OutsidePolicies>, ByAddress<legacy::InboundPolicies>),
     /// Everybody in the mesh.
     All,
     /// Nobody.
@@ -92,8 +95,9 @@ impl OutsideOfMesh<'_> {
         let views: Vec<_> = self.state.views.values().filter(|view| view.is_external()).collect();
         if !views.is_empty() {
             let policies = self.state.compiled.for_egress();
+            collector.keep(policies.clone());
             for view in views {
-                chains.extend(self.mesh_external_service(view, &policies, collector));
+                chains.extend(self.mesh_external_service(view, policies, collector));
             }
         }
         chains.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -129,13 +133,20 @@ impl OutsideOfMesh<'_> {
         if routes.is_empty() {
             return Vec::new();
         }
-        self.add_cluster(&cluster, &outside.cluster(&cluster, protocol, !is_ipv6(&self.egress.address)), collector);
+        let localities = localities(snapshot, state, mesh, service);
+        let prefer_ipv4 = !is_ipv6(&self.egress.address);
+        let message = outside.cluster(&cluster, protocol, prefer_ipv4, localities.as_deref());
+        self.add_cluster(&cluster, &message, collector);
         let host = match self.naming() {
             Naming::Legacy => service.to_string(),
             Naming::Unified => cluster.clone(),
         };
         let older = older_policies(&state.legacy, externals);
-        collector.keep(state.compiled.clone());
+        // Of an ExternalService only its name counts here.
+        let tags = [(SERVICE_TAG.to_owned(), service.to_string())].into();
+        let policies = collector.cache().outside_policies.of(&Arc::new(state.compiled.for_outside(&tags)));
+        policies.problems().for_each(|(policy, reason)| collector.left_out(policy, reason));
+        collector.keep(policies.clone());
         collector.keep(older.clone());
         let chain = |sni| OutsideChain {
             mesh: mesh.name.clone(),
@@ -145,7 +156,8 @@ impl OutsideOfMesh<'_> {
             routes: outbound_routes(&host),
             host: host.clone(),
             protocol,
-            access: Access::Service(service.clone(), ByAddress(state.compiled.clone()), ByAddress(older.clone())),
+            access: Access::Service(ByAddress(policies.clone()), ByAddress(older.clone())),
+            policies: None,
         };
         routes.into_iter().map(|route| chain(route.sni)).collect()
     }
@@ -155,7 +167,7 @@ impl OutsideOfMesh<'_> {
     fn mesh_external_service(
         &self,
         view: &DestinationView,
-        policies: &EgressPolicies,
+        policies: &Arc<EgressPolicies>,
         collector: &mut Collector<'_>,
     ) -> Option<(String, OutsideChain)> {
         let Self { snapshot, state, mesh, .. } = *self;
@@ -183,8 +195,10 @@ impl OutsideOfMesh<'_> {
         };
         let cluster = of.cluster(self.naming());
         let outside = Outside { endpoints, sockets: socket.into_iter().collect() };
-        let ExternalCluster { draft, rest } = outside.cluster(&cluster, port.protocol, !is_ipv6(&self.egress.address));
-        let mut draft = Draft::new(Origin::Egress, draft).speaking(port.protocol).serving(Arc::new(of.kri()));
+        let prefer_ipv4 = !is_ipv6(&self.egress.address);
+        let ExternalCluster { draft, rest } = outside.cluster(&cluster, port.protocol, prefer_ipv4, None);
+        let destination = Arc::new(of.kri());
+        let mut draft = Draft::new(Origin::Egress, draft).speaking(port.protocol).serving(destination.clone());
         tandem_policy::egress_cluster(policies, &mut draft);
         self.add_cluster(&cluster, &ExternalCluster { draft: draft.value, rest }, collector);
         let chain = OutsideChain {
@@ -196,6 +210,7 @@ impl OutsideOfMesh<'_> {
             cluster,
             protocol: port.protocol,
             access: if mesh.forbid_external_services { Access::Nobody } else { Access::All },
+            policies: Some((destination, ByAddress(policies.clone()))),
         };
         Some((view.port_name(port), chain))
     }
@@ -230,7 +245,7 @@ fn append_new<T>(known: &mut Vec<Arc<T>>, more: &[Arc<T>]) {
 impl OutsideChain {
     /// The chain. `listener` is the name of the listener it is for.
     pub fn draft(&self, listener: &str, naming: Naming, internal: &[core::CidrRange]) -> ChainDraft {
-        let Self { mesh, name, sni, cluster, routes, host, protocol, access } = self;
+        let Self { mesh, name, sni, cluster, routes, host, protocol, access, policies } = self;
         let filter = if protocol.is_http_based() {
             let table = route_table(routes.clone(), host.clone(), vec![everything_to("", cluster, true)]);
             NetworkFilter::Http(Box::new(manager(host, internal.to_vec(), table, Vec::new())))
@@ -247,14 +262,14 @@ impl OutsideChain {
             filters: vec![filter],
             transport: Some(DownstreamTransport::Tls(Box::new(downstream(&Credential::of_mesh(naming, mesh))))),
         };
+        if let Some((destination, policies)) = policies {
+            tandem_policy::egress_routes(&policies.0, destination, &mut chain);
+        }
         match access {
-            Access::Service(service, policies, older) => {
+            Access::Service(policies, older) => {
                 legacy::inbound_chain(&older.0, host, &mut chain);
-                // Of an ExternalService only its name counts here.
-                let tags = [(SERVICE_TAG.to_owned(), service.to_string())].into();
-                let permission = policies.0.egress_permission(&tags);
                 let has_older = older.0.traffic_permission.is_some();
-                tandem_policy::egress_chain(permission.as_ref(), has_older, listener, &mut chain);
+                tandem_policy::egress_chain(&policies.0, has_older, listener, &mut chain);
             }
             Access::All => tandem_policy::egress_external_service_chain(false, listener, &mut chain),
             Access::Nobody => tandem_policy::egress_external_service_chain(true, listener, &mut chain),

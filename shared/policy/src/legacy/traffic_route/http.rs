@@ -16,7 +16,7 @@ use crate::envoy::pb::route::route::Action;
 use crate::envoy::pb::route::route_action::HostRewriteSpecifier;
 use crate::envoy::pb::route::route_match::PathSpecifier;
 use crate::envoy::pb::route::{HeaderMatcher, Route, RouteMatch};
-use crate::legacy::header_to_add;
+use crate::envoy::header_to_add;
 
 /// The requests that a rule takes: all when it does not say which.
 pub fn matches(rule: Option<&Match>) -> RouteMatch {
