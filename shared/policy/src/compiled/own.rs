@@ -1,9 +1,12 @@
 //! What policies that configure the proxy itself amount to.
 
+use std::sync::Arc;
+
 use tandem_model::kind::Kind;
 
 use super::chosen::Chosen;
-use crate::{metric, passthrough, proxy_patch, trace};
+use crate::proxy_patch::Patches;
+use crate::{metric, passthrough, trace};
 
 /// Kinds that configure the proxy itself.
 pub(super) const KINDS: [Kind; 4] = [Kind::MeshPassthrough, Kind::MeshTrace, Kind::MeshMetric, Kind::MeshProxyPatch];
@@ -12,22 +15,25 @@ pub(super) const KINDS: [Kind; 4] = [Kind::MeshPassthrough, Kind::MeshTrace, Kin
 #[derive(Debug, Default, PartialEq)]
 pub struct OwnPolicies {
     /// MeshPassthrough.
-    pub passthrough: Option<passthrough::Conf>,
+    pub passthrough: Option<passthrough::Rules>,
     /// MeshTrace.
     pub trace: Option<trace::Conf>,
-    /// MeshMetric.
-    pub metric: Option<metric::Conf>,
-    /// MeshProxyPatch.
-    pub patches: Option<proxy_patch::Conf>,
+    /// MeshMetric; also `None` when there is no backend.
+    pub metric: Option<metric::Rules>,
+    /// MeshProxyPatch. Behind a pointer of its own, because whoever keeps what follows from it needs nothing else.
+    pub patches: Option<Arc<Patches>>,
 }
 
 impl OwnPolicies {
     pub(super) fn new(chosen: &Chosen<'_>) -> Self {
+        let passthrough = chosen.own(Kind::MeshPassthrough);
+        let metric = chosen.own(Kind::MeshMetric);
         Self {
-            passthrough: chosen.own(Kind::MeshPassthrough),
+            passthrough: passthrough
+                .map(|conf| passthrough::Rules::new(&conf, &chosen.policies(Kind::MeshPassthrough))),
             trace: chosen.own(Kind::MeshTrace),
-            metric: chosen.own(Kind::MeshMetric),
-            patches: chosen.own(Kind::MeshProxyPatch),
+            metric: metric.and_then(|conf| metric::Rules::new(conf, &chosen.policies(Kind::MeshMetric))),
+            patches: Patches::new(&chosen.policies(Kind::MeshProxyPatch)),
         }
     }
 }

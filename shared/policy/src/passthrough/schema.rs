@@ -85,3 +85,17 @@ pub enum MatchProtocol {
     Http2,
     Mysql,
 }
+
+impl MatchProtocol {
+    /// The name in policies and in Envoy resources.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Grpc => "grpc",
+            Self::Http => "http",
+            Self::Http2 => "http2",
+            Self::Mysql => "mysql",
+        }
+    }
+}

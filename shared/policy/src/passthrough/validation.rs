@@ -16,7 +16,7 @@ const TOP: &[TargetKind] = &[Mesh, MeshSubset, Dataplane];
 
 impl MatchProtocol {
     /// True for protocols of which only one can be spoken on a port.
-    fn is_exclusive(self) -> bool {
+    pub(super) fn is_exclusive(self) -> bool {
         matches!(self, Self::Grpc | Self::Http | Self::Http2)
     }
 }
