@@ -1,7 +1,11 @@
 //! MeshHTTPRoute: where HTTP requests go.
 
+mod filters;
 mod hash;
+mod matches;
+mod order;
 mod schema;
+mod table;
 mod validation;
 
 pub use hash::hash_of_json;
@@ -10,3 +14,4 @@ pub use schema::{
     QueryParamsMatch, QueryParamsMatchType, RequestMirror, RequestRedirect, Rule, RuleConf, Scheme, Spec, To,
     UrlRewrite,
 };
+pub use table::{Mirror, Route, RouteOrigin, RouteTable};

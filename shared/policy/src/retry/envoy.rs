@@ -4,20 +4,20 @@
 
 use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use envoy_types::pb::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
-use envoy_types::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher, string_matcher::MatchPattern};
+use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 
 use super::conditions::HttpRetryOn;
 use super::schema::{BackOff, Conf, Grpc, GrpcRetryOn, Http, PredicateType, RateLimitedBackOff, ResetFormat};
 use crate::Protocol;
-use crate::envoy::pb::route::header_matcher::HeaderMatchSpecifier;
+use crate::envoy::matcher::{header, header_value};
 use crate::envoy::pb::route::retry_policy::{
     RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate, RetryPriority,
     retry_host_predicate, retry_priority,
 };
-use crate::envoy::pb::route::{HeaderMatcher, RetryPolicy, Route, route::Action};
+use crate::envoy::pb::route::{RetryPolicy, Route, route::Action};
 use crate::envoy::pb::{Any, UInt32Value};
 use crate::envoy::{ListenerDraft, NetworkFilter, encode_metadata_field, inline_routes, names, pack};
-use crate::schema::{GoDuration, HeaderMatch, HeaderMatchType};
+use crate::schema::GoDuration;
 
 pub(crate) const HTTP_RETRY_ON: &str = "gateway-error,connect-failure,refused-stream";
 pub(crate) const GRPC_RETRY_ON: &str =
@@ -113,11 +113,9 @@ fn http_policy(conf: &Http) -> Option<RetryPolicy> {
         match HttpRetryOn::parse(item) {
             Some(HttpRetryOn::Condition(condition)) => conditions.push(condition),
             Some(HttpRetryOn::Status(code)) => policy.retriable_status_codes.push(code),
-            Some(HttpRetryOn::Method(method)) => policy.retriable_request_headers.push(HeaderMatcher {
-                name: ":method".to_owned(),
-                header_match_specifier: Some(text(MatchPattern::Exact(method.to_owned()))),
-                ..HeaderMatcher::default()
-            }),
+            Some(HttpRetryOn::Method(method)) => {
+                policy.retriable_request_headers.push(header_value(":method", MatchPattern::Exact(method.to_owned())));
+            }
             None => {}
         }
     }
@@ -178,24 +176,6 @@ fn rate_limited(back_off: &RateLimitedBackOff) -> RateLimitedRetryBackOff {
         reset_headers: back_off.reset_headers.iter().flatten().map(header).collect(),
         max_interval: back_off.max_interval.map(GoDuration::to_proto),
     }
-}
-
-fn text(pattern: MatchPattern) -> HeaderMatchSpecifier {
-    HeaderMatchSpecifier::StringMatch(StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() })
-}
-
-fn header(header: &HeaderMatch) -> HeaderMatcher {
-    let value = || header.value.clone();
-    let specifier = match header.kind {
-        HeaderMatchType::Exact => text(MatchPattern::Exact(value())),
-        HeaderMatchType::Prefix => text(MatchPattern::Prefix(value())),
-        HeaderMatchType::RegularExpression => {
-            text(MatchPattern::SafeRegex(RegexMatcher { regex: value(), ..RegexMatcher::default() }))
-        }
-        HeaderMatchType::Present => HeaderMatchSpecifier::PresentMatch(true),
-        HeaderMatchType::Absent => HeaderMatchSpecifier::PresentMatch(false),
-    };
-    HeaderMatcher { name: header.name.clone(), header_match_specifier: Some(specifier), ..HeaderMatcher::default() }
 }
 
 fn select_hosts(conf: &Http, policy: &mut RetryPolicy) {

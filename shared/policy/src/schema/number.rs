@@ -15,7 +15,7 @@ pub enum IntOrString {
 }
 
 /// A decimal number in millionths, which is exact for everything Envoy can express.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Decimal(i128);
 
 impl Decimal {

@@ -4,6 +4,7 @@ mod drafts;
 mod egress;
 mod inbound;
 mod outbound;
+mod routes;
 mod sharing;
 
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub fn dataplane(name: &str, ports: &[u32]) -> (Resource, Dataplane) {
 }
 
 /// What policies amount to for a Dataplane with one inbound.
-pub fn for_one_inbound(of_mesh: &[(Kind, &str, Value)]) -> Arc<ProxyPolicies> {
+pub fn for_one_inbound(of_mesh: &[(Kind, &str, Value)]) -> ProxyPolicies {
     let (resource, dataplane) = dataplane("dp", &[8080]);
     policies(of_mesh).for_proxy(&Subject::new(&resource, &dataplane, &[]))
 }

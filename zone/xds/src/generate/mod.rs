@@ -9,12 +9,15 @@ pub(crate) mod collect;
 pub(crate) mod credential;
 pub(crate) mod direct_access;
 pub(crate) mod dns;
+pub(crate) mod dynconf;
 mod egress;
 mod external;
 pub(crate) mod http;
 mod identities;
 pub(crate) mod inbound;
 mod ingress;
+pub(crate) mod matched;
+pub(crate) mod mesh_metric;
 pub(crate) mod names;
 mod observability;
 mod outbound;
@@ -24,9 +27,11 @@ mod passthrough;
 pub(crate) mod probes;
 pub(crate) mod prometheus;
 mod real;
+mod routes;
 pub(crate) mod secrets;
 mod services;
 mod shape;
+mod shares;
 mod sidecar;
 #[cfg(test)]
 mod tests;
@@ -38,13 +43,14 @@ pub(crate) mod transparent;
 use std::sync::Arc;
 
 use tandem_model::Kind;
-use tandem_policy::{InboundPolicies, OutboundPolicies, legacy};
+use tandem_policy::proxy_patch::Patches;
+use tandem_policy::{InboundPolicies, OutboundPolicies, OutsidePolicies, legacy};
 
 use crate::cache::{ByAddress, Canonical, Fingerprints, Shared};
 use crate::encoded::Encoded;
 use crate::index::{Snapshot, TrustBundle};
 use crate::input::{GenerateError, Generated, ProxyInput};
-use crate::modifications::{ModifiedCache, TemplateCache};
+use crate::modifications::{EditedCache, ModifiedCache, PatchesCache, TemplateCache};
 
 pub use identities::{identity_requests, workload_request};
 use secrets::{add_secrets, credentials};
@@ -65,11 +71,15 @@ pub struct Cache {
     inbounds: inbound::CommonCache,
     inbound_policies: Canonical<InboundPolicies>,
     outbound_policies: Canonical<OutboundPolicies>,
+    outside_policies: Canonical<OutsidePolicies>,
     legacy_inbounds: Canonical<legacy::InboundPolicies>,
     authorities: Shared<(String, Arc<[u8]>), Encoded>,
     outlooks: sidecar::outlook::Outlooks,
     pub(crate) templates: TemplateCache,
+    pub(crate) proxy_patches: PatchesCache,
+    patches: Canonical<Patches>,
     pub(crate) modified: ModifiedCache,
+    pub(crate) edited: EditedCache,
     trust_bundles: Shared<ByAddress<TrustBundle>, Encoded>,
 }
 

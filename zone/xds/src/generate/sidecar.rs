@@ -41,7 +41,7 @@ use crate::encoded::{Encoded, ResourceType};
 use crate::index::{DataplaneView, MeshState, MeshView, Service, Snapshot};
 use crate::input::{GenerateError, Generated, ProxyInput};
 use crate::metadata::ProxyMetadata;
-use crate::modifications::Template;
+use crate::modifications::{Template, edits_of};
 
 /// Everything the cluster of a destination is built from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -117,9 +117,10 @@ pub(crate) fn generate(
     let template = sidecar.template(&mut collector);
     if template.as_ref().is_none_or(|template| template.imports_default) {
         sidecar.generate(&mut collector, input)?;
+        sidecar.patch(&mut collector);
     }
     if let Some(template) = template {
-        template.apply(&cache.modified, &mut collector);
+        template.edits.apply(cache, &mut collector);
     }
     Ok(collector.finish())
 }
@@ -140,6 +141,15 @@ impl Sidecar<'_> {
     fn template(&self, collector: &mut Collector<'_>) -> Option<Arc<Template>> {
         let template = self.legacy.proxy_template.as_ref().filter(|_| !self.dataplane.spec.is_builtin_gateway())?;
         Template::of(&self.cache.templates, template).map_err(|reason| collector.warn(&[reason])).ok()
+    }
+
+    /// Makes the modifications of MeshProxyPatches.
+    fn patch(&self, collector: &mut Collector<'_>) {
+        if let Some(patches) = &self.policies.own.patches {
+            let patches = self.cache.patches.of(patches);
+            edits_of(&self.cache.proxy_patches, &patches).apply(self.cache, collector);
+            collector.keep(patches);
+        }
     }
 
     /// Adds everything that is generated for a sidecar.

@@ -199,6 +199,16 @@ impl DestinationView {
         self.ports.iter().find(|port| port.section == section)
     }
 
+    /// The port with a name or, as text, a number. A MeshExternalService has only one, which is meant by all.
+    pub fn port_of(&self, name_or_number: &str) -> Option<&DestinationPort> {
+        let is_meant =
+            |port: &&DestinationPort| port.section == name_or_number || port.number.to_string() == name_or_number;
+        match self.is_external() {
+            true => self.ports.first(),
+            false => self.ports.iter().find(is_meant),
+        }
+    }
+
     /// The name of a port in clusters and statistics: `{mesh}_{name}_{namespace}_{zone}_{kind}_{port}`.
     pub fn port_name(&self, port: &DestinationPort) -> String {
         let Kri { kind, mesh, zone, namespace, name, .. } = &self.kri;
