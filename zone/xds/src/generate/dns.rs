@@ -1,6 +1,6 @@
-//! Names that the proxy's host resolves, and the listener on which they and other settings are published to kuma-dp.
+//! Names that the proxy's host resolves: published to kuma-dp if it answers queries itself, else by a name server in Envoy.
 //!
-//! Source: Kuma `pkg/xds/generator/dns_generator.go`, `pkg/xds/dynconf`.
+//! Source: Kuma `pkg/xds/generator/dns_generator.go`, `pkg/dns/dpapi`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,22 +8,17 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::data::dns::v3::{DnsTable, dns_table};
 use envoy_types::pb::envoy::extensions::filters::udp::dns_filter::v3::{DnsFilterConfig, dns_filter_config};
-use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
-use tandem_policy::envoy::pb::{UInt32Value, core, listener, route};
-use tandem_policy::envoy::{ChainDraft, Draft, DraftSet, ListenerDraft, NetworkFilter, Origin, duration, pack};
+use tandem_policy::envoy::pb::{core, listener};
+use tandem_policy::envoy::{ListenerDraft, duration, pack};
 
-use super::http::{host_itself, manager, route_table};
+use super::dynconf::Document;
 use super::names::Naming;
-use super::shape::{inbound_listener, pipe_address};
+use super::shape::inbound_listener;
 use crate::metadata::ProxyMetadata;
 
 /// Seconds that an answer may be kept. Short, as a name may move to another address when services change.
 const TTL: u32 = 30;
-
-/// Path under which kuma-dp asks for the names.
-const PATH: &str = "/dns";
 
 /// Name → addresses, for the names that lead to outbounds of a proxy.
 pub(crate) type Records = BTreeMap<String, Vec<IpAddr>>;
@@ -44,15 +39,8 @@ fn text(address: &IpAddr) -> String {
     }
 }
 
-/// Adds what publishes the names: to kuma-dp if it answers queries itself, else as a name server in Envoy.
-pub(crate) fn dns(set: &mut DraftSet, records: &Records, metadata: &ProxyMetadata, naming: Naming) {
-    if metadata.features.embedded_dns {
-        let body = published(records);
-        set.add_listener(Draft::new(Origin::DynamicConfig, dynamic_config(&body, metadata, naming)));
-    } else {
-        set.add_listener(Draft::new(Origin::Dns, name_server(records, metadata, naming)));
-    }
-}
+/// Path of the document with the names.
+const PATH: &str = "/dns";
 
 #[derive(Serialize)]
 struct Published {
@@ -66,6 +54,11 @@ struct Record {
     ips: Vec<String>,
 }
 
+/// The names for a kuma-dp that answers queries itself. The form is a contract with it.
+pub(crate) fn document(records: &Records) -> Document {
+    Document { path: PATH, body: published(records) }
+}
+
 fn published(records: &Records) -> String {
     let record = |(name, addresses): (&String, &Vec<IpAddr>)| Record {
         name: name.clone(),
@@ -75,72 +68,8 @@ fn published(records: &Records) -> String {
     serde_json::to_string(&published).expect("strings and numbers have a JSON form")
 }
 
-/// The listener on which kuma-dp asks for settings; an unchanged body is answered with 304.
-fn dynamic_config(body: &str, metadata: &ProxyMetadata, naming: Naming) -> ListenerDraft {
-    let name = naming.dynamic_config();
-    let hash = hex::encode(Sha256::digest(body));
-    let (changed, unchanged) = match naming {
-        Naming::Legacy => (format!("{name}:{PATH}"), String::new()),
-        Naming::Unified => ("system_dynamicconfig_dns".to_owned(), "system_dynamicconfig_dns_not_modified".to_owned()),
-    };
-    let exact = |value: &str| matcher::StringMatcher {
-        match_pattern: Some(matcher::string_matcher::MatchPattern::Exact(value.to_owned())),
-        ..Default::default()
-    };
-    let path = |headers| route::RouteMatch {
-        path_specifier: Some(route::route_match::PathSpecifier::Path(PATH.to_owned())),
-        headers,
-        ..Default::default()
-    };
-    let if_none_match = route::HeaderMatcher {
-        name: "If-None-Match".to_owned(),
-        header_match_specifier: Some(route::header_matcher::HeaderMatchSpecifier::StringMatch(exact(&hash))),
-        ..Default::default()
-    };
-    let answer = |status, body: Option<&str>| {
-        let body = body.map(|body| core::DataSource {
-            specifier: Some(core::data_source::Specifier::InlineString(body.to_owned())),
-            ..Default::default()
-        });
-        Some(route::route::Action::DirectResponse(route::DirectResponseAction { status, body, ..Default::default() }))
-    };
-    let etag = core::HeaderValueOption {
-        header: Some(core::HeaderValue { key: "Etag".to_owned(), value: hash.clone(), ..Default::default() }),
-        ..Default::default()
-    };
-    let routes = vec![
-        route::Route {
-            name: unchanged,
-            r#match: Some(path(vec![if_none_match])),
-            action: answer(304, None),
-            ..Default::default()
-        },
-        route::Route {
-            name: changed,
-            r#match: Some(path(Vec::new())),
-            response_headers_to_add: vec![etag],
-            action: answer(200, Some(body)),
-            ..Default::default()
-        },
-    ];
-    let mut table = route_table(String::new(), name.to_owned(), routes);
-    table.validate_clusters = None;
-    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    table.max_direct_response_body_size_bytes = Some(UInt32Value { value: length });
-    let manager = manager(name, host_itself(metadata.ipv6_enabled), table, Vec::new());
-    ListenerDraft {
-        message: listener::Listener {
-            name: name.to_owned(),
-            address: Some(pipe_address(metadata.socket("kuma-mesh-metric-config"))),
-            ..Default::default()
-        },
-        chains: vec![ChainDraft { filters: vec![NetworkFilter::Http(Box::new(manager))], ..Default::default() }],
-        ..Default::default()
-    }
-}
-
 /// A name server in Envoy, for a kuma-dp that does not answer queries itself.
-fn name_server(records: &Records, metadata: &ProxyMetadata, naming: Naming) -> ListenerDraft {
+pub(crate) fn name_server(records: &Records, metadata: &ProxyMetadata, naming: Naming) -> ListenerDraft {
     use dns_table::dns_endpoint::EndpointConfig;
     let domain = |(name, addresses): (&String, &Vec<IpAddr>)| dns_table::DnsVirtualDomain {
         name: name.clone(),

@@ -4,7 +4,7 @@
 //! built once and shared by all proxies through the [`Cache`].
 
 pub(crate) mod admin;
-mod assignment;
+pub(crate) mod assignment;
 pub(crate) mod collect;
 pub(crate) mod credential;
 pub(crate) mod direct_access;
@@ -30,7 +30,7 @@ mod real;
 mod routes;
 pub(crate) mod secrets;
 mod services;
-mod shape;
+pub(crate) mod shape;
 mod shares;
 mod sidecar;
 #[cfg(test)]

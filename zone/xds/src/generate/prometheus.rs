@@ -1,9 +1,9 @@
-//! The listener at which the metrics of a proxy are fetched, as its Mesh configures it.
+//! The listener at which the metrics of a proxy are fetched, as its Mesh configures it or a MeshMetric.
 //!
 //! It hands requests to kuma-dp, which adds the metrics of the applications to those of Envoy; which applications there are it
-//! learns at its start, with the bootstrap configuration.
+//! learns at its start, with the bootstrap configuration, or of a MeshMetric as settings.
 //!
-//! Source: Kuma `pkg/xds/generator/prometheus_endpoint_generator.go`.
+//! Source: Kuma `pkg/xds/generator/prometheus_endpoint_generator.go`, `pkg/plugins/policies/meshmetric/plugin/xds`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,26 +12,41 @@ use tandem_model::dataplane::DataplaneExt as _;
 use tandem_model::prometheus;
 use tandem_policy::envoy::pb::{UInt32Value, core, listener, route, tls};
 use tandem_policy::envoy::{ChainDraft, DownstreamTransport, Draft, DraftSet, EndpointAddress, NetworkFilter, Origin};
+use tandem_policy::metric::{self, TlsMode};
 use tandem_proto::mesh::v1alpha1::PrometheusMetricsBackendConfig;
 use tandem_proto::mesh::v1alpha1::prometheus_tls_config::Mode;
 
 use super::credential::{Credential, Credentials};
 use super::http::{host_itself, manager, prefix, route_table, to_cluster};
+use super::names::Naming;
 use super::outbounds::Address;
 use super::shape::{inbound_listener, single_endpoint};
 use super::tls::downstream;
 use crate::index::{DataplaneView, MeshView};
 use crate::metadata::ProxyMetadata;
 
-/// Cluster of kuma-dp's server of metrics.
+/// Cluster of kuma-dp's server of metrics, for the listener of the Mesh.
 const HIJACKER: &str = "kuma:metrics:hijacker";
 
-/// The listener.
+/// The listener of the Mesh.
 const LISTENER: &str = "kuma:metrics:prometheus";
+
+/// Path under which kuma-dp gathers what a MeshMetric asks for.
+const GATHERED: &str = "/meshmetric";
+
+/// Name of an endpoint of a MeshMetric that is for any server.
+const ANY_CLIENT: &str = "default-backend";
+
+/// What somebody asked for files of certificates gets where kuma-dp knows none.
+const NO_FILES: &str = "kuma-dp was started without --metrics-cert-path and --metrics-key-path";
 
 /// Everything the resources are built from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoint {
+    /// Name of the listener.
+    listener: String,
+    /// Cluster of kuma-dp's server of metrics.
+    hijacker: String,
     /// Address of the proxy.
     address: String,
     /// Port on which metrics are fetched.
@@ -95,24 +110,53 @@ impl Endpoint {
             return None;
         }
         let security = security(&settings, credentials, metadata).unwrap_or_else(|| {
-            warn(
-                "metrics are served in plain text: their tls.mode is providedTLS, and kuma-dp was started without \
-                 --metrics-cert-path and --metrics-key-path"
-                    .to_owned(),
-            );
+            warn(format!("metrics are served in plain text: their tls.mode is providedTLS, and {NO_FILES}"));
             Security::Plain
         });
-        let key = &dataplane.resource.key;
         Some(Self {
+            listener: LISTENER.to_owned(),
+            hijacker: HIJACKER.to_owned(),
             address: dataplane.address().to_owned(),
             port: settings.port,
             target: target(&settings),
             security,
-            socket: metadata.socket(&format!("kuma-mh-{}-{}", key.name, key.mesh)),
+            socket: hijacker_socket(dataplane, metadata),
             ipv6: metadata.ipv6_enabled,
             reuse_port: metadata.features.reuse_port,
             path: settings.path,
         })
+    }
+
+    /// What a backend of a MeshMetric says; `warn` is told what it says without effect.
+    pub fn of_policy(
+        backend: &metric::Prometheus,
+        dataplane: &DataplaneView,
+        metadata: &ProxyMetadata,
+        naming: Naming,
+        mut warn: impl FnMut(String),
+    ) -> Self {
+        let name = backend.client_id.as_deref().unwrap_or(ANY_CLIENT);
+        let mut plain = |mode, why| {
+            warn(format!("metrics of the backend {name:?} are served in plain text: its tls.mode is {mode}, {why}"));
+            Security::Plain
+        };
+        let security = match backend.tls.as_ref().map(|tls| tls.mode).unwrap_or_default() {
+            TlsMode::Disabled => Security::Plain,
+            TlsMode::ProvidedTLS => files(metadata).unwrap_or_else(|| plain("ProvidedTLS", format!("and {NO_FILES}"))),
+            TlsMode::ActiveMTLSBackend => plain("ActiveMTLSBackend", "which has no effect in this policy".to_owned()),
+        };
+        Self {
+            listener: naming.metrics_endpoint(name),
+            hijacker: naming.metrics_hijacker(name),
+            address: dataplane.address().to_owned(),
+            port: backend.port,
+            path: backend.path.clone(),
+            target: GATHERED.to_owned(),
+            security,
+            socket: hijacker_socket(dataplane, metadata),
+            ipv6: metadata.ipv6_enabled,
+            reuse_port: metadata.features.reuse_port,
+        }
     }
 
     /// What connections are secured by, if that is something of the mesh.
@@ -125,9 +169,9 @@ impl Endpoint {
 
     /// Adds the resources.
     pub fn generate(&self, set: &mut DraftSet) {
-        let hijacker = single_endpoint(HIJACKER, EndpointAddress::Pipe(self.socket.clone()));
+        let hijacker = single_endpoint(&self.hijacker, EndpointAddress::Pipe(self.socket.clone()));
         set.add_cluster(Draft::new(Origin::Prometheus, hijacker));
-        let mut listener = inbound_listener(LISTENER.to_owned(), &self.address, self.port, self.reuse_port);
+        let mut listener = inbound_listener(self.listener.clone(), &self.address, self.port, self.reuse_port);
         listener.chains = match &self.security {
             Security::Plain => vec![self.chain()],
             Security::Mesh(credential) => {
@@ -154,15 +198,15 @@ impl Endpoint {
     }
 
     fn chain(&self) -> ChainDraft {
-        let mut action = to_cluster(HIJACKER);
+        let mut action = to_cluster(&self.hijacker);
         action.prefix_rewrite.clone_from(&self.target);
         let route = route::Route {
             r#match: prefix(&self.path),
             action: Some(route::route::Action::Route(action)),
             ..Default::default()
         };
-        let table = route_table(String::new(), LISTENER.to_owned(), vec![route]);
-        let manager = manager(LISTENER, host_itself(self.ipv6), table, Vec::new());
+        let table = route_table(String::new(), self.listener.clone(), vec![route]);
+        let manager = manager(&self.listener, host_itself(self.ipv6), table, Vec::new());
         ChainDraft { filters: vec![NetworkFilter::Http(Box::new(manager))], ..Default::default() }
     }
 }
@@ -209,12 +253,21 @@ fn security(
     match settings.tls.as_ref().map(|tls| tls.mode()) {
         Some(Mode::ActiveMtlsBackend) => Some(by_mesh()),
         None if settings.skip_mtls != Some(true) => Some(by_mesh()),
-        Some(Mode::ProvidedTls) => {
-            let (certificate, key) = (metadata.metrics_cert_path.clone(), metadata.metrics_key_path.clone());
-            (!certificate.is_empty() && !key.is_empty()).then_some(Security::Files { certificate, key })
-        }
+        Some(Mode::ProvidedTls) => files(metadata),
         Some(Mode::Disabled) | None => Some(Security::Plain),
     }
+}
+
+/// The files that kuma-dp was started with; `None` when it was not.
+fn files(metadata: &ProxyMetadata) -> Option<Security> {
+    let (certificate, key) = (metadata.metrics_cert_path.clone(), metadata.metrics_key_path.clone());
+    (!certificate.is_empty() && !key.is_empty()).then_some(Security::Files { certificate, key })
+}
+
+/// Socket of kuma-dp's server of metrics.
+fn hijacker_socket(dataplane: &DataplaneView, metadata: &ProxyMetadata) -> String {
+    let key = &dataplane.resource.key;
+    metadata.socket(&format!("kuma-mh-{}-{}", key.name, key.mesh))
 }
 
 /// What kuma-dp is asked for: it hands the query on to Envoy. A filter alone keeps its `&`, as Kuma writes it.

@@ -147,6 +147,15 @@ pub(crate) fn single_endpoint(name: &str, address: EndpointAddress) -> ClusterDr
     draft
 }
 
+/// Has the host name of a cluster's endpoint looked up, of the other address family too unless `prefer_ipv4`.
+pub(crate) fn look_up(draft: &mut ClusterDraft, prefer_ipv4: bool) {
+    use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, DnsLookupFamily};
+    draft.message.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into()));
+    if prefer_ipv4 {
+        draft.message.dns_lookup_family = DnsLookupFamily::V4Only.into();
+    }
+}
+
 /// The source address by which the redirection rules on the host know connections of the proxy to its workload.
 pub(crate) fn bind_to_inbound_source(draft: &mut ClusterDraft, ipv6: bool) {
     let address = if ipv6 { "::6" } else { "127.0.0.6" };

@@ -5,9 +5,9 @@
 use std::net::Ipv4Addr;
 
 use tandem_model::dataplane::{DataplaneExt as _, SERVICELESS_PORT};
+use tandem_policy::access_log::AccessLog;
 use tandem_policy::envoy::pb::{UInt32Value, core, listener};
 use tandem_policy::envoy::{ChainDraft, Draft, DraftSet, Origin, sanitize_stat_prefix};
-use tandem_policy::access_log::AccessLog;
 use tandem_policy::passthrough::Matcher;
 use tandem_proto::mesh::v1alpha1::Dataplane;
 use tandem_proto::mesh::v1alpha1::dataplane::networking::transparent_proxying::IpFamilyMode as Family;

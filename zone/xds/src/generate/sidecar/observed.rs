@@ -85,9 +85,11 @@ impl Sidecar<'_> {
         collector: &mut Collector<'_>,
     ) -> Vec<AccessLog> {
         let older = self.logging().of(PASS_THROUGH, destination, direction, collector);
-        let newer = self.reporting.outgoing.iter().flat_map(|reporter| {
-            tandem_policy::passthrough_logs(&self.outbound_policies, reporter, destination)
-        });
+        let newer = self
+            .reporting
+            .outgoing
+            .iter()
+            .flat_map(|reporter| tandem_policy::passthrough_logs(&self.outbound_policies, reporter, destination));
         older.into_iter().chain(newer).collect()
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tandem_model::dataplane::DataplaneExt as _;
-use tandem_policy::envoy::{Draft, Origin};
 use tandem_policy::access_log::TrafficDirection;
+use tandem_policy::envoy::{Draft, Origin};
 use tandem_policy::passthrough::{self, PassthroughMode};
 
 use super::super::direct_access::{self, direct_access};
