@@ -1,14 +1,12 @@
 //! Policies of the older generation: where the traffic of proxies goes, whom it may reach, and what happens when something fails.
 
-use std::time::Duration;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tandem_e2e::proxy::{Inbound, Proxy, ProxySpec};
 use tandem_e2e::{api, ports, wait};
 
-use crate::support::workload::Workload;
+use crate::support::workload::{Workload, answers, get};
 use crate::support::{PATIENCE, Stage, answered, apps};
 
 /// A mesh without the policies of the newer generation that come with one, so that nothing acts over the older ones.
@@ -48,25 +46,6 @@ async fn delete(stage: &Stage, path: &str) -> Result<()> {
 async fn route_everything(stage: &Stage) -> Result<()> {
     let conf = json!({"conf": {"destination": {"kuma.io/service": "*"}}});
     put(stage, "TrafficRoute", "traffic-routes", ["*", "*"], conf).await
-}
-
-/// Status and body of the answer to a request through the outbound of a sidecar.
-async fn get(outbound: u16, path: &str) -> Result<(StatusCode, String)> {
-    // A client of its own, so that no connection of an earlier request is used.
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
-    let response = http.get(format!("http://127.0.0.1:{outbound}{path}")).send().await.context("no answer")?;
-    Ok((response.status(), response.text().await?))
-}
-
-/// Waits until a request for a path is answered like this.
-async fn answers(outbound: u16, path: &str, expected: (StatusCode, &str)) -> Result<()> {
-    let as_expected = || async {
-        let (status, body) = get(outbound, path).await?;
-        anyhow::ensure!(status == expected.0 && body.contains(expected.1), "answered with {status}: {body}");
-        Ok(Some(()))
-    };
-    let what = format!("{path} at port {outbound} is answered with {} and {:?}", expected.0, expected.1);
-    wait::until(&what, PATIENCE, as_expected).await
 }
 
 /// A sidecar of an instance of `web`.

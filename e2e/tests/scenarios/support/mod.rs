@@ -11,6 +11,7 @@ pub mod raw;
 pub mod recorder;
 pub mod requests;
 pub mod stage;
+pub mod web;
 pub mod workload;
 
 pub use ads::{Ads, DeltaAds};

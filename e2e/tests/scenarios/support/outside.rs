@@ -127,18 +127,23 @@ pub async fn asked(outbound: u16, expected: StatusCode) -> Result<Option<Outside
 
 /// One call through an outbound as gRPC makes it.
 pub async fn grpc(outbound: u16) -> Result<(StatusCode, Option<Outside>)> {
+    let (status, body) = call(outbound, "/Service/Method").await?;
+    Ok((status, serde_json::from_slice(&body).ok()))
+}
+
+/// One call of a method, `/<service>/<method>`, through an outbound: status of HTTP, and content.
+pub async fn call(outbound: u16, method: &str) -> Result<(StatusCode, Bytes)> {
     let stream = TokioIo::new(TcpStream::connect((Ipv4Addr::LOCALHOST, outbound)).await?);
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
     tokio::spawn(connection);
-    let request = Request::post("http://service.outside/Service/Method")
+    let request = Request::post(format!("http://service.outside{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(Full::new(Bytes::from_static(&[0; 5])))?;
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        anyhow::Ok((status, serde_json::from_slice(&body).ok()))
+        anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
     };
     tokio::time::timeout(Duration::from_secs(10), answer).await.context("no answer")?
 }

@@ -7,15 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use tandem_e2e::wait;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use super::PATIENCE;
 
 /// What the server keeps.
 #[derive(Debug, Default)]
@@ -24,8 +28,8 @@ struct State {
     requests: Mutex<BTreeMap<String, usize>>,
 }
 
-/// A running server; stops when dropped. `/fail` is answered with 503, `/slow` not at all, `/health` as it is set, everything else with
-/// the name of the server.
+/// A running server; stops when dropped. `/fail` is answered with 503, `/slow` not at all, `/health` as it is set, a gRPC call to
+/// `/Service/Unavailable` with the status of that name, everything else with the name of the server.
 #[derive(Debug)]
 pub struct Workload {
     port: u16,
@@ -93,6 +97,30 @@ impl State {
         };
         let mut response = Response::new(Full::new(Bytes::from(format!("{name} {path}"))));
         *response.status_mut() = status;
+        if path == "/Service/Unavailable" {
+            let headers = response.headers_mut();
+            headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+            headers.insert("grpc-status", HeaderValue::from_static("14"));
+        }
         response
     }
+}
+
+/// Status and body of the answer to a request through the outbound of a sidecar.
+pub async fn get(outbound: u16, path: &str) -> Result<(StatusCode, String)> {
+    // A client of its own, so that no connection of an earlier request is used.
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
+    let response = http.get(format!("http://127.0.0.1:{outbound}{path}")).send().await.context("no answer")?;
+    Ok((response.status(), response.text().await?))
+}
+
+/// Waits until a request for a path is answered like this.
+pub async fn answers(outbound: u16, path: &str, expected: (StatusCode, &str)) -> Result<()> {
+    let as_expected = || async {
+        let (status, body) = get(outbound, path).await?;
+        anyhow::ensure!(status == expected.0 && body.contains(expected.1), "answered with {status}: {body}");
+        Ok(Some(()))
+    };
+    let what = format!("{path} at port {outbound} is answered with {} and {:?}", expected.0, expected.1);
+    wait::until(&what, PATIENCE, as_expected).await
 }
