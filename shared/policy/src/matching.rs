@@ -172,6 +172,23 @@ pub fn examine(
     })
 }
 
+/// Why a policy selects nothing, whatever proxies there are; `None` when it may select some.
+pub(crate) fn unresolved(policy: &Policy, routes: &[Arc<Policy>]) -> Option<SelectError> {
+    match policy.target.kind {
+        TargetKind::MeshHTTPRoute => match route_of(policy, routes) {
+            None => Some(SelectError::UnknownRoute(policy.target.name().to_owned())),
+            Some(route) if route.target.kind == TargetKind::MeshHTTPRoute => {
+                Some(SelectError::Unsupported(route.target.kind))
+            }
+            Some(_) => None,
+        },
+        kind @ (TargetKind::MeshExternalService | TargetKind::MeshMultiZoneService) => {
+            Some(SelectError::Unsupported(kind))
+        }
+        _ => None,
+    }
+}
+
 /// The MeshHTTPRoute that a policy is about.
 pub(crate) fn route_of<'a>(policy: &Policy, routes: &'a [Arc<Policy>]) -> Option<&'a Arc<Policy>> {
     let is_named = |route: &&Arc<Policy>| {

@@ -11,7 +11,7 @@ use tandem_model::resource::{Resource, ResourceKey, Spec};
 use crate::registry::policy_type;
 use crate::role::{PolicyOrigin, Role};
 use crate::schema::SchemaError;
-use crate::target_ref::TargetRef;
+use crate::target_ref::{TargetKind, TargetRef};
 
 /// A policy selected by `targetRef`, ready for matching.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct Policy {
     pub traits: PolicyTraits,
     /// Whether `from` entries count as rules.
     pub from_as_rules: bool,
+    /// Whether what the policy amounts to can change with the destinations of the mesh: it refers to some of them, or is about a route.
+    pub refers_to_destinations: bool,
 }
 
 /// An entry of `to`, `from` or `rules`.
@@ -86,11 +88,17 @@ impl Policy {
             let entries = spec[name].as_array().into_iter().flatten();
             entries.map(|entry| Item::new(resource.kind(), entry)).collect()
         };
+        let (target, to): (TargetRef, Vec<Item>) = (reference(&spec["targetRef"]), items("to"));
+        let names_others =
+            |item: &Item| item.target.kind != TargetKind::Mesh && item.target.kind.resource_kind().is_some();
         Ok(Self {
             role: Role::of(&resource.labels),
             origin: PolicyOrigin::of(&resource.labels),
-            target: reference(&spec["targetRef"]),
-            to: items("to"),
+            refers_to_destinations: target.kind == TargetKind::MeshHTTPRoute
+                || matches!(resource.kind(), Kind::MeshHTTPRoute | Kind::MeshTCPRoute)
+                || to.iter().any(names_others),
+            target,
+            to,
             from: items("from"),
             rules: items("rules"),
             default: spec.get("default").cloned(),

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
+pub(crate) use tandem_policy::ByAddress;
 
 /// Values of one type, shared by key.
 pub(crate) struct Shared<K, V: ?Sized> {
@@ -110,31 +111,6 @@ impl<V: PartialEq> Canonical<V> {
             state.sweep_at = (state.found.len() * 2).max(64);
         }
         known
-    }
-}
-
-/// A shared value as part of a key: two are equal when they are the same value in memory. The key keeps the value, so that no
-/// other one can come to its address.
-#[derive(Debug)]
-pub(crate) struct ByAddress<T>(pub(crate) Arc<T>);
-
-impl<T> Clone for ByAddress<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> PartialEq for ByAddress<T> {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl<T> Eq for ByAddress<T> {}
-
-impl<T> Hash for ByAddress<T> {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).addr().hash(state);
     }
 }
 

@@ -1,7 +1,6 @@
 //! Policies chosen for something, and what those of one kind amount to.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -9,12 +8,10 @@ use serde_json::Value;
 use tandem_model::kind::Kind;
 
 use super::MeshPolicies;
+use super::memo::Key;
 use crate::merge::merge;
 use crate::policy::Policy;
 use crate::rules::{InboundRule, ToRules, inbound_rules, merged_inbound, to_rules};
-
-/// Policies of a mesh by kind, as their indexes in order of precedence. Kinds without any are absent.
-pub(super) type Key = BTreeMap<Kind, Vec<usize>>;
 
 /// Policies of a mesh that were chosen for something.
 pub(super) struct Chosen<'a> {
@@ -31,8 +28,7 @@ impl<'a> Chosen<'a> {
 
     /// Those of one kind, weakest first.
     pub fn policies(&self, kind: Kind) -> Vec<Arc<Policy>> {
-        let all = self.mesh.of_kind(kind);
-        self.key.get(&kind).into_iter().flatten().map(|index| all[*index].clone()).collect()
+        self.key.policies.get(&kind).into_iter().flatten().map(|policy| policy.0.clone()).collect()
     }
 
     /// What those of one kind say about outgoing traffic.
@@ -51,7 +47,7 @@ impl<'a> Chosen<'a> {
 
     /// What those of one kind say about all incoming traffic; `None` without any.
     pub fn inbound<C: DeserializeOwned + Default>(&self, kind: Kind) -> Option<C> {
-        self.key.contains_key(&kind).then(|| decoded(merged_inbound(&self.inbound_rules(kind))))
+        self.key.policies.contains_key(&kind).then(|| decoded(merged_inbound(&self.inbound_rules(kind))))
     }
 
     /// What those of a kind that configures the proxy itself say; `None` without any.

@@ -1,11 +1,18 @@
 //! What policies amount to for incoming traffic.
 
+use std::sync::Arc;
+
+use serde_json::Value;
+use tandem_model::ResourceKey;
 use tandem_model::kind::Kind;
 
 use super::chosen::Chosen;
 use crate::circuit_breaker::{self, Breakers};
+use crate::fault_injection::Faults;
+use crate::policy::Policy;
+use crate::rate_limit::Limits;
 use crate::traffic_permission::Permission;
-use crate::{access_log, rate_limit, timeout, tls};
+use crate::{access_log, timeout, tls};
 
 /// Kinds that configure incoming traffic.
 pub(super) const KINDS: [Kind; 7] = [
@@ -25,8 +32,10 @@ pub struct InboundPolicies {
     pub tls: Option<tls::Conf>,
     /// MeshAccessLog; `None` when no policy selects the inbound.
     pub access_log: Option<access_log::Conf>,
-    /// MeshRateLimit; `None` when no policy selects the inbound.
-    pub rate_limit: Option<rate_limit::Conf>,
+    /// MeshFaultInjection.
+    pub faults: Faults,
+    /// MeshRateLimit.
+    pub limits: Limits,
     /// MeshTimeout.
     pub timeouts: timeout::Conf,
     /// MeshTrafficPermission; `None` when no policy selects the inbound.
@@ -42,10 +51,22 @@ impl InboundPolicies {
         Self {
             tls: chosen.inbound(Kind::MeshTLS),
             access_log: chosen.inbound(Kind::MeshAccessLog),
-            rate_limit: chosen.inbound(Kind::MeshRateLimit),
+            faults: Faults::new(&chosen.policies(Kind::MeshFaultInjection)),
+            limits: limits(chosen),
             timeouts: chosen.inbound(Kind::MeshTimeout).unwrap_or_default(),
-            permission: (!permissions.is_empty()).then(|| Permission::new(&permissions, &chosen.mesh.mesh)),
+            permission: (!permissions.is_empty()).then(|| Permission::new(&permissions, &chosen.mesh.mesh, chosen.mesh.settings())),
             breakers: Breakers::new(&breakers),
         }
     }
+
+    /// What of which policies cannot take effect.
+    pub fn problems(&self) -> impl Iterator<Item = &(ResourceKey, String)> {
+        self.faults.problems().iter().chain(self.limits.problems())
+    }
+}
+
+fn limits(chosen: &Chosen<'_>) -> Limits {
+    let rules = chosen.inbound_rules(Kind::MeshRateLimit);
+    let written: Vec<(&Arc<Policy>, &Value)> = rules.iter().map(|rule| (&rule.origin.policy, rule.conf())).collect();
+    Limits::new(&chosen.inbound(Kind::MeshRateLimit).unwrap_or_default(), &written)
 }

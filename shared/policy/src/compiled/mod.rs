@@ -1,38 +1,45 @@
 //! Rules of a proxy in the form in which they take effect, shared between proxies.
 //!
 //! Most proxies of a mesh are selected by the same policies. What these amount to is computed once per combination of
-//! policies, not per proxy: [`MeshPolicies::for_proxy`] returns the same [`Arc`] for all proxies that the same policies
-//! select, so that callers can also share what they derive from it, comparing pointers.
+//! policies, not per proxy: the parts of what [`MeshPolicies::for_proxy`] returns are the same [`Arc`]s for all proxies that
+//! the same policies select, so that callers can also share what they derive from them, comparing pointers.
 
 mod by_destination;
 mod chosen;
 mod egress;
 mod inbound;
+mod memo;
 mod outbound;
+mod outside;
 mod own;
+mod own_tags;
+mod settings;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tandem_model::kind::Kind;
 use tandem_model::tags::Tags;
 
+use crate::by_address::ByAddress;
+use crate::candidates::Candidates;
 use crate::destinations::Destinations;
-use crate::egress::selects_service;
-use crate::matching::{Choice, Selection, select};
+use crate::matching::{Choice, SelectError, Selection, select, unresolved};
 use crate::policy::Policy;
 use crate::rules::to_rules;
 use crate::subject::Subject;
-use crate::target_ref::TargetKind;
-use crate::traffic_permission::Permission;
-use chosen::{Chosen, Key};
+use chosen::Chosen;
+use memo::{Key, Table};
 
 pub use by_destination::ByDestination;
-pub use egress::EgressPolicies;
+pub use egress::{ByService, EgressPolicies};
 pub use inbound::InboundPolicies;
 pub use outbound::OutboundPolicies;
+pub use outside::OutsidePolicies;
 pub use own::OwnPolicies;
+pub use own_tags::OwnTags;
+pub use settings::PolicySettings;
 
 /// What holds for a proxy.
 #[derive(Debug)]
@@ -43,7 +50,7 @@ pub struct ProxyPolicies {
     pub own: Arc<OwnPolicies>,
     inbounds: Inbounds,
     /// What went wrong, for a person.
-    pub warnings: Vec<String>,
+    pub warnings: Arc<[String]>,
 }
 
 #[derive(Debug)]
@@ -67,30 +74,25 @@ impl ProxyPolicies {
     }
 }
 
-/// What of a proxy is selected by which policies: the same for proxies that share their policies.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Signature {
-    selected: Vec<(Kind, usize, Choice)>,
-    /// How many inbounds there are, where they differ in what selects them.
-    inbounds: Option<usize>,
-}
-
 #[derive(Debug, Default)]
 struct Memo {
-    proxies: HashMap<Signature, Arc<ProxyPolicies>>,
-    inbounds: HashMap<Key, Arc<InboundPolicies>>,
-    outbounds: HashMap<Key, (Arc<OutboundPolicies>, Vec<String>)>,
-    own: HashMap<Key, Arc<OwnPolicies>>,
+    outbounds: Table<(Arc<OutboundPolicies>, Arc<[String]>)>,
+    own: Table<Arc<OwnPolicies>>,
+    inbounds: Table<Arc<InboundPolicies>>,
 }
 
-/// The policies of one mesh at one moment, and what has been computed from them so far.
-#[derive(Debug)]
+/// The policies of one mesh at one moment. A copy shares what both have in common, and what was computed: a change of one policy
+/// costs what it changes.
+#[derive(Debug, Clone)]
 pub struct MeshPolicies {
     mesh: String,
+    settings: Arc<PolicySettings>,
     /// By kind; in order of precedence.
-    policies: HashMap<Kind, Vec<Arc<Policy>>>,
+    policies: HashMap<Kind, Arc<Vec<Arc<Policy>>>>,
+    candidates: Candidates,
     destinations: Arc<Destinations>,
-    memo: Mutex<Memo>,
+    memo: Arc<Mutex<Memo>>,
+    egress: OnceLock<Arc<EgressPolicies>>,
 }
 
 impl MeshPolicies {
@@ -100,14 +102,62 @@ impl MeshPolicies {
         policies: impl IntoIterator<Item = Arc<Policy>>,
         destinations: Arc<Destinations>,
     ) -> Self {
-        let mut by_kind: HashMap<Kind, Vec<Arc<Policy>>> = HashMap::new();
-        for policy in policies {
-            by_kind.entry(policy.kind()).or_default().push(policy);
+        let mut all = Self::empty(mesh, Arc::default());
+        all.set_destinations(destinations);
+        policies.into_iter().for_each(|policy| all.insert(policy));
+        all
+    }
+
+    /// A mesh without policies and destinations.
+    pub fn empty(mesh: impl Into<String>, settings: Arc<PolicySettings>) -> Self {
+        Self {
+            mesh: mesh.into(),
+            settings,
+            policies: HashMap::new(),
+            candidates: Candidates::default(),
+            destinations: Arc::default(),
+            memo: Arc::default(),
+            egress: OnceLock::new(),
         }
-        for policies in by_kind.values_mut() {
-            policies.sort_by(|a, b| a.cmp_precedence(b));
+    }
+
+    /// Adds a policy that is not there yet, unless policies of its kind have no effect.
+    pub fn insert(&mut self, policy: Arc<Policy>) {
+        if !self.settings.is_enabled(policy.kind()) {
+            return;
         }
-        Self { mesh: mesh.into(), policies: by_kind, destinations, memo: Mutex::default() }
+        self.candidates.insert(&policy);
+        self.egress = OnceLock::new();
+        let of_kind = Arc::make_mut(self.policies.entry(policy.kind()).or_default());
+        let index = of_kind.partition_point(|known| known.cmp_precedence(&policy).is_lt());
+        of_kind.insert(index, policy);
+    }
+
+    /// Takes out a policy, the very one that was added.
+    pub fn remove(&mut self, policy: &Arc<Policy>) {
+        if let Some(index) = self.position(policy) {
+            self.candidates.remove(policy);
+            self.egress = OnceLock::new();
+            Arc::make_mut(self.policies.entry(policy.kind()).or_default()).remove(index);
+        }
+    }
+
+    /// Replaces the destinations that the policies may refer to.
+    pub fn set_destinations(&mut self, destinations: Arc<Destinations>) {
+        self.destinations = destinations;
+        self.egress = OnceLock::new();
+    }
+
+    /// Where a policy is among those of its kind; `None` when this very one is not there.
+    fn position(&self, policy: &Arc<Policy>) -> Option<usize> {
+        let of_kind = self.of_kind(policy.kind());
+        let index = of_kind.binary_search_by(|known| known.cmp_precedence(policy)).ok()?;
+        Arc::ptr_eq(&of_kind[index], policy).then_some(index)
+    }
+
+    /// Settings of the control plane.
+    pub fn settings(&self) -> &PolicySettings {
+        &self.settings
     }
 
     /// The destinations that the policies may refer to.
@@ -117,89 +167,89 @@ impl MeshPolicies {
 
     /// The policies of one kind, weakest first.
     pub fn of_kind(&self, kind: Kind) -> &[Arc<Policy>] {
-        self.policies.get(&kind).map(Vec::as_slice).unwrap_or_default()
+        self.policies.get(&kind).map_or(&[], |policies| policies)
     }
 
-    /// True when some policy refers to destinations other than the mesh, so that a change of destinations can change
-    /// what the policies amount to.
-    pub fn refers_to_destinations(&self) -> bool {
-        let items = self.policies.values().flatten().flat_map(|policy| &policy.to);
-        items.map(|item| item.target.kind).any(|kind| kind != TargetKind::Mesh && kind.resource_kind().is_some())
+    /// What the policies amount to for a proxy. Proxies selected by the same policies in the same way share the parts.
+    pub fn for_proxy(&self, subject: &Subject<'_>) -> ProxyPolicies {
+        let selected: Vec<Selected<'_>> =
+            self.selected(subject).filter(|(policy, _)| has_effect(policy.kind())).collect();
+        let key = |kinds: &[Kind], chosen: &dyn Fn(&Choice) -> bool| self.key(&selected, kinds, chosen);
+        let is_current = |key: &Key| self.is_current(key);
+        let mut memo = self.memo.lock();
+        let (outbound, warnings) = memo.outbounds.get_or_build(key(&outbound::KINDS, &|_| true), is_current, |key| {
+            let chosen = Chosen::new(self, key);
+            let policies = Arc::new(OutboundPolicies::new(&chosen));
+            (policies, chosen.warnings.into_inner().into())
+        });
+        let own = memo.own.get_or_build(key(&own::KINDS, &|_| true), is_current, |key| {
+            Arc::new(OwnPolicies::new(&Chosen::new(self, key)))
+        });
+        let mut inbound = |index: usize| {
+            memo.inbounds.get_or_build(key(&inbound::KINDS, &|choice| choice.contains(index)), is_current, |key| {
+                Arc::new(InboundPolicies::new(&Chosen::new(self, key)))
+            })
+        };
+        let inbounds = match selected.iter().any(|(_, selection)| matches!(selection.inbounds, Choice::Some(_))) {
+            false => Inbounds::Same(inbound(0)),
+            true => Inbounds::Each((0..subject.inbounds.len()).map(inbound).collect()),
+        };
+        ProxyPolicies { outbound, own, inbounds, warnings }
     }
 
-    /// What the policies amount to for a proxy. Proxies selected by the same policies in the same way share the result.
-    pub fn for_proxy(&self, subject: &Subject<'_>) -> Arc<ProxyPolicies> {
-        let mut warnings = Vec::new();
-        let mut selected: Vec<(Kind, usize, Selection)> = Vec::new();
-        for kind in Kind::all().filter(|kind| has_effect(*kind)) {
-            for (index, policy) in self.of_kind(kind).iter().enumerate() {
-                match select(policy, subject, self.of_kind(Kind::MeshHTTPRoute)) {
-                    Ok(selection) if selection.applies(subject) => selected.push((kind, index, selection)),
-                    Ok(_) => {}
-                    Err(error) => warnings.push(format!("{}: {error}", policy.resource.key)),
-                }
+    /// The policies that select something of a proxy, by kind and weakest first. Those that are about something that does not exist
+    /// select nothing, see [`MeshPolicies::unresolved`].
+    fn selected<'a>(&'a self, subject: &Subject<'_>) -> impl Iterator<Item = Selected<'a>> {
+        let routes = self.of_kind(Kind::MeshHTTPRoute);
+        self.candidates.of(subject).into_iter().filter_map(move |policy| {
+            let selection = select(policy, subject, routes).ok().filter(|selection| selection.applies(subject))?;
+            Some((policy, selection))
+        })
+    }
+
+    /// The policies that can select no proxy, whatever proxies there are, with the reasons.
+    pub fn unresolved(&self) -> Vec<(&Arc<Policy>, SelectError)> {
+        let routes = self.of_kind(Kind::MeshHTTPRoute);
+        let all = self.policies.values().flat_map(|policies| policies.iter());
+        all.filter_map(|policy| Some((policy, unresolved(policy, routes)?))).collect()
+    }
+
+    fn key(&self, selected: &[Selected<'_>], kinds: &[Kind], chosen: &dyn Fn(&Choice) -> bool) -> Key {
+        let mut policies: BTreeMap<Kind, Vec<ByAddress<Policy>>> = BTreeMap::new();
+        let mut refers = self.destinations.of_kind(Kind::Mesh).is_empty();
+        for (policy, selection) in selected {
+            if kinds.contains(&policy.kind()) && chosen(&selection.inbounds) {
+                refers |= policy.refers_to_destinations;
+                policies.entry(policy.kind()).or_default().push(ByAddress((*policy).clone()));
             }
         }
-        let all_alike = selected.iter().all(|(_, _, selection)| !matches!(selection.inbounds, Choice::Some(_)));
-        let signature = Signature {
-            selected: selected
-                .iter()
-                .map(|(kind, index, selection)| (*kind, *index, selection.inbounds.clone()))
-                .collect(),
-            inbounds: (!all_alike).then_some(subject.inbounds.len()),
-        };
-        let mut memo = self.memo.lock();
-        if let Some(known) = memo.proxies.get(&signature) {
-            return Arc::clone(known);
-        }
-        let (outbound, more) =
-            memo.outbounds.entry(of_kinds(&selected, &outbound::KINDS, |_| true)).or_insert_with_key(|key| {
-                let chosen = Chosen::new(self, key);
-                let policies = Arc::new(OutboundPolicies::new(&chosen));
-                (policies, chosen.warnings.into_inner())
-            });
-        warnings.extend(more.iter().cloned());
-        let outbound = Arc::clone(outbound);
-        let own = memo.own.entry(of_kinds(&selected, &own::KINDS, |_| true));
-        let own = Arc::clone(own.or_insert_with_key(|key| Arc::new(OwnPolicies::new(&Chosen::new(self, key)))));
-        let mut inbound = |index: usize| {
-            let key = of_kinds(&selected, &inbound::KINDS, |choice| choice.contains(index));
-            let build = |key: &Key| Arc::new(InboundPolicies::new(&Chosen::new(self, key)));
-            Arc::clone(memo.inbounds.entry(key).or_insert_with_key(build))
-        };
-        let inbounds = match all_alike {
-            true => Inbounds::Same(inbound(0)),
-            false => Inbounds::Each((0..subject.inbounds.len()).map(inbound).collect()),
-        };
-        let policies = Arc::new(ProxyPolicies { outbound, own, inbounds, warnings });
-        memo.proxies.insert(signature, Arc::clone(&policies));
-        policies
+        Key { policies, destinations: refers.then(|| ByAddress(self.destinations.clone())) }
+    }
+
+    /// True when nothing of a key has been replaced.
+    fn is_current(&self, key: &Key) -> bool {
+        let destinations = key.destinations.as_ref();
+        destinations.is_none_or(|destinations| Arc::ptr_eq(&destinations.0, &self.destinations))
+            && key.policies.values().flatten().all(|policy| self.position(&policy.0).is_some())
     }
 
     /// True when a policy of a kind about routes says something about destinations by tags of a proxy.
     pub fn routes_by_tags(&self, kind: Kind, subject: &Subject<'_>) -> bool {
+        let selected = self.selected(subject).filter(|(policy, _)| policy.kind() == kind);
+        let selected: Vec<Arc<Policy>> = selected.map(|(policy, _)| policy.clone()).collect();
         let routes = self.of_kind(Kind::MeshHTTPRoute);
-        let selects = |policy: &&Arc<Policy>| select(policy, subject, routes).is_ok_and(|found| found.applies(subject));
-        let selected: Vec<Arc<Policy>> = self.of_kind(kind).iter().filter(selects).cloned().collect();
         !selected.is_empty()
             && to_rules(&selected, routes, &self.destinations).is_ok_and(|rules| !rules.rules.is_empty())
     }
 
-    /// What the policies amount to at a ZoneEgress, for destinations that are resources.
-    pub fn for_egress(&self) -> EgressPolicies {
-        EgressPolicies::new(self)
+    /// What the policies amount to at a ZoneEgress; always the same value.
+    pub fn for_egress(&self) -> &Arc<EgressPolicies> {
+        self.egress.get_or_init(|| Arc::new(EgressPolicies::new(self)))
     }
 
-    /// Who may use an ExternalService with these tags through a ZoneEgress; `None` when there are no MeshTrafficPermissions
-    /// in the mesh.
-    pub fn egress_permission(&self, service: &Tags) -> Option<Permission> {
-        let all = self.of_kind(Kind::MeshTrafficPermission);
-        if all.is_empty() {
-            return None;
-        }
-        let selected: Vec<Arc<Policy>> =
-            all.iter().filter(|policy| selects_service(&policy.target, service)).cloned().collect();
-        Some(Permission::by_tags(&selected, &self.mesh))
+    /// What the policies amount to for traffic to an ExternalService with these tags at a ZoneEgress.
+    pub fn for_outside(&self, service: &Tags) -> OutsidePolicies {
+        OutsidePolicies::new(self, service)
     }
 }
 
@@ -208,12 +258,5 @@ fn has_effect(kind: Kind) -> bool {
     [&outbound::KINDS[..], &inbound::KINDS, &own::KINDS].iter().any(|kinds| kinds.contains(&kind))
 }
 
-fn of_kinds(selected: &[(Kind, usize, Selection)], kinds: &[Kind], chosen: impl Fn(&Choice) -> bool) -> Key {
-    let mut key = Key::new();
-    for (kind, index, selection) in selected {
-        if kinds.contains(kind) && chosen(&selection.inbounds) {
-            key.entry(*kind).or_default().push(*index);
-        }
-    }
-    key
-}
+/// A policy and what of a proxy it selects.
+type Selected<'a> = (&'a Arc<Policy>, Selection);

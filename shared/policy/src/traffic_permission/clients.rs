@@ -1,38 +1,108 @@
 //! Which clients `from` entries allow, in Envoy's terms.
 //!
-//! The strongest entry about a client decides. Kuma renders the sets of its rules one by one, and where these overlap a
-//! client can be allowed by one set although another denies it; here every allowed set excludes whatever a stronger
-//! entry says otherwise about, so Envoy decides as the policies do.
+//! What an entry denies is denied, unless another one makes an exception to it ([`exceptions`](super::exceptions)); of the other
+//! entries the strongest one about a client decides. Kuma renders the sets of its rules one by one, and where these overlap a
+//! client can be allowed by one set although another denies it; here every allowed set excludes what is denied, so Envoy decides as
+//! the entries do.
 
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
 use tandem_model::label::SERVICE_TAG;
 
-use super::schema::{Action, Conf};
+use super::exceptions::{Part, proxies};
+use super::schema::{Action, Conf, RuleConf};
 use crate::envoy::pb::rbac::principal::{Authenticated, Identifier, Set};
 use crate::envoy::pb::rbac::{Permission, Policy as RbacPolicy, Principal, Rbac, permission, rbac};
 use crate::policy::Policy;
+use crate::rules::{InboundRule, from_rules};
+use crate::schema::{SpiffeIdMatchType, SpiffeMatch};
 use crate::subset::{Subset, TagCondition};
 
 /// Name of the only policy in the rules.
 const POLICY: &str = "MeshTrafficPermission";
 
 /// What one entry says about its clients.
-struct Decision {
+struct Decision<'a> {
+    policy: &'a Arc<Policy>,
     clients: Subset,
     action: Action,
+}
+
+impl Decision<'_> {
+    fn allows(&self) -> bool {
+        self.action != Action::Deny
+    }
+
+    /// True when this Allow is an exception to a Deny that it stands above.
+    fn excepts(&self, deny: &Decision<'_>) -> bool {
+        let clients = match (deny.clients.is_superset_of(&self.clients), self.clients.is_superset_of(&deny.clients)) {
+            (false, _) => Part::None,
+            (true, true) => Part::All,
+            (true, false) => Part::Some,
+        };
+        clients.and(proxies(self.policy, deny.policy)) == Part::Some
+    }
 }
 
 /// Rules that allow what the `from` entries of policies, weakest first, allow; and rules that log what
 /// [`Action::AllowWithShadowDeny`] would deny, if there is anything.
 pub(super) fn rules(policies: &[Arc<Policy>], mesh: &str) -> (Rbac, Option<Rbac>) {
-    let decisions: Vec<Decision> = policies.iter().flat_map(|policy| &policy.from).filter_map(decision).collect();
-    let shadow = principals(&decisions, Action::AllowWithShadowDeny, mesh);
-    let mut allowed = principals(&decisions, Action::Allow, mesh);
+    let decisions = decisions(policies);
+    let denied = denied(&decisions, mesh);
+    let shadow = allowed(&decisions, Action::AllowWithShadowDeny, mesh);
+    let mut allowed = allowed(&decisions, Action::Allow, mesh);
     allowed.extend(shadow.iter().cloned());
-    let rules = rules_for(rbac::Action::Allow, allowed);
-    (rules, (!shadow.is_empty()).then(|| rules_for(rbac::Action::Deny, shadow)))
+    let (allowed, shadow) = (without(allowed, &denied), without(shadow, &denied));
+    (rules_for(rbac::Action::Allow, allowed), log_of(shadow))
+}
+
+/// As [`rules`], as Kuma makes them: the sets of clients that are told apart, one by one. Where there are too many of them, those
+/// of [`rules`].
+pub(super) fn rules_set_by_set(policies: &[Arc<Policy>], mesh: &str) -> (Rbac, Option<Rbac>) {
+    let Ok(sets) = from_rules(policies) else { return rules(policies, mesh) };
+    let principals = |action: Action| -> Vec<Principal> {
+        let action_of = |conf: &serde_json::Value| serde_json::from_value::<Conf>(conf.clone()).ok()?.action;
+        let sets = sets.iter().filter(|set| action_of(&set.conf) == Some(action));
+        sets.map(|set| all_of(set.subset.conditions().iter().map(|tag| having(tag, mesh)).collect())).collect()
+    };
+    let shadow = principals(Action::AllowWithShadowDeny);
+    let allowed = [principals(Action::Allow), shadow.clone()].concat();
+    (rules_for(rbac::Action::Allow, allowed), log_of(shadow))
+}
+
+/// Rules that deny what the `from` entries of policies deny, for inbounds whose `rules` decide who is allowed. `None` when that is
+/// nobody, or nobody whom the `rules` allow. Policies and rules are given weakest first.
+pub(super) fn denials(policies: &[Arc<Policy>], rules: &[InboundRule], mesh: &str) -> Option<Rbac> {
+    let decisions = decisions(policies);
+    let rank = |policy: &Arc<Policy>| policies.iter().position(|known| Arc::ptr_eq(known, policy));
+    let allowed: Vec<(&Arc<Policy>, Vec<SpiffeMatch>)> =
+        rules.iter().map(|rule| (&rule.origin.policy, ids(rule))).collect();
+    let denied = decisions.iter().enumerate().filter(|(_, decision)| !decision.allows()).filter_map(|(index, deny)| {
+        let mut exceptions: Vec<Principal> =
+            exceptions(&decisions, index).map(|allow| with_tags(&allow.clients, mesh)).collect();
+        let mut all_excepted = true;
+        for (policy, ids) in &allowed {
+            // Identities are a part of everyone; of clients by tags nothing is known.
+            let excepts = deny.clients.conditions().is_empty()
+                && rank(policy) > rank(deny.policy)
+                && proxies(policy, deny.policy) != Part::None;
+            all_excepted &= excepts || ids.is_empty();
+            if excepts {
+                exceptions.extend(ids.iter().filter_map(with_id));
+            }
+        }
+        let own = deny.clients.conditions().iter().map(|tag| having(tag, mesh));
+        (!all_excepted).then(|| all_of(own.chain(exceptions.into_iter().map(not)).collect()))
+    });
+    let denied: Vec<Principal> = denied.collect();
+    (!denied.is_empty()).then(|| rules_for(rbac::Action::Deny, denied))
+}
+
+/// Whom an entry of `rules` allows.
+fn ids(rule: &InboundRule) -> Vec<SpiffeMatch> {
+    let conf: RuleConf = serde_json::from_value(rule.conf().clone()).unwrap_or_default();
+    conf.allow.into_iter().chain(conf.allow_with_shadow_deny).flatten().collect()
 }
 
 /// Rules that allow or deny everyone.
@@ -41,9 +111,13 @@ pub(super) fn rules_for_all(allow: bool) -> Rbac {
     rules_for(rbac::Action::Allow, if allow { vec![everyone] } else { Vec::new() })
 }
 
-fn decision(item: &crate::policy::Item) -> Option<Decision> {
-    let conf: Conf = serde_json::from_value(item.conf.clone()).ok()?;
-    Some(Decision { clients: Subset::of(&item.target.as_tags()?), action: conf.action? })
+fn decisions(policies: &[Arc<Policy>]) -> Vec<Decision<'_>> {
+    let items = policies.iter().flat_map(|policy| policy.from.iter().map(move |item| (policy, item)));
+    let decision = |(policy, item): (_, &crate::policy::Item)| {
+        let conf: Conf = serde_json::from_value(item.conf.clone()).ok()?;
+        Some(Decision { policy, clients: Subset::of(&item.target.as_tags()?), action: conf.action? })
+    };
+    items.filter_map(decision).collect()
 }
 
 fn rules_for(action: rbac::Action, principals: Vec<Principal>) -> Rbac {
@@ -55,17 +129,46 @@ fn rules_for(action: rbac::Action, principals: Vec<Principal>) -> Rbac {
     rules
 }
 
-/// The clients for which an action is the decision, the most specific sets first.
-fn principals(decisions: &[Decision], action: Action, mesh: &str) -> Vec<Principal> {
+fn log_of(shadow: Vec<Principal>) -> Option<Rbac> {
+    (!shadow.is_empty()).then(|| rules_for(rbac::Action::Deny, shadow))
+}
+
+/// The exceptions to the Deny at `index`.
+fn exceptions<'a>(decisions: &'a [Decision<'a>], index: usize) -> impl Iterator<Item = &'a Decision<'a>> {
+    let deny = &decisions[index];
+    decisions[index + 1..].iter().filter(move |other| other.allows() && other.excepts(deny))
+}
+
+/// Clients who are denied whatever else is said about them. Those whom nobody allows are left out.
+fn denied(decisions: &[Decision<'_>], mesh: &str) -> Vec<Principal> {
+    let mut denied = Vec::new();
+    for (index, deny) in decisions.iter().enumerate().filter(|(_, decision)| !decision.allows()) {
+        let exceptions: Vec<&Subset> = exceptions(decisions, index).map(|allow| &allow.clients).collect();
+        let is_excepted = |clients: &Subset| exceptions.iter().any(|exception| exception.is_superset_of(clients));
+        if decisions.iter().filter(|other| other.allows()).all(|other| is_excepted(&other.clients)) {
+            continue;
+        }
+        let own = deny.clients.conditions().iter().map(|tag| having(tag, mesh));
+        denied.push(all_of(own.chain(exceptions.iter().map(|clients| not(with_tags(clients, mesh)))).collect()));
+    }
+    denied
+}
+
+/// The clients about whom, among the entries that allow, one with this action is the strongest; the most specific sets first.
+fn allowed(decisions: &[Decision<'_>], action: Action, mesh: &str) -> Vec<Principal> {
     let mut sets: Vec<(usize, Principal)> = Vec::new();
     for (index, decision) in decisions.iter().enumerate().rev().filter(|(_, decision)| decision.action == action) {
-        let stronger = &decisions[index + 1..];
-        if stronger.iter().any(|other| other.clients.is_superset_of(&decision.clients)) {
-            continue; // nobody is left for this entry to decide about
+        let stronger = || decisions[index + 1..].iter();
+        let covers = |other: &Decision<'_>| other.clients.is_superset_of(&decision.clients);
+        // A Deny that covers the entry without any exception leaves nobody to it, and a stronger Allow as little.
+        let is_final = |other: usize| exceptions(decisions, other).next().is_none();
+        if stronger().any(|other| other.allows() && covers(other))
+            || decisions.iter().enumerate().any(|(at, deny)| !deny.allows() && covers(deny) && is_final(at))
+        {
+            continue;
         }
-        let others = stronger
-            .iter()
-            .filter(|other| other.action != action && other.clients.intersects(&decision.clients))
+        let others = stronger()
+            .filter(|other| other.allows() && other.action != action && other.clients.intersects(&decision.clients))
             .map(|other| {
                 let further = other.clients.conditions().iter().filter(|tag| !decision.clients.0.contains(*tag));
                 not(all_of(further.map(|tag| having(tag, mesh)).collect()))
@@ -77,13 +180,42 @@ fn principals(decisions: &[Decision], action: Action, mesh: &str) -> Vec<Princip
     sets.into_iter().map(|(_, principal)| principal).collect()
 }
 
+/// Clients in some of these sets and in none of those.
+fn without(some: Vec<Principal>, denied: &[Principal]) -> Vec<Principal> {
+    if some.is_empty() || denied.is_empty() {
+        return some;
+    }
+    let everyone = Principal { identifier: Some(Identifier::Any(true)) };
+    let rest = not(any_of(denied.to_vec()));
+    vec![if some.contains(&everyone) { rest } else { all_of(vec![any_of(some), rest]) }]
+}
+
 /// Clients whose certificate has a tag.
 fn having(tag: &TagCondition, mesh: &str) -> Principal {
     let uri = match tag.key.as_str() {
         SERVICE_TAG => format!("spiffe://{mesh}/{}", tag.value),
         key => format!("kuma://{key}/{}", tag.value),
     };
-    let name = StringMatcher { match_pattern: Some(MatchPattern::Exact(uri)), ..StringMatcher::default() };
+    let name = named(MatchPattern::Exact(uri));
+    if tag.not { not(name) } else { name }
+}
+
+/// Clients whose certificate has these tags.
+fn with_tags(clients: &Subset, mesh: &str) -> Principal {
+    all_of(clients.conditions().iter().map(|tag| having(tag, mesh)).collect())
+}
+
+/// Clients whose certificate has an identity.
+fn with_id(condition: &SpiffeMatch) -> Option<Principal> {
+    let id = condition.spiffe_id.as_ref()?;
+    Some(named(match id.kind {
+        SpiffeIdMatchType::Exact => MatchPattern::Exact(id.value.clone()),
+        SpiffeIdMatchType::Prefix => MatchPattern::Prefix(id.value.clone()),
+    }))
+}
+
+fn named(pattern: MatchPattern) -> Principal {
+    let name = StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() };
     Principal { identifier: Some(Identifier::Authenticated(Authenticated { principal_name: Some(name) })) }
 }
 
@@ -99,87 +231,13 @@ fn all_of(mut principals: Vec<Principal>) -> Principal {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rules::{first_match, from_rules};
-    use crate::testing::policy;
-    use serde_json::{Value, json};
-    use std::collections::BTreeMap;
-    use tandem_model::kind::Kind;
-
-    fn holds(principal: &Principal, tags: &BTreeMap<&str, &str>) -> bool {
-        match principal.identifier.as_ref().expect("every principal says something") {
-            Identifier::Any(any) => *any,
-            Identifier::NotId(other) => !holds(other, tags),
-            Identifier::AndIds(set) => set.ids.iter().all(|principal| holds(principal, tags)),
-            Identifier::Authenticated(authenticated) => {
-                let name = authenticated.principal_name.as_ref().and_then(|name| name.match_pattern.as_ref());
-                let Some(MatchPattern::Exact(uri)) = name else { panic!("names are compared exactly") };
-                tags.iter().any(|(key, value)| {
-                    *uri == format!("kuma://{key}/{value}")
-                        || (*key == SERVICE_TAG && *uri == format!("spiffe://m/{value}"))
-                })
-            }
-            other => panic!("unexpected {other:?}"),
-        }
-    }
-
-    fn allows(rules: &Rbac, tags: &BTreeMap<&str, &str>) -> bool {
-        rules.policies.values().flat_map(|policy| &policy.principals).any(|principal| holds(principal, tags))
-    }
-
-    /// Tags of clients, and what happens to their requests.
-    type Entry<'a> = (&'a [(&'a str, &'a str)], &'a str);
-
-    fn permission(from: &[Entry<'_>]) -> Arc<Policy> {
-        let from: Vec<Value> = from
-            .iter()
-            .map(|(tags, action)| {
-                let tags: BTreeMap<&str, &str> = tags.iter().copied().collect();
-                let target = match tags.len() {
-                    0 => json!({"kind": "Mesh"}),
-                    _ => json!({"kind": "MeshSubset", "tags": tags}),
-                };
-                json!({"targetRef": target, "default": {"action": action}})
-            })
-            .collect();
-        Arc::new(policy(Kind::MeshTrafficPermission, "p", json!({"from": from})))
-    }
-
-    /// For every client, the rules decide as the policy does: the last entry about it, or the first matching rule.
-    #[test]
-    fn envoy_decides_as_the_policies_do() {
-        let everyone: &[(&str, &str)] = &[];
-        let (a, b, c) = ([(SERVICE_TAG, "a")], [(SERVICE_TAG, "b")], [(SERVICE_TAG, "c")]);
-        let (east, a_east) = ([("zone", "east")], [(SERVICE_TAG, "a"), ("zone", "east")]);
-        let cases: [&[Entry<'_>]; 7] = [
-            &[],
-            &[(everyone, "Allow")],
-            &[(everyone, "Deny"), (&a, "Allow"), (&b, "Allow")],
-            &[(everyone, "AllowWithShadowDeny"), (&a, "Deny"), (&b, "Deny"), (&c, "Allow")],
-            &[(everyone, "Allow"), (&a, "Deny"), (&a_east, "Allow")],
-            &[(&a, "Allow"), (&east, "Deny"), (everyone, "AllowWithShadowDeny"), (&b, "Deny")],
-            &[(&a_east, "Deny"), (&a, "Allow"), (&east, "AllowWithShadowDeny")],
-        ];
-        for case in cases {
-            let policies = [permission(case)];
-            let (rules, shadow) = rules(&policies, "m");
-            let by_tags = from_rules(&policies).expect("all kinds have tags");
-            for service in ["a", "b", "c", "d"] {
-                for zone in ["east", "west"] {
-                    let client: BTreeMap<&str, &str> = [(SERVICE_TAG, service), ("zone", zone)].into();
-                    let last = case.iter().rfind(|(tags, _)| tags.iter().all(|(k, v)| client.get(k) == Some(v)));
-                    let action = last.map(|(_, action)| *action);
-                    assert_eq!(allows(&rules, &client), action.is_some_and(|a| a != "Deny"), "{case:?} {client:?}");
-                    let shadowed = shadow.as_ref().is_some_and(|shadow| allows(shadow, &client));
-                    assert_eq!(shadowed, action == Some("AllowWithShadowDeny"), "{case:?} {client:?}");
-                    if case.len() < 4 {
-                        let rule = first_match(&by_tags, &client).and_then(|rule| rule.conf["action"].as_str());
-                        assert_eq!(rule, action, "{case:?} {client:?}");
-                    }
-                }
-            }
-        }
+fn any_of(mut principals: Vec<Principal>) -> Principal {
+    match principals.len() {
+        1 => principals.remove(0),
+        _ => Principal { identifier: Some(Identifier::OrIds(Set { ids: principals })) },
     }
 }
+
+#[cfg(test)]
+#[path = "clients_tests.rs"]
+mod tests;

@@ -4,22 +4,18 @@
 //! itself lets the first match decide, in order of precedence, weakest first.
 
 use envoy_types::pb::envoy::config::rbac::v3::{Action as RbacAction, rbac};
-use envoy_types::pb::envoy::extensions::matching::common_inputs::ssl::v3::UriSanInput;
-use envoy_types::pb::xds::core::v3::TypedExtensionConfig;
-use envoy_types::pb::xds::r#type::matcher::v3::matcher::matcher_list::predicate::{
-    MatchType, PredicateList, SinglePredicate, single_predicate,
-};
-use envoy_types::pb::xds::r#type::matcher::v3::matcher::matcher_list::{FieldMatcher, Predicate};
+use envoy_types::pb::xds::r#type::matcher::v3::Matcher;
+use envoy_types::pb::xds::r#type::matcher::v3::matcher::matcher_list::FieldMatcher;
 use envoy_types::pb::xds::r#type::matcher::v3::matcher::{MatcherList, MatcherType, OnMatch, on_match};
-use envoy_types::pb::xds::r#type::matcher::v3::{Matcher, StringMatcher, string_matcher::MatchPattern};
 
 use super::schema::RuleConf;
-use crate::envoy::pack;
+use crate::envoy::{any_client, extension};
 use crate::rules::InboundRule;
-use crate::schema::{SpiffeIdMatchType, SpiffeMatch};
+use crate::schema::SpiffeMatch;
 
 /// A matcher that decides about clients, and one that logs what `allowWithShadowDeny` would deny, if there is anything.
-pub(super) fn matchers(rules: &[InboundRule]) -> (Matcher, Option<Matcher>) {
+/// With `deny_first` what any of the rules denies is denied, else the first match decides.
+pub(super) fn matchers(rules: &[InboundRule], deny_first: bool) -> (Matcher, Option<Matcher>) {
     let rules: Vec<(String, RuleConf)> = rules
         .iter()
         .filter_map(|rule| {
@@ -27,17 +23,16 @@ pub(super) fn matchers(rules: &[InboundRule]) -> (Matcher, Option<Matcher>) {
             Some((rule.origin.policy.kri.to_string(), conf))
         })
         .collect();
-    let mut deny = Vec::new();
-    let mut allow = Vec::new();
-    let mut shadow = Vec::new();
+    let (mut denied, mut matchers, mut shadow) = (Vec::new(), Vec::new(), Vec::new());
     for (policy, conf) in &rules {
         let shadowed = conf.allow_with_shadow_deny.as_deref().unwrap_or_default();
-        deny.extend(matcher(conf.deny.iter().flatten(), rbac::Action::Deny, policy));
-        allow.extend(matcher(conf.allow.iter().flatten().chain(shadowed), rbac::Action::Allow, policy));
+        let deny = matcher(conf.deny.iter().flatten(), rbac::Action::Deny, policy);
+        if deny_first { &mut denied } else { &mut matchers }.extend(deny);
+        matchers.extend(matcher(conf.allow.iter().flatten().chain(shadowed), rbac::Action::Allow, policy));
         shadow.extend(matcher(shadowed.iter(), rbac::Action::Deny, policy));
     }
-    deny.append(&mut allow);
-    (list(deny), (!shadow.is_empty()).then(|| list(shadow)))
+    denied.append(&mut matchers);
+    (list(denied), (!shadow.is_empty()).then(|| list(shadow)))
 }
 
 fn list(matchers: Vec<FieldMatcher>) -> Matcher {
@@ -52,35 +47,11 @@ fn matcher<'a>(
     action: rbac::Action,
     policy: &str,
 ) -> Option<FieldMatcher> {
-    let mut predicates: Vec<Predicate> = matches.filter_map(predicate).collect();
-    let predicate = match predicates.len() {
-        0 => return None,
-        1 => predicates.remove(0),
-        _ => Predicate { match_type: Some(MatchType::OrMatcher(PredicateList { predicate: predicates })) },
-    };
-    Some(FieldMatcher { predicate: Some(predicate), on_match: Some(on_match(action, policy)) })
-}
-
-fn predicate(condition: &SpiffeMatch) -> Option<Predicate> {
-    let id = condition.spiffe_id.as_ref()?;
-    let pattern = match id.kind {
-        SpiffeIdMatchType::Exact => MatchPattern::Exact(id.value.clone()),
-        SpiffeIdMatchType::Prefix => MatchPattern::Prefix(id.value.clone()),
-    };
-    let value = StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() };
-    let single = SinglePredicate {
-        input: Some(extension("envoy.matching.inputs.uri_san", &UriSanInput {})),
-        matcher: Some(single_predicate::Matcher::ValueMatch(value)),
-    };
-    Some(Predicate { match_type: Some(MatchType::SinglePredicate(single)) })
+    Some(FieldMatcher { predicate: Some(any_client(matches)?), on_match: Some(on_match(action, policy)) })
 }
 
 fn on_match(action: rbac::Action, name: &str) -> OnMatch {
     let action = RbacAction { name: name.to_owned(), action: action.into() };
     let action = extension("envoy.filters.rbac.action", &action);
     OnMatch { on_match: Some(on_match::OnMatch::Action(action)), ..OnMatch::default() }
-}
-
-fn extension<M: prost::Message + prost::Name>(name: &str, message: &M) -> TypedExtensionConfig {
-    TypedExtensionConfig { name: name.to_owned(), typed_config: Some(pack(message)) }
 }

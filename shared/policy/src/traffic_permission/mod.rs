@@ -2,6 +2,7 @@
 
 mod clients;
 mod envoy;
+mod exceptions;
 mod identities;
 mod schema;
 mod validation;

@@ -298,8 +298,6 @@ impl Sidecar<'_> {
     /// Adds what connections of the workload to its destinations need. Of the proxy this reads what its
     /// [`Standpoint`](outlook::Standpoint) has, and nothing else without making it unlike others.
     fn outbounds(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>], tracing: Option<&Arc<Tracing>>) {
-        let Self { snapshot, cache, state, mesh, naming, .. } = *self;
-        let credentials = &self.credentials;
         collector.keep(self.outbound_policies.clone());
         let (routing, mut routed) = (self.routing(outbounds), RoutedClusters::default());
         let tags_header = self.tags_header();
