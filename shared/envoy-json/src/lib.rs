@@ -7,7 +7,7 @@ mod dynamic;
 
 use std::sync::LazyLock;
 
-use prost_reflect::{DescriptorPool, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage as _, SerializeOptions};
 use serde_json::Value;
 
 pub use dynamic::{decode, encode, from_json, merge};
@@ -60,11 +60,18 @@ fn descriptor(message: &str) -> Result<MessageDescriptor, EnvoyJsonError> {
 /// # Errors
 /// See [`EnvoyJsonError`].
 pub fn to_json(message: &str, bytes: &[u8]) -> Result<Value, EnvoyJsonError> {
-    let decoded = decode(message, bytes)?;
+    as_json(&decode(message, bytes)?)
+}
+
+/// The JSON form of a message, as [`to_json`] has it.
+///
+/// # Errors
+/// See [`EnvoyJsonError`].
+pub fn as_json(message: &DynamicMessage) -> Result<Value, EnvoyJsonError> {
     let options = SerializeOptions::new().stringify_64_bit_integers(true);
-    decoded
+    message
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .map_err(|source| EnvoyJsonError::Write { message: message.to_owned(), source })
+        .map_err(|source| EnvoyJsonError::Write { message: message.descriptor().full_name().to_owned(), source })
 }
 
 /// The JSON form of the message in an encoded `google.protobuf.Any`, with its type URL as first member `@type`.

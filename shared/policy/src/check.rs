@@ -4,7 +4,7 @@ use serde_json::Value;
 use tandem_model::kind::Kind;
 use tandem_model::violation::Violations;
 
-use crate::registry::policy_type;
+use crate::registry::{Origin, policy_type};
 use crate::role::Role;
 use crate::schema::SchemaError;
 
@@ -31,7 +31,7 @@ pub fn check(kind: Kind, spec: &mut Value) -> Checked {
 /// Unknown members are violations. When the shape is wrong, only that is reported and the specification is left as it
 /// was. Kinds that are no policies selected by `targetRef` are not looked at.
 pub fn check_as(kind: Kind, role: Role, spec: &mut Value) -> Checked {
-    policy_type(kind).map(|policy| policy.check(spec, role)).unwrap_or_default()
+    policy_type(kind).map(|policy| policy.check(spec, role, Origin::Person)).unwrap_or_default()
 }
 
 /// Checks the specification of a policy that another control plane sent. Members that this version does not know are fine:
@@ -39,7 +39,7 @@ pub fn check_as(kind: Kind, role: Role, spec: &mut Value) -> Checked {
 pub fn check_received(kind: Kind, spec: &Value) -> Violations {
     let Some(policy) = policy_type(kind) else { return Violations::none() };
     match (policy.canonical)(spec) {
-        Ok(mut known) => policy.check(&mut known, Role::System).violations,
+        Ok(mut known) => policy.check(&mut known, Role::System, Origin::Peer).violations,
         Err(SchemaError(violations)) => violations,
     }
 }

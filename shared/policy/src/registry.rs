@@ -16,14 +16,23 @@ use crate::role::Role;
 use crate::schema::{SchemaError, decode};
 use crate::validation::Validate;
 
+/// Who brings a specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Somebody who writes it.
+    Person,
+    /// Another control plane, which has checked it.
+    Peer,
+}
+
 /// What the engine and the checks know about one kind of policy.
 pub(crate) struct PolicyType {
     /// The kind.
     pub kind: Kind,
     /// Whether `from` entries count as inbound rules, as entries of `rules` do.
     pub from_as_rules: bool,
-    /// Schema defaults, shape and meaning of a specification as a user writes it.
-    check: fn(&Checker, &mut Value, Role) -> Checked,
+    /// Schema defaults, shape and meaning of a specification, as a user writes it or as a peer sends it.
+    check: fn(&Checker, &mut Value, Role, Origin) -> Checked,
     /// The specification as its schema encodes it: defaults present, durations in one form, unknown members left out.
     pub canonical: fn(&Value) -> Result<Value, SchemaError>,
     /// JSON Schema of a specification as a user writes it.
@@ -58,9 +67,9 @@ static CHECKERS: LazyLock<HashMap<Kind, Checker>> =
     LazyLock::new(|| POLICIES.iter().map(|policy| (policy.kind, Checker::new(&(policy.schema)()))).collect());
 
 impl PolicyType {
-    /// Checks a specification as a user writes it, and brings it into the form to be stored; see [`Checked`].
-    pub(crate) fn check(&self, spec: &mut Value, role: Role) -> Checked {
-        CHECKERS.get(&self.kind).map(|checker| (self.check)(checker, spec, role)).unwrap_or_default()
+    /// Checks a specification and brings it into the form to be stored; see [`Checked`].
+    pub(crate) fn check(&self, spec: &mut Value, role: Role, origin: Origin) -> Checked {
+        CHECKERS.get(&self.kind).map(|checker| (self.check)(checker, spec, role, origin)).unwrap_or_default()
     }
 }
 
@@ -83,7 +92,7 @@ fn or_empty(spec: &Value) -> Cow<'_, Value> {
     if spec.is_null() { Cow::Owned(Value::Object(Map::new())) } else { Cow::Borrowed(spec) }
 }
 
-fn check<S: Validate>(checker: &Checker, spec: &mut Value, role: Role) -> Checked {
+fn check<S: Validate>(checker: &Checker, spec: &mut Value, role: Role, origin: Origin) -> Checked {
     let given = or_empty(spec);
     let decoded: S = match schema::read(checker, "spec", &given) {
         Ok(decoded) => decoded,
@@ -95,6 +104,9 @@ fn check<S: Validate>(checker: &Checker, spec: &mut Value, role: Role) -> Checke
     *spec = encode(&decoded);
     let mut violations = Violations::none();
     decoded.validate(role, &mut violations);
+    if origin == Origin::Person {
+        decoded.validate_written(&mut violations);
+    }
     Checked { violations, warnings: decoded.warnings(), unreadable: false }
 }
 

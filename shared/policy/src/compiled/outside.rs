@@ -51,5 +51,8 @@ fn limits(policies: &[Arc<Policy>]) -> Limits {
     let rules = from_rules(policies).unwrap_or_default();
     let conf = first_match(&rules, &Default::default()).map(|rule| rule.conf.clone());
     let written = policies.iter().flat_map(|policy| policy.from.iter().map(move |item| (policy, &item.conf)));
-    Limits::new(&conf.and_then(|conf| serde_json::from_value(conf).ok()).unwrap_or_default(), &written.collect::<Vec<_>>())
+    Limits::new(
+        &conf.and_then(|conf| serde_json::from_value(conf).ok()).unwrap_or_default(),
+        &written.collect::<Vec<_>>(),
+    )
 }

@@ -171,3 +171,13 @@ pub(crate) fn inline_routes(
     };
     table.into_iter().flat_map(|table| table.virtual_hosts.iter_mut()).flat_map(|host| host.routes.iter_mut())
 }
+
+/// Puts HTTP filters in front of the one that hands requests on.
+pub(crate) fn insert_before_router(
+    manager: &mut http::HttpConnectionManager,
+    filters: impl IntoIterator<Item = http::HttpFilter>,
+) {
+    let known = &mut manager.http_filters;
+    let end = known.iter().rposition(|filter| filter.name == names::ROUTER).unwrap_or(known.len());
+    known.splice(end..end, filters);
+}

@@ -1,7 +1,7 @@
 //! Effects of policies about incoming traffic on a filter chain.
 
 use super::{InboundPolicies, fault_injection, rate_limit, traffic_permission};
-use crate::envoy::ChainDraft;
+use crate::envoy::{ChainDraft, insert_before_router};
 
 /// Applies policies to a filter chain of an inbound or to that of an ExternalService on a ZoneEgress: its requests meet faults and
 /// limits and, if the chain ends TLS, nobody may connect whom no TrafficPermission allows. `stat_name` is the name under which the
@@ -11,9 +11,7 @@ pub fn inbound_chain(policies: &InboundPolicies, stat_name: &str, chain: &mut Ch
     for manager in chain.http_mut() {
         let limits = (!rate_limits.is_empty()).then(rate_limit::filter);
         let filters = fault_injections.iter().map(|policy| fault_injection::filter(policy)).chain(limits);
-        // The last filter hands requests on.
-        let end = manager.http_filters.len().saturating_sub(1);
-        manager.http_filters.splice(end..end, filters);
+        insert_before_router(manager, filters);
         rate_limit::limit_by_caller(rate_limits, manager);
     }
     if chain.is_tls() {

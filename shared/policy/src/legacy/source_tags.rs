@@ -4,10 +4,11 @@
 
 use std::fmt::Write as _;
 
-use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
+use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use tandem_model::tags::{ANY, TagMultimap, Tags};
 use tandem_proto::mesh::v1alpha1::Selector;
 
+use crate::envoy::matcher;
 use crate::envoy::pb::route::HeaderMatcher;
 use crate::envoy::pb::route::header_matcher::HeaderMatchSpecifier;
 
@@ -25,9 +26,9 @@ pub fn header_value(tags: &TagMultimap) -> String {
 }
 
 /// Matches requests of the callers that one of some selectors matches.
-pub(super) fn matcher(sources: &[Selector]) -> HeaderMatcher {
+pub(super) fn callers(sources: &[Selector]) -> HeaderMatcher {
     let patterns: Vec<String> = sources.iter().map(|selector| pattern(&selector.r#match)).collect();
-    let regex = match patterns.as_slice() {
+    let pattern = match patterns.as_slice() {
         [one] => one.clone(),
         [] => String::new(),
         _ => format!("({})", patterns.join("|")),
@@ -36,12 +37,19 @@ pub(super) fn matcher(sources: &[Selector]) -> HeaderMatcher {
     #[allow(deprecated)]
     HeaderMatcher {
         name: TAGS_HEADER.to_owned(),
-        header_match_specifier: Some(HeaderMatchSpecifier::SafeRegexMatch(RegexMatcher {
-            regex,
-            ..RegexMatcher::default()
-        })),
+        header_match_specifier: Some(HeaderMatchSpecifier::SafeRegexMatch(matcher::regex(&pattern))),
         ..HeaderMatcher::default()
     }
+}
+
+/// Matches requests of the callers with these tags.
+pub(crate) fn caller(tags: &Tags) -> HeaderMatcher {
+    matcher::header_value(TAGS_HEADER, MatchPattern::SafeRegex(matcher::regex(&pattern(tags))))
+}
+
+/// Matches requests of callers that tell their tags and do not have all of these.
+pub(crate) fn other_callers(tags: &Tags) -> HeaderMatcher {
+    HeaderMatcher { invert_match: true, ..caller(tags) }
 }
 
 fn pattern(selector: &Tags) -> String {
@@ -68,7 +76,7 @@ mod tests {
     /// True when a request with this header is matched; Envoy compares the whole header.
     #[allow(deprecated)] // the shape that Kuma sends
     fn matches(sources: &[Selector], header: &str) -> bool {
-        let Some(HeaderMatchSpecifier::SafeRegexMatch(regex)) = matcher(sources).header_match_specifier else {
+        let Some(HeaderMatchSpecifier::SafeRegexMatch(regex)) = callers(sources).header_match_specifier else {
             panic!("matched by a regular expression")
         };
         Regex::new(&format!("^(?:{})$", regex.regex)).expect("a regular expression").is_match(header)

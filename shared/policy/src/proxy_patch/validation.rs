@@ -1,11 +1,13 @@
 //! Validation of MeshProxyPatch.
 //!
 //! Source: Kuma `pkg/plugins/policies/meshproxypatch/api/v1alpha1/validator.go` and
-//! `pkg/plugins/policies/core/jsonpatch/validators`. Of resources given as YAML only the form is checked.
+//! `pkg/plugins/policies/core/jsonpatch/validators`. Of resources given as YAML the form is checked and, when people write them, that they
+//! have the members of their messages; not the further rules that Envoy has for these.
 
 use tandem_model::validation::native_resource_problem;
 use tandem_model::violation::{Path, Violations};
 
+use super::native;
 use super::schema::{FilterMatch, FilterOperation, JsonPatch, JsonPatchOp, Modification, Operation, Spec};
 use crate::role::Role;
 use crate::target_ref::TargetKind::{self, *};
@@ -30,6 +32,13 @@ impl Validate for Spec {
         }
         for (index, item) in modifications.iter().enumerate() {
             modification(item, &path.index(index), violations);
+        }
+    }
+
+    fn validate_written(&self, violations: &mut Violations) {
+        let path = spec().field("default").field("appendModifications");
+        for (index, item) in list(&self.default.append_modifications).iter().enumerate() {
+            native::check(item, &path.index(index), violations);
         }
     }
 

@@ -15,13 +15,17 @@ use crate::target_ref::{ProxyType, TargetKind, TargetRef};
 pub(crate) use conf::{
     greater_than_zero, int_greater_than_zero, int_percentage, is_spiffe_id, not_negative, percentage, status_code,
 };
-pub(crate) use net::{Url, is_dns_name, is_file_path, is_url};
+pub(crate) use net::{RequestUri, is_dns_name, is_file_path, is_url};
 pub(crate) use target::{TargetRules, target_ref};
 
 /// A specification that can tell what is wrong with it.
 pub(crate) trait Validate: Serialize + DeserializeOwned {
     /// Adds everything that is wrong; paths begin with `spec`.
     fn validate(&self, role: Role, violations: &mut Violations);
+
+    /// Adds what is wrong beyond that when a person writes it. Peers may have taken it from their users, so it is kept when they
+    /// send it.
+    fn validate_written(&self, _violations: &mut Violations) {}
 
     /// What is allowed but should be written differently.
     fn warnings(&self) -> Vec<String>;

@@ -7,7 +7,7 @@ use tandem_model::kind::Kind::{MeshCircuitBreaker, MeshTrafficPermission};
 use tandem_model::kri::Kri;
 use tandem_model::protocol::Protocol;
 use tandem_policy::envoy::{ChainDraft, NetworkFilter, names};
-use tandem_policy::{egress_chain, egress_cluster, egress_external_service_chain, outbound_cluster};
+use tandem_policy::{OwnTags, egress_chain, egress_cluster, egress_external_service_chain, outbound_cluster};
 
 use crate::drafts::{cluster, tcp};
 use crate::{for_one_inbound, policies};
@@ -21,10 +21,10 @@ fn limits_of_external_services_are_those_of_the_egress() {
     let spec = json!({"to": [{"targetRef": {"kind": "Mesh"}, "default": {"connectionLimits": {"maxConnections": 7}}}]});
     let breaker = [(MeshCircuitBreaker, "a", spec)];
     let mut at_egress = cluster(Protocol::Http).serving(external());
-    egress_cluster(&policies(&breaker).for_egress(), &mut at_egress);
+    egress_cluster(policies(&breaker).for_egress(), &mut at_egress);
     assert!(at_egress.value.message.circuit_breakers.is_some());
     let mut at_client = cluster(Protocol::Http).serving(external());
-    outbound_cluster(&for_one_inbound(&breaker).outbound, &mut at_client);
+    outbound_cluster(&for_one_inbound(&breaker).outbound, &OwnTags::default(), &mut at_client);
     assert_eq!(at_client.value.message.circuit_breakers, None);
 }
 
@@ -53,9 +53,9 @@ fn mesh_external_services_are_open_unless_the_mesh_forbids_it() {
 #[test]
 fn external_services_are_closed_unless_a_policy_opens_them() {
     let service = [("kuma.io/service".to_owned(), "db".to_owned())].into();
-    let none = policies(&[]).egress_permission(&service);
-    assert_eq!(permitted(|chain| egress_chain(none.as_ref(), false, LISTENER, chain)), Some(0));
-    assert_eq!(permitted(|chain| egress_chain(none.as_ref(), true, LISTENER, chain)), None);
+    let none = policies(&[]).for_outside(&service);
+    assert_eq!(permitted(|chain| egress_chain(&none, false, LISTENER, chain)), Some(0));
+    assert_eq!(permitted(|chain| egress_chain(&none, true, LISTENER, chain)), None);
     let allow = |name: &str| {
         json!({
             "targetRef": {"kind": "MeshService", "name": name},
@@ -63,7 +63,7 @@ fn external_services_are_closed_unless_a_policy_opens_them() {
         })
     };
     for (name, allowed) in [("db", 1), ("other", 0)] {
-        let permission = policies(&[(MeshTrafficPermission, "a", allow(name))]).egress_permission(&service);
-        assert_eq!(permitted(|chain| egress_chain(permission.as_ref(), true, LISTENER, chain)), Some(allowed));
+        let allowing = policies(&[(MeshTrafficPermission, "a", allow(name))]).for_outside(&service);
+        assert_eq!(permitted(|chain| egress_chain(&allowing, true, LISTENER, chain)), Some(allowed));
     }
 }

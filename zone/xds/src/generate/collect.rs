@@ -46,7 +46,23 @@ pub(crate) struct Gathered {
     _shared: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
+/// The resources of a proxy, in their order.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// Its own before what it has in common with others.
+    pub before: Vec<(ResourceType, Arc<Encoded>)>,
+    /// What it has in common with others.
+    pub common: Option<Arc<Gathered>>,
+    /// Its own after that.
+    pub after: Vec<(ResourceType, Arc<Encoded>)>,
+}
+
 impl Gathered {
+    /// The resources.
+    pub fn resources(&self) -> impl Iterator<Item = (ResourceType, Arc<Encoded>)> {
+        self.resources.iter().map(|(resource_type, resource)| (resource_type, resource.clone()))
+    }
+
     /// Takes lists of resources of another one over in the place of those that are alike.
     pub fn share(&mut self, other: &Self) {
         self.resources.share(&other.resources);
@@ -80,6 +96,11 @@ impl<'a> Collector<'a> {
             warnings: Vec::new(),
             included: None,
         }
+    }
+
+    /// What was computed for other proxies.
+    pub fn cache(&self) -> &'a Cache {
+        self.cache
     }
 
     /// Adds what was collected for several proxies; once at most.
@@ -151,13 +172,15 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Takes away the resources gathered so far.
-    pub fn take_resources(&mut self) -> Vec<(ResourceType, Arc<Encoded>)> {
-        self.dissolve();
-        if let Some((_, gathered)) = self.included.take() {
-            self.services.extend(gathered.services.iter().cloned());
-        }
-        std::mem::take(&mut self.resources)
+    /// Takes away the resources gathered so far, to be added and included again.
+    pub fn take_parts(&mut self) -> Parts {
+        let mut before = std::mem::take(&mut self.resources);
+        let (position, common) = match self.included.take() {
+            Some((position, common)) => (position, Some(common)),
+            None => (before.len(), None),
+        };
+        let after = before.split_off(position);
+        Parts { before, common, after }
     }
 
     /// Keeps a value in the cache for as long as the result is used.
@@ -232,6 +255,12 @@ impl<'a> Collector<'a> {
             );
             self.note(Warning { resource: None, reason });
         }
+    }
+
+    /// The result, for the same proxies as what was gathered before, with everything of that but the resources.
+    pub fn gather_as(mut self, earlier: &Gathered) -> Gathered {
+        earlier.warnings.iter().cloned().for_each(|warning| self.note(warning));
+        Gathered { services: earlier.services.clone(), secrets: earlier.secrets.clone(), ..self.gather() }
     }
 
     /// The result, for several proxies.

@@ -1,18 +1,21 @@
 //! One edit of the clusters or listeners of a proxy.
 
-use tandem_envoy_json::merge;
 use tandem_envoy_json::prost_reflect::{DynamicMessage, MapKey, Value};
+use tandem_model::ResourceKey;
 use tandem_model::tags::{Tags, selects};
 use tandem_policy::envoy::{Origin, names};
 
 use super::filters::{self, ListEdit, edit_managers, for_each_filters, list, text};
+use super::patch::Patch;
 use crate::encoded::ResourceType;
 
 /// An edit of finished resources.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Edit {
-    /// What is edited, for a person.
-    pub label: String,
+    /// The policy that it is part of.
+    pub policy: ResourceKey,
+    /// Where it is written there, for a person.
+    pub place: String,
     /// Whether clusters or listeners are edited.
     pub resource_type: ResourceType,
     /// Which of them.
@@ -20,12 +23,13 @@ pub(super) struct Edit {
     pub change: Change,
 }
 
-/// Which resources; what is empty selects any.
+/// Which resources; what is absent or empty selects any.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Select {
-    pub name: String,
+    /// Names of which a resource has to have one.
+    pub names: Vec<String>,
     /// Name of the part of generation that they come from, see [`Origin::name`].
-    pub origin: String,
+    pub origin: Option<String>,
     /// Tags of listeners.
     pub tags: Tags,
 }
@@ -34,17 +38,17 @@ pub(super) struct Select {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Change {
     Remove,
-    Patch(DynamicMessage),
+    Patch(Patch),
     /// Edits the network filters with a name, or all, in every chain of a listener.
-    NetworkFilters(String, ListEdit),
+    NetworkFilters(Option<String>, ListEdit),
     /// Edits the HTTP filters with a name, or all, in every connection manager of a listener.
-    HttpFilters(String, ListEdit),
+    HttpFilters(Option<String>, ListEdit),
     /// Edits virtual hosts of the route tables that are part of a listener.
     VirtualHosts {
-        /// Name of the route table; empty for any.
-        table: String,
-        /// Name of the virtual host; empty for any.
-        host: String,
+        /// Name of the route table; absent for any.
+        table: Option<String>,
+        /// Name of the virtual host; absent for any.
+        host: Option<String>,
         edit: ListEdit,
     },
 }
@@ -60,10 +64,10 @@ pub(super) enum Effect {
 impl Edit {
     /// False when the edit has nothing to do with a resource, whatever is in it.
     pub fn may_select(&self, resource_type: ResourceType, name: &str, origin: Option<Origin>) -> bool {
-        let Select { name: wanted, origin: from, .. } = &self.select;
+        let Select { names, origin: from, .. } = &self.select;
         self.resource_type == resource_type
-            && (wanted.is_empty() || wanted == name)
-            && (from.is_empty() || origin.is_some_and(|origin| origin.name() == from))
+            && (names.is_empty() || names.iter().any(|wanted| wanted == name))
+            && from.as_ref().is_none_or(|from| origin.is_some_and(|origin| origin.name() == from))
     }
 
     /// Edits a resource that [`Edit::may_select`] let pass. What goes wrong is added to `problems`.
@@ -74,24 +78,25 @@ impl Edit {
         let mut changed = false;
         match &self.change {
             Change::Remove => return Effect::Removed,
-            Change::Patch(patch) => {
-                merge(message, patch);
-                changed = true;
-            }
+            Change::Patch(patch) => match patch.apply(message) {
+                Ok(()) => changed = true,
+                Err(problem) => problems.push(problem),
+            },
             Change::NetworkFilters(name, edit) => {
-                for_each_filters(message, |list| changed |= filters::edit(list, name, edit, problems));
+                for_each_filters(message, |list| changed |= filters::edit(list, name.as_deref(), edit, problems));
             }
             Change::HttpFilters(name, edit) => {
                 changed = edit_managers(message, problems, |manager, problems| {
-                    list(manager, "http_filters").is_some_and(|list| filters::edit(list, name, edit, problems))
+                    list(manager, "http_filters")
+                        .is_some_and(|list| filters::edit(list, name.as_deref(), edit, problems))
                 });
             }
             Change::VirtualHosts { table, host, edit } => {
                 changed = edit_managers(message, problems, |manager, problems| {
                     let Some(routes) = inline_table(manager) else { return false };
-                    let is_meant = table.is_empty() || text(routes, "name") == *table;
+                    let is_meant = table.as_ref().is_none_or(|table| text(routes, "name") == *table);
                     let hosts = list(routes, "virtual_hosts").filter(|_| is_meant);
-                    hosts.is_some_and(|hosts| filters::edit(hosts, host, edit, problems))
+                    hosts.is_some_and(|hosts| filters::edit(hosts, host.as_deref(), edit, problems))
                 });
             }
         }

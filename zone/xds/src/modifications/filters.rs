@@ -1,7 +1,9 @@
 //! Edits of lists of named messages inside a listener: network filters, HTTP filters, virtual hosts.
 
 use tandem_envoy_json::prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
-use tandem_envoy_json::{EnvoyJsonError, decode, encode, merge};
+use tandem_envoy_json::{EnvoyJsonError, decode, encode};
+
+use super::patch::Patch;
 
 /// What happens to a list.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +17,7 @@ pub(super) enum ListEdit {
     /// All with the name.
     Remove,
     /// All with the name.
-    Patch(DynamicMessage),
+    Patch(Patch),
 }
 
 /// Member of filters with their packed configuration.
@@ -37,12 +39,12 @@ pub(super) fn list<'a>(message: &'a mut DynamicMessage, member: &str) -> Option<
     message.get_field_by_name_mut(member)?.as_list_mut()
 }
 
-/// Edits the messages called `name`, or all if that is empty. Filters are patched by `patch_filter`, everything else by merging.
+/// Edits the messages called `name`, or all without one. Filters are patched by `patch_filter`, everything else by merging.
 /// True when something changed; what goes wrong is added to `problems`.
-pub(super) fn edit(list: &mut Vec<Value>, name: &str, edit: &ListEdit, problems: &mut Vec<String>) -> bool {
+pub(super) fn edit(list: &mut Vec<Value>, name: Option<&str>, edit: &ListEdit, problems: &mut Vec<String>) -> bool {
     let called = |item: &Value, name: &str| item.as_message().is_some_and(|item| text(item, "name") == name);
-    let is_meant = |item: &Value| name.is_empty() || called(item, name);
-    let position = |list: &[Value]| list.iter().position(|item| called(item, name));
+    let is_meant = |item: &Value| name.is_none_or(|name| called(item, name));
+    let position = |list: &[Value]| list.iter().position(|item| name.is_some_and(|name| called(item, name)));
     let before = list.len();
     match edit {
         ListEdit::AddFirst(new) => list.insert(0, Value::Message(new.clone())),
@@ -61,7 +63,10 @@ pub(super) fn edit(list: &mut Vec<Value>, name: &str, edit: &ListEdit, problems:
         ListEdit::Patch(patch) => {
             let mut patched = false;
             for item in list.iter_mut().filter(|item| is_meant(item)).filter_map(Value::as_message_mut) {
-                let result = if can_have(item, CONFIG) { patch_filter(item, patch) } else { merged(item, patch) };
+                let result = match can_have(item, CONFIG) {
+                    true => patch_filter(item, patch),
+                    false => patch.apply(item).map(|()| true),
+                };
                 match result {
                     Ok(changed) => patched |= changed,
                     Err(problem) => problems.push(problem),
@@ -73,13 +78,21 @@ pub(super) fn edit(list: &mut Vec<Value>, name: &str, edit: &ListEdit, problems:
     list.len() != before
 }
 
-fn merged(item: &mut DynamicMessage, patch: &DynamicMessage) -> Result<bool, String> {
-    merge(item, patch);
-    Ok(true)
+/// Patches the configuration of a filter.
+fn patch_filter(filter: &mut DynamicMessage, patch: &Patch) -> Result<bool, String> {
+    match patch {
+        Patch::Merge(patch) => merge_filter(filter, patch),
+        Patch::Json(_) => {
+            let known = config_of(filter).ok_or_else(|| {
+                format!("the filter {:?} has no configuration that could be patched", text(filter, "name"))
+            })?;
+            edit_config(filter, &known, |config| patch.apply(config)).map(|()| true)
+        }
+    }
 }
 
 /// Merges the configuration of a filter with that of a patch, which has to be of the same type. Nothing else of the patch counts.
-fn patch_filter(filter: &mut DynamicMessage, patch: &DynamicMessage) -> Result<bool, String> {
+fn merge_filter(filter: &mut DynamicMessage, patch: &DynamicMessage) -> Result<bool, String> {
     let Some(new) = config_of(patch) else { return Ok(false) };
     let Some(known) = config_of(filter) else {
         filter.set_field_by_name(CONFIG, Value::Message(new));
@@ -92,14 +105,26 @@ fn patch_filter(filter: &mut DynamicMessage, patch: &DynamicMessage) -> Result<b
             text(filter, "name")
         ));
     }
-    let edited = unpack(&new).and_then(|new| {
-        let mut known = unpack(&known)?;
-        merge(&mut known, &new);
-        Ok(known)
-    });
-    let edited = edited.map_err(|error| format!("the filter {:?}: {error}", text(filter, "name")))?;
-    pack(filter, &edited);
+    edit_config(filter, &known, |config| {
+        let new = unpack(&new).map_err(|error| error.to_string())?;
+        Patch::Merge(new).apply(config)
+    })?;
     Ok(true)
+}
+
+/// Edits the configuration of a filter, which is `packed`.
+fn edit_config(
+    filter: &mut DynamicMessage,
+    packed: &DynamicMessage,
+    edit: impl FnOnce(&mut DynamicMessage) -> Result<(), String>,
+) -> Result<(), String> {
+    let edited = unpack(packed).map_err(|error| error.to_string()).and_then(|mut config| {
+        edit(&mut config)?;
+        Ok(config)
+    });
+    let edited = edited.map_err(|reason| format!("the filter {:?}: {reason}", text(filter, "name")))?;
+    pack(filter, &edited);
+    Ok(())
 }
 
 /// The packed configuration of a filter.

@@ -9,8 +9,8 @@ use tandem_envoy_json::{EnvoyJsonError, decode, encode};
 use tandem_policy::envoy::Origin;
 use tandem_policy::envoy::pb::{Any, listener};
 
-use super::Template;
 use super::edit::{Edit, Effect};
+use super::edits::{Edits, Problem};
 use super::filters::text;
 use crate::cache::{ByAddress, Shared};
 use crate::encoded::{Encoded, ResourceType};
@@ -21,14 +21,15 @@ use crate::generate::collect::socket;
 pub(crate) struct Modified {
     /// The resource; `None` when it was removed.
     pub resource: Option<Arc<Encoded>>,
-    /// What could not be edited, for a person.
-    pub problems: Vec<String>,
+    /// What could not be edited.
+    pub problems: Vec<Problem>,
 }
 
 /// What was made of resources, by the edits and the resource.
-pub(crate) type ModifiedCache = Shared<(ByAddress<Template>, ByAddress<Encoded>), Modified>;
+pub(crate) type ModifiedCache = Shared<(ByAddress<Edits>, ByAddress<Encoded>), Modified>;
 
-/// The resource as these edits leave it. `key` is the name by which they know it.
+/// The resource as these edits leave it. `key` is the name by which they know it. An edit that does not fit the resource leaves it as it
+/// was.
 pub(super) fn modified(resource_type: ResourceType, key: &str, resource: &Arc<Encoded>, edits: &[Edit]) -> Modified {
     let mut problems = Vec::new();
     let mut decoded = None;
@@ -38,15 +39,21 @@ pub(super) fn modified(resource_type: ResourceType, key: &str, resource: &Arc<En
             match open(resource_type, resource) {
                 Ok(message) => decoded = Some(message),
                 Err(error) => {
-                    problems.push(format!("{} does not apply to {key:?}: {error}", edit.label));
+                    problems.push((edit.policy.clone(), format!("{} does not apply to {key:?}: {error}", edit.place)));
                     break;
                 }
             }
         }
         let Some(message) = &mut decoded else { break };
         let mut found = Vec::new();
+        let before = message.clone();
         let effect = edit.apply(message, &mut found);
-        problems.extend(found.into_iter().map(|problem| format!("{} at {key:?}: {problem}", edit.label)));
+        if !found.is_empty() {
+            *message = before;
+            let reasons = found.into_iter().map(|problem| format!("{} at {key:?}: {problem}", edit.place));
+            problems.extend(reasons.map(|reason| (edit.policy.clone(), reason)));
+            continue;
+        }
         match effect {
             Effect::Unchanged => {}
             Effect::Changed => changed = true,
@@ -90,8 +97,8 @@ pub(super) fn full_name(resource_type: ResourceType) -> &'static str {
     url.rsplit_once('/').map_or(url, |(_, name)| name)
 }
 
-impl Template {
-    /// What the template makes of a generated resource.
+impl Edits {
+    /// What they make of a generated resource.
     pub(super) fn modified(
         self: &Arc<Self>,
         cache: &ModifiedCache,

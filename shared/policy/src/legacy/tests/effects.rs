@@ -15,6 +15,7 @@ use crate::envoy::pb::http::http_connection_manager::RouteSpecifier;
 use crate::envoy::pb::http::{HttpConnectionManager, HttpFilter};
 use crate::envoy::pb::route::{Route, RouteAction, RouteConfiguration, VirtualHost, route::Action};
 use crate::envoy::pb::{Duration, UInt32Value};
+use crate::envoy::names::ROUTER;
 use crate::envoy::{ChainDraft, ClusterDraft, DownstreamTransport, ListenerDraft, NetworkFilter};
 use crate::legacy::{
     Decoded, InboundPolicies, circuit_breaker, health_check, inbound_chain, retry, source_tags, timeout,
@@ -50,7 +51,7 @@ fn manager() -> HttpConnectionManager {
     let table = RouteConfiguration { virtual_hosts: vec![host], ..RouteConfiguration::default() };
     HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(table)),
-        http_filters: vec![HttpFilter { name: "end".to_owned(), ..HttpFilter::default() }],
+        http_filters: vec![HttpFilter { name: ROUTER.to_owned(), ..HttpFilter::default() }],
         ..HttpConnectionManager::default()
     }
 }
@@ -196,7 +197,7 @@ fn an_inbound_has_its_filters_before_the_last_and_routes_for_callers_before_the_
     inbound_chain(&policies, "inbound:10.0.0.1:80", &mut listener.chains[0]);
     assert_eq!(listener.chains[0].filters.len(), 1, "plain text tells nobody's identity");
     let names: Vec<_> = listener.http_mut().flat_map(|manager| &manager.http_filters).map(|f| f.name.clone()).collect();
-    assert_eq!(names, ["envoy.filters.http.fault", "envoy.filters.http.local_ratelimit", "end"]);
+    assert_eq!(names, ["envoy.filters.http.fault", "envoy.filters.http.local_ratelimit", ROUTER]);
     let routes = hosts(&mut listener).remove(0).routes;
     let callers = |route: &Route| route.r#match.as_ref().map_or(0, |of| of.headers.len());
     let summary: Vec<_> = routes.iter().map(|route| (callers(route), route.typed_per_filter_config.len())).collect();
