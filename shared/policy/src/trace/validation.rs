@@ -8,7 +8,7 @@ use super::schema::{Backend, BackendType, Conf, Spec};
 use crate::role::Role;
 use crate::schema::{Decimal, IntOrString};
 use crate::target_ref::TargetKind::{self, *};
-use crate::validation::{TargetRules, Url, Validate, is_url, list, spec, target_deprecation, target_ref};
+use crate::validation::{RequestUri, TargetRules, Validate, is_url, list, spec, target_deprecation, target_ref};
 
 const TOP_OF_SYSTEM: &[TargetKind] = &[Mesh, MeshSubset, MeshGateway, MeshService, MeshServiceSubset, Dataplane];
 const TOP_OF_OTHERS: &[TargetKind] = &[Mesh, MeshSubset, MeshService, MeshServiceSubset, Dataplane];
@@ -91,30 +91,20 @@ fn backend(backend: &Backend, path: &Path, violations: &mut Violations) {
 
 /// The URL of a Datadog agent has a scheme, a host and a port, and nothing else.
 fn datadog_url(url: &str, path: &Path, violations: &mut Violations) {
-    let opaque = url.split_once(':').filter(|(scheme, rest)| {
-        !scheme.is_empty() && scheme.bytes().all(|c| c.is_ascii_alphanumeric()) && !rest.starts_with('/')
-    });
-    if let Some((scheme, _)) = opaque {
-        if scheme != "http" {
-            violations.add(path, "scheme must be http");
-        }
-        violations.add(path, "port must be defined");
-        return violations.add(path, "opaque must not be defined");
-    }
-    let Some(url) = Url::parse(url) else { return violations.add(path, "must be a valid url") };
-    if url.scheme != "http" {
+    let Some(url) = RequestUri::parse(url) else { return violations.add(path, "must be a valid url") };
+    if !url.scheme.eq_ignore_ascii_case("http") {
         violations.add(path, "scheme must be http");
     }
-    match url.port {
-        "" => violations.add(path, "port must be defined"),
-        port if port.parse::<u16>().is_ok_and(|port| port > 0) => {}
-        _ => violations.add(path, "port must be a valid (1-65535)"),
+    if url.port.is_empty() {
+        violations.add(path, "port must be defined");
+    } else if url.port.parse::<u16>().unwrap_or_default() == 0 {
+        violations.add(path, "port must be a valid (1-65535)");
     }
     let parts = [
+        ("opaque", url.is_opaque),
         ("user", url.has_user),
         ("path", !url.path.is_empty()),
         ("query", url.has_query),
-        ("fragment", url.has_fragment),
     ];
     for (name, _) in parts.iter().filter(|(_, present)| *present) {
         violations.add(path, format!("{name} must not be defined"));

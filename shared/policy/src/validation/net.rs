@@ -4,40 +4,87 @@
 
 use std::net::IpAddr;
 
-/// The parts of a URL, or of a host with an optional port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Url<'a> {
-    /// Scheme; empty for none.
+/// The parts of a URL as Go reads one in a request: either with a scheme, or nothing but an absolute path. There is no fragment in it;
+/// the sign for one belongs to the path or the query that it follows.
+///
+/// Source of the rules: `ParseRequestURI` of Go's `net/url`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct RequestUri<'a> {
+    /// Scheme, as it was written; empty for none.
     pub scheme: &'a str,
+    /// Whether there is something else than an authority or a path behind the scheme.
+    pub is_opaque: bool,
     /// Whether a user is named.
     pub has_user: bool,
-    /// Host.
-    pub host: &'a str,
-    /// Port; empty for none.
+    /// Port, digits; empty for none.
     pub port: &'a str,
     /// Path; empty for none.
     pub path: &'a str,
     /// Whether there is a query.
     pub has_query: bool,
-    /// Whether there is a fragment.
-    pub has_fragment: bool,
+}
+
+impl<'a> RequestUri<'a> {
+    /// Splits a URL; `None` when it is none.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        if text.bytes().any(|c| c.is_ascii_control()) {
+            return None;
+        }
+        let (scheme, rest) = Self::split_scheme(text)?;
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let uri = Self { scheme, has_query: !query.is_empty(), ..Self::default() };
+        if !rest.starts_with('/') {
+            return (!scheme.is_empty()).then_some(Self { is_opaque: !rest.is_empty(), ..uri });
+        }
+        let Some(rest) = rest.strip_prefix("//").filter(|_| !scheme.is_empty()) else {
+            return Some(Self { path: rest, ..uri });
+        };
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let (has_user, address) = authority.rsplit_once('@').map_or((false, authority), |(_, rest)| (true, rest));
+        if address.contains([' ', '#', '%', '^', '`', '{', '|', '}', '\\']) {
+            return None;
+        }
+        let port = match address.strip_prefix('[') {
+            Some(v6) => match v6.split_once(']')?.1 {
+                "" => "",
+                rest => rest.strip_prefix(':')?,
+            },
+            None => address.rsplit_once(':').map_or("", |(_, port)| port),
+        };
+        port.bytes().all(|c| c.is_ascii_digit()).then_some(Self { has_user, port, path, ..uri })
+    }
+
+    /// Scheme and rest; `None` when the scheme before a colon is missing.
+    fn split_scheme(text: &'a str) -> Option<(&'a str, &'a str)> {
+        let Some((scheme, rest)) = text.split_once(':') else { return Some(("", text)) };
+        let valid = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.');
+        match scheme.bytes().next() {
+            None => None,
+            Some(first) if first.is_ascii_alphabetic() && scheme.bytes().all(valid) => Some((scheme, rest)),
+            Some(_) => Some(("", text)),
+        }
+    }
+}
+
+/// The parts of a URL, or of a host with an optional port, that tell whether it is one.
+struct Url<'a> {
+    /// Scheme; empty for none.
+    scheme: &'a str,
+    /// Host.
+    host: &'a str,
+    /// Port; empty for none.
+    port: &'a str,
 }
 
 impl<'a> Url<'a> {
-    /// Splits a URL with a scheme; `None` when there is no scheme or when it contains blanks.
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        Self::split(text).filter(|url| !url.scheme.is_empty())
-    }
-
     fn split(text: &'a str) -> Option<Self> {
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return None;
         }
-        let (rest, has_fragment) = text.split_once('#').map_or((text, false), |(rest, _)| (rest, true));
-        let (rest, has_query) = rest.split_once('?').map_or((rest, false), |(rest, _)| (rest, true));
+        let rest = text.split(['#', '?']).next().unwrap_or_default();
         let (scheme, rest) = rest.split_once("://").unwrap_or(("", rest));
-        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-        let (user, address) = authority.rsplit_once('@').map_or((None, authority), |(user, rest)| (Some(user), rest));
+        let authority = rest.split('/').next().unwrap_or_default();
+        let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
         let (host, port) = match address.strip_prefix('[') {
             Some(v6) => {
                 let (host, rest) = v6.split_once(']')?;
@@ -45,7 +92,7 @@ impl<'a> Url<'a> {
             }
             None => address.rsplit_once(':').unwrap_or((address, "")),
         };
-        Some(Self { scheme, has_user: user.is_some(), host, port, path, has_query, has_fragment })
+        Some(Self { scheme, host, port })
     }
 }
 
@@ -99,10 +146,20 @@ mod tests {
         {
             assert!(!is_url(invalid), "{invalid}");
         }
-        let url = Url::parse("http://u@agent:8126/p?q#f").expect("a URL");
-        assert_eq!((url.scheme, url.host, url.port, url.path), ("http", "agent", "8126", "/p"));
-        assert!(url.has_user && url.has_query && url.has_fragment);
-        assert_eq!(Url::parse("agent:8126"), None);
+    }
+
+    #[test]
+    fn request_uris() {
+        let uri = RequestUri::parse("http://u@agent:8126/p?q#f").expect("a URL");
+        assert_eq!((uri.scheme, uri.port, uri.path), ("http", "8126", "/p"));
+        assert!(uri.has_user && uri.has_query && !uri.is_opaque);
+        assert_eq!(RequestUri::parse("http://[::1]:80").map(|uri| uri.port), Some("80"));
+        assert_eq!(RequestUri::parse("http://agent:").map(|uri| uri.port), Some(""));
+        assert!(RequestUri::parse("agent:8126").is_some_and(|uri| uri.scheme == "agent" && uri.is_opaque));
+        assert_eq!(RequestUri::parse("//agent/p").map(|uri| uri.path), Some("//agent/p"));
+        for invalid in ["", "agent", "127.0.0.1:80", ":80", "http://a:b", "http://a b", "http://a:1#f", "http://[::1"] {
+            assert_eq!(RequestUri::parse(invalid), None, "{invalid}");
+        }
     }
 
     #[test]
