@@ -19,6 +19,7 @@ mod compare;
 mod contexts;
 mod external_services;
 mod generators;
+mod http_routes;
 mod health_checks;
 mod load_balancing;
 mod mesh_access_log;
@@ -30,6 +31,7 @@ mod older_policies;
 mod redirection;
 mod report;
 mod routes;
+mod tcp_routes;
 mod zone_proxies;
 
 use compare::{Resources, canonical, compare, differences};

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tandem_model::Protocol;
 use tandem_model::dataplane::DataplaneExt as _;
-use tandem_model::kind::Kind;
 use tandem_model::label::MESH;
 use tandem_model::tags::Tags;
 use tandem_policy::access_log::TrafficDirection;
@@ -86,7 +85,7 @@ impl Sidecar<'_> {
         let older = self.state.legacy.policies();
         let is_used = !older.rate_limits.is_empty()
             || !older.fault_injections.is_empty()
-            || !self.state.compiled.of_kind(Kind::MeshFaultInjection).is_empty();
+            || self.state.compiled.tells_callers_apart();
         is_used.then(|| self.own_tags())
     }
 
