@@ -3,13 +3,16 @@
 pub mod addresses;
 pub mod ads;
 pub mod apps;
+pub mod collector;
 pub mod ledger;
 pub mod load;
 pub mod network;
 pub mod outside;
+pub mod pipe;
 pub mod raw;
 pub mod recorder;
 pub mod requests;
+pub mod shop;
 pub mod stage;
 pub mod web;
 pub mod workload;

@@ -33,9 +33,7 @@ fn member(name: &str, value: &Value) -> Result<Option<Of>, ()> {
             Value::String(text) => text.parse().map_err(|_| ())?,
             number => number.as_f64().ok_or(())?,
         }),
-        "bytesValue" | "bytes_value" => {
-            Of::BytesValue(STANDARD.decode(value.as_str().ok_or(())?).map_err(|_| ())?)
-        }
+        "bytesValue" | "bytes_value" => Of::BytesValue(STANDARD.decode(value.as_str().ok_or(())?).map_err(|_| ())?),
         "arrayValue" | "array_value" => {
             let values = items(value)?.iter().map(parse).collect::<Result<_, _>>()?;
             Of::ArrayValue(ArrayValue { values })

@@ -149,9 +149,7 @@ fn log(backend: &Backend, connection: &Connection<'_>, reporter: &Reporter) -> O
             let backend = backend.open_telemetry.as_ref()?;
             let endpoint = Endpoint::open_telemetry(&backend.endpoint).ok()?;
             let cluster = reporter.collectors.get(&endpoint)?;
-            let attributes = otlp::KeyValueList {
-                values: list(&backend.attributes).iter().map(attribute).collect(),
-            };
+            let attributes = otlp::KeyValueList { values: list(&backend.attributes).iter().map(attribute).collect() };
             of_both(&|default| {
                 Some(Logger::open_telemetry(cluster, body(backend, default, connection), attributes.clone()))
             })
@@ -175,8 +173,7 @@ fn filled(format: Option<&Format>, default: &str, connection: &Connection<'_>) -
     match kind {
         FormatType::Plain => Some(Filled::Text(line(plain.as_deref()?), *omit_empty_values)),
         FormatType::Json => {
-            let member =
-                |JsonValue { key, value }: &JsonValue| (key.clone(), text(connection.fill_in(value)));
+            let member = |JsonValue { key, value }: &JsonValue| (key.clone(), text(connection.fill_in(value)));
             Some(Filled::Json(json.as_ref()?.iter().map(member).collect(), *omit_empty_values))
         }
     }

@@ -31,6 +31,7 @@ mod older_policies;
 mod redirection;
 mod report;
 mod routes;
+mod timeouts_retries_limits;
 mod tcp_routes;
 mod zone_proxies;
 

@@ -1,11 +1,16 @@
 mod clashes;
 mod destinations;
+mod faults;
+mod load_balancing;
 mod mesh_external_service;
+mod mesh_metric;
+mod mesh_passthrough;
 mod observability;
 mod older_policies;
 mod outside;
 mod preview;
 mod redirected;
+mod reporting;
 mod security;
 mod vips;
 

@@ -1,0 +1,157 @@
+//! MeshAccessLog: lines and records about requests arrive where policies send them, from the client's proxy and from the server's.
+
+use std::path::Path;
+
+use anyhow::Result;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tandem_e2e::wait;
+
+use crate::support::collector::{Collector, attribute, text};
+use crate::support::pipe::{LineServer, LogPipe};
+use crate::support::web::{By, Web, service};
+use crate::support::workload::get;
+use crate::support::{PATIENCE, answered};
+
+const POLICY: &str = "MeshAccessLog";
+
+/// Everything that only the control plane knows, and something that Envoy does.
+const FORMAT: &str = "%KUMA_MESH% %KUMA_TRAFFIC_DIRECTION% %KUMA_SOURCE_SERVICE%@%KUMA_SOURCE_ADDRESS% to \
+                      %KUMA_DESTINATION_SERVICE%: %REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE%";
+
+/// What the client's proxy says then.
+const OF_CLIENT: &str = "default OUTBOUND client@127.0.0.1:0 to web: GET /hello 200";
+
+/// What the server's proxy says.
+const OF_SERVER: &str = "default INBOUND unknown@127.0.0.1:0 to web: GET /hello 200";
+
+fn plain() -> Value {
+    json!({"type": "Plain", "plain": FORMAT})
+}
+
+fn file(path: &Path, format: Value) -> Value {
+    json!({"type": "File", "file": {"path": path, "format": format}})
+}
+
+/// Logs of what goes to a destination.
+fn to(destination: Value, backends: Value) -> Value {
+    json!({"to": [{"targetRef": destination, "default": {"backends": backends}}]})
+}
+
+/// Logs of what comes in.
+fn incoming(backends: Value) -> Value {
+    json!({"rules": [{"default": {"backends": backends}}]})
+}
+
+/// Waits until requests make this happen.
+async fn after_requests(outbound: u16, what: &str, mut happened: impl FnMut() -> Result<bool>) -> Result<()> {
+    let mut condition = async || {
+        answered(outbound, StatusCode::OK).await?;
+        Ok(happened()?.then_some(()))
+    };
+    wait::until(what, PATIENCE, || condition()).await
+}
+
+/// Waits until a line is in a file.
+async fn written(outbound: u16, path: &Path, line: &str) -> Result<()> {
+    let is_there = || Ok(std::fs::read_to_string(path).unwrap_or_default().lines().any(|one| one == line));
+    after_requests(outbound, &format!("{line:?} is in {}", path.display()), is_there).await
+}
+
+#[tokio::test]
+async fn logs_of_clients_and_servers_are_written_sent_and_collected() -> Result<()> {
+    let web = Web::start(By::Resource).await?;
+    let (of_client, of_server) = (web.stage.folder().join("client.log"), web.stage.folder().join("server.log"));
+
+    // To files.
+    web.put(POLICY, "outgoing", to(web.service(), json!([file(&of_client, plain())]))).await?;
+    web.put(POLICY, "incoming", incoming(json!([file(&of_server, plain())]))).await?;
+    written(web.outbound, &of_client, OF_CLIENT).await?;
+    written(web.outbound, &of_server, OF_SERVER).await?;
+
+    // Over TCP, which is kuma-dp's part: as text, and as objects.
+    let _pipes = (
+        LogPipe::start(&web.client.folder().join("kuma-al-client-default.sock"))?,
+        LogPipe::start(&web.server.folder().join("kuma-al-web-1-default.sock"))?,
+    );
+    let server = LineServer::start().await?;
+    let address = format!("127.0.0.1:{}", server.port);
+    let tcp = |format: Value| json!({"type": "Tcp", "tcp": {"address": address, "format": format}});
+    let members = json!([
+        {"key": "from", "value": "%KUMA_SOURCE_SERVICE%"}, {"key": "path", "value": "%REQ(:PATH)%"},
+        {"key": "nothing", "value": "%REQ(X-NOTHING)%"},
+    ]);
+    let json_format = json!({"type": "Json", "json": members, "omitEmptyValues": true});
+    web.put(POLICY, "outgoing", to(web.service(), json!([tcp(plain()), tcp(json_format)]))).await?;
+    web.put(POLICY, "incoming", incoming(json!([tcp(plain())]))).await?;
+    let is_object = |line: &String| {
+        let object: Option<Value> = serde_json::from_str(line).ok();
+        object.is_some_and(|object| object == json!({"from": "client", "path": "/hello"}))
+    };
+    after_requests(web.outbound, "three logs arrive over TCP", || {
+        let lines = server.lines();
+        let has = |wanted: &str| lines.iter().any(|line| line == wanted);
+        Ok(has(OF_CLIENT) && has(OF_SERVER) && lines.iter().any(is_object))
+    })
+    .await?;
+
+    // To a collector: with a body of its own, and with the default one.
+    let collector = Collector::start().await?;
+    let endpoint = format!("127.0.0.1:{}", collector.port);
+    let pair = |key: &str, value: &str| json!({"key": key, "value": value});
+    let body = json!({"stringValue": FORMAT});
+    let outgoing = json!({"endpoint": endpoint, "body": body, "attributes": [pair("method", "%REQ(:METHOD)%")]});
+    let collected = |backend: Value| json!([{"type": "OpenTelemetry", "openTelemetry": backend}]);
+    web.put(POLICY, "outgoing", to(web.service(), collected(outgoing))).await?;
+    web.put(POLICY, "incoming", incoming(collected(json!({"endpoint": endpoint})))).await?;
+    after_requests(web.outbound, "both logs arrive at the collector", || {
+        let logs = collector.logs();
+        let body = |wanted: &dyn Fn(&str) -> bool| {
+            logs.iter().find(|log| log.body.as_ref().and_then(text).is_some_and(wanted))
+        };
+        let of_client = body(&|body| body == OF_CLIENT);
+        let of_server =
+            body(&|body| body.contains(r#""GET /hello HTTP/1.1" 200"#) && body.contains(r#""unknown" "web""#));
+        let method = of_client.and_then(|log| attribute(&log.attributes, "method"));
+        Ok(method == Some("GET") && of_server.is_some())
+    })
+    .await?;
+    web.passed(&[]).await
+}
+
+#[tokio::test]
+async fn logs_follow_what_policies_say_of_destinations_and_proxies() -> Result<()> {
+    let web = Web::start(By::Tag).await?;
+    let (edge, through_edge) = web.start_gateway("edge").await?;
+    let path = |name: &str| web.stage.folder().join(name);
+    let log = |name: &str, text: &str| json!([file(&path(name), json!({"type": "Plain", "plain": text}))]);
+    let (everywhere, about_web) = (path("everywhere.log"), path("web.log"));
+
+    // What is said of the service counts, and not what is said of all; a delegated gateway logs, too.
+    let line = "%KUMA_SOURCE_SERVICE% to %KUMA_DESTINATION_SERVICE%";
+    web.put(POLICY, "b-everywhere", to(json!({"kind": "Mesh"}), log("everywhere.log", line))).await?;
+    written(web.outbound, &everywhere, "client to web").await?;
+    written(through_edge, &everywhere, "edge to web").await?;
+    web.put(POLICY, "a-web", to(service("web", By::Tag), log("web.log", line))).await?;
+    written(web.outbound, &about_web, "client to web").await?;
+    written(through_edge, &about_web, "edge to web").await?;
+    let before = std::fs::read_to_string(&everywhere)?;
+    assert_eq!(get(web.outbound, "/hello").await?.0, StatusCode::OK);
+
+    // An empty list turns it off, for the proxies that are selected.
+    let mut silent = to(service("web", By::Tag), json!([]));
+    silent["targetRef"] = json!({"kind": "Mesh", "proxyTypes": ["Gateway"]});
+    web.put(POLICY, "a-silent", silent).await?;
+    let is_off = || async {
+        let lines = || std::fs::read_to_string(&about_web);
+        assert_eq!(get(through_edge, "/hello").await?.0, StatusCode::OK);
+        let before = lines()?;
+        assert_eq!(get(through_edge, "/hello").await?.0, StatusCode::OK);
+        // The client's request comes last, so when it is written, the gateway's would have been.
+        written(web.outbound, &about_web, "client to web").await?;
+        Ok((!lines()?[before.len()..].contains("edge")).then_some(()))
+    };
+    wait::until("the gateway logs nothing", PATIENCE, is_off).await?;
+    assert_eq!(std::fs::read_to_string(&everywhere)?, before, "what is said of all is not for the service");
+    web.passed(&[&edge]).await
+}
