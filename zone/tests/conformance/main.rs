@@ -35,16 +35,8 @@ use report::Report;
 const ZONE: &str = "kuma-3";
 
 /// Kinds of resources whose effect on Envoy is not made here.
-const WITHOUT_EFFECT: [&str; 8] = [
-    "MeshAccessLog",
-    "MeshFaultInjection",
-    "MeshGateway",
-    "MeshHTTPRoute",
-    "MeshHealthCheck",
-    "MeshLoadBalancingStrategy",
-    "MeshMetric",
-    "MeshRateLimit",
-];
+const WITHOUT_EFFECT: [&str; 5] =
+    ["MeshFaultInjection", "MeshGateway", "MeshHTTPRoute", "MeshMetric", "MeshRateLimit"];
 
 /// Cases that differ on purpose, and why.
 const DIFFERENT: [(&str, &str); 1] = [(

@@ -15,6 +15,9 @@ use crate::policy::Item;
 use crate::rules::{ToRules, resource_rules};
 use crate::target_ref::{TargetKind, TargetRef};
 
+/// Kinds that configure traffic to destinations.
+pub(super) const KINDS: [Kind; 3] = [Kind::MeshLoadBalancingStrategy, Kind::MeshHealthCheck, Kind::MeshCircuitBreaker];
+
 /// What holds for traffic of a mesh at a ZoneEgress, by destinations that are resources.
 #[derive(Debug, Default)]
 pub struct EgressPolicies {

@@ -111,9 +111,10 @@ fn balancer(conf: &LoadBalancer) -> (LbPolicy, Option<LbConfig>) {
             (LbPolicy::RingHash, config)
         }
         LoadBalancerType::Maglev => {
-            let config = conf.maglev.as_ref().map(|conf| {
-                LbConfig::MaglevLbConfig(MaglevLbConfig { table_size: conf.table_size.map(number64) })
-            });
+            let config = conf
+                .maglev
+                .as_ref()
+                .map(|conf| LbConfig::MaglevLbConfig(MaglevLbConfig { table_size: conf.table_size.map(number64) }));
             (LbPolicy::Maglev, config)
         }
     }
@@ -153,9 +154,7 @@ fn hash_policy(conf: &schema::HashPolicy) -> Option<HashPolicy> {
             PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip })
         }
         // Kuma writes an entry that Envoy refuses.
-        HashPolicyType::SourceIP => {
-            PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true })
-        }
+        HashPolicyType::SourceIP => PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true }),
         HashPolicyType::QueryParameter => {
             PolicySpecifier::QueryParameter(QueryParameter { name: conf.query_parameter.as_ref()?.name.clone() })
         }
@@ -192,12 +191,14 @@ mod tests {
 
     #[test]
     fn the_type_decides_which_object_counts() {
-        let objects = |kind: &str| json!({"loadBalancer": {
-            "type": kind,
-            "leastRequest": {"choiceCount": 4, "activeRequestBias": "1.5"},
-            "ringHash": {"hashFunction": "MurmurHash2", "minRingSize": 1, "maxRingSize": 2},
-            "maglev": {"tableSize": 7},
-        }});
+        let objects = |kind: &str| {
+            json!({"loadBalancer": {
+                "type": kind,
+                "leastRequest": {"choiceCount": 4, "activeRequestBias": "1.5"},
+                "ringHash": {"hashFunction": "MurmurHash2", "minRingSize": 1, "maxRingSize": 2},
+                "maglev": {"tableSize": 7},
+            }})
+        };
         let set = |kind: &str| {
             let message = cluster(objects(kind)).message;
             (message.lb_policy(), message.lb_config)

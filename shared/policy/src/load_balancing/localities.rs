@@ -118,11 +118,7 @@ impl Localities {
                 let remote = |group: &&mut LocalityDraft| {
                     group.zone != *self.zone && !(group.zone.is_empty() && group.sub_zone.is_empty())
                 };
-                assignment
-                    .localities
-                    .iter_mut()
-                    .filter(remote)
-                    .for_each(|group| group.priority = self.remote_priority);
+                assignment.localities.iter_mut().filter(remote).for_each(|group| group.priority = self.remote_priority);
             }
         }
     }
@@ -219,8 +215,7 @@ fn fit(near: &mut [Near]) {
 /// The rules for traffic that comes from `zone`. Their numbers count all rules, so there may be gaps.
 fn rules(conf: Option<&CrossZone>, zone: &str) -> Vec<Rule> {
     let failover = conf.and_then(|cross| cross.failover.as_deref()).unwrap_or_default();
-    let applies =
-        |rule: &Failover| rule.from.as_ref().is_none_or(|from| from.zones.iter().any(|from| from == zone));
+    let applies = |rule: &Failover| rule.from.as_ref().is_none_or(|from| from.zones.iter().any(|from| from == zone));
     let rule = |(index, rule): (usize, &Failover)| {
         let named = || rule.to.zones.iter().flatten().cloned().collect();
         let zones = match rule.to.kind {
@@ -336,7 +331,8 @@ mod tests {
         let conf = json!({"localZone": {"affinityTags": [{"key": "node"}, {"key": "absent"}, {"key": "rack"}]}});
         let expected = ["east/ 0 1: 1 4 6", "east/node=n1 0 900: 2", "east/rack=r1 0 9: 0 3"];
         assert_eq!(set(conf, false, all.clone()), expected);
-        let weights = json!({"localZone": {"affinityTags": [{"key": "node", "weight": 5}, {"key": "rack", "weight": 2}]}});
+        let weights =
+            json!({"localZone": {"affinityTags": [{"key": "node", "weight": 5}, {"key": "rack", "weight": 2}]}});
         assert_eq!(set(weights, false, all), ["east/ 0 1: 1 4 6", "east/node=n1 0 5: 2", "east/rack=r1 0 2: 0 3"]);
     }
 

@@ -151,8 +151,7 @@ pub(super) fn localities(
 ) -> Option<Arc<Localities>> {
     let strategy = state.compiled.for_egress().load_balancing_of_services.of(service)?;
     // The tags of clients are not known here.
-    let standpoint =
-        Standpoint { zone: &snapshot.settings.zone, tags: &Default::default(), through_egress: false };
+    let standpoint = Standpoint { zone: &snapshot.settings.zone, tags: &Default::default(), through_egress: false };
     let localities = strategy.localities(standpoint);
     (!(localities.is_default() && mesh.locality_aware)).then(|| Arc::new(localities))
 }

@@ -7,12 +7,14 @@ use crate::choice::Choice;
 use crate::slots::{Make, Place, SERVICES};
 
 /// Kinds and contents.
-pub const KINDS: [(Kind, Make); 7] = [
+pub const KINDS: [(Kind, Make); 9] = [
     (Kind::MeshTimeout, timeout),
     (Kind::MeshRetry, retry),
     (Kind::MeshCircuitBreaker, circuit_breaker),
     (Kind::MeshTrafficPermission, traffic_permission),
     (Kind::MeshTLS, tls),
+    (Kind::MeshLoadBalancingStrategy, load_balancing),
+    (Kind::MeshHealthCheck, health_check),
     (Kind::MeshHTTPRoute, http_route),
     (Kind::MeshTCPRoute, tcp_route),
 ];
@@ -135,4 +137,30 @@ fn tcp_route(_: &Place, choice: &mut Choice) -> Value {
     let rule = json!({"default": {"backendRefs": [backend(choice)]}});
     let to = json!([{"targetRef": {"kind": "MeshService", "name": choice.of(&SERVICES)}, "rules": [rule]}]);
     json!({"spec": {"targetRef": target(choice), "to": to}})
+}
+
+fn load_balancing(place: &Place, choice: &mut Choice) -> Value {
+    let conf = match choice.below(4) {
+        0 => json!({"localityAwareness": {"disabled": choice.flag()}}),
+        1 => {
+            let tag = json!({"key": choice.of(&["team", "version"]), "weight": place.marker()});
+            json!({"localityAwareness": {"localZone": {"affinityTags": [tag]}}})
+        }
+        2 => {
+            let zones = json!([choice.of(&["west", "north"])]);
+            let rule = json!({"to": {"type": choice.of(&["Only", "AnyExcept"]), "zones": zones}});
+            json!({"localityAwareness": {"crossZone": {"failover": [rule]}}})
+        }
+        _ => {
+            let header = json!({"type": "Header", "header": {"name": place.host("hashed")}});
+            json!({"loadBalancer": {"type": "Maglev"}, "hashPolicies": [header]})
+        }
+    };
+    json!({"spec": {"targetRef": target(choice), "to": [{"targetRef": destination(choice), "default": conf}]}})
+}
+
+fn health_check(place: &Place, choice: &mut Choice) -> Value {
+    let checker = choice.of(&["tcp", "http", "grpc"]);
+    let conf = json!({"interval": place.duration(), checker: {}});
+    json!({"spec": {"targetRef": target(choice), "to": [{"targetRef": destination(choice), "default": conf}]}})
 }
