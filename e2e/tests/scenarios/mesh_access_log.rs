@@ -155,3 +155,35 @@ async fn logs_follow_what_policies_say_of_destinations_and_proxies() -> Result<(
     assert_eq!(std::fs::read_to_string(&everywhere)?, before, "what is said of all is not for the service");
     web.passed(&[&edge]).await
 }
+
+#[tokio::test]
+async fn requests_of_a_route_have_a_log_of_their_own() -> Result<()> {
+    let web = Web::start(By::Resource).await?;
+    let (of_service, of_route) = (web.stage.folder().join("service.log"), web.stage.folder().join("route.log"));
+    let line = json!({"type": "Plain", "plain": "%REQ(:PATH)%"});
+    for name in ["logged", "silent"] {
+        let matches = json!([{"path": {"type": "Exact", "value": format!("/{name}")}}]);
+        let rules = json!([{"matches": matches, "default": {}}]);
+        web.put("MeshHTTPRoute", name, json!({"to": [{"targetRef": web.service(), "rules": rules}]})).await?;
+    }
+    let route = |name: &str| json!({"kind": "MeshHTTPRoute", "name": name});
+    web.put(POLICY, "service", to(web.service(), json!([file(&of_service, line.clone())]))).await?;
+    web.put(POLICY, "logged", to(route("logged"), json!([file(&of_route, line)]))).await?;
+    web.put(POLICY, "silent", to(route("silent"), json!([]))).await?;
+
+    // The request without a route comes last: when it is in the log, those before it are where they belong.
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    let separated = || async {
+        let before = [read(&of_service).len(), read(&of_route).len()];
+        for path in ["/logged", "/silent"] {
+            get(web.outbound, path).await?;
+        }
+        written(web.outbound, &of_service, "/hello").await?;
+        let (service, route) = (read(&of_service), read(&of_route));
+        let (service, route) = (&service[before[0]..], &route[before[1]..]);
+        let is_separated = service.lines().all(|line| line == "/hello") && route.lines().all(|line| line == "/logged");
+        Ok((is_separated && !route.is_empty()).then_some(()))
+    };
+    wait::until("each request is in the log of its route", PATIENCE, separated).await?;
+    web.passed(&[]).await
+}
