@@ -21,6 +21,8 @@ mod load;
 mod mesh_access_log;
 mod mesh_circuit_breaker;
 mod mesh_external_service;
+mod mesh_health_check;
+mod mesh_load_balancing_strategy;
 mod mesh_retry;
 mod mesh_timeout;
 mod mesh_tls;

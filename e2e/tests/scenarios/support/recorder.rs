@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,6 +22,8 @@ use tokio::task::JoinHandle;
 pub struct Recorded {
     /// Path and query.
     pub target: String,
+    /// Headers.
+    pub headers: HeaderMap,
     /// Content.
     pub body: Bytes,
 }
@@ -88,8 +90,8 @@ async fn record(
     request: Request<Incoming>,
     answer: &'static str,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let target = request.uri().to_string();
+    let (target, headers) = (request.uri().to_string(), request.headers().clone());
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    recorded.lock().unwrap_or_else(PoisonError::into_inner).push(Recorded { target, body });
+    recorded.lock().unwrap_or_else(PoisonError::into_inner).push(Recorded { target, headers, body });
     Ok(Response::new(Full::new(Bytes::from_static(answer.as_bytes()))))
 }
