@@ -17,6 +17,7 @@ use crate::testing::envoy_json;
 
 mod compare;
 mod contexts;
+mod effects;
 mod external_services;
 mod generators;
 mod http_routes;
@@ -31,7 +32,6 @@ mod older_policies;
 mod redirection;
 mod report;
 mod routes;
-mod timeouts_retries_limits;
 mod tcp_routes;
 mod zone_proxies;
 
