@@ -13,7 +13,7 @@ use crate::envoy::pb::core::{HealthCheck, TypedExtensionConfig};
 use crate::envoy::pb::{BoolValue, UInt32Value};
 use crate::envoy::{ClusterDraft, header_to_add, headers_to_add, pack};
 use crate::legacy::source_tags::TAGS_HEADER;
-use crate::schema::GoDuration;
+use crate::schema::{GoDuration, HeaderKeyValue};
 
 const INTERVAL: GoDuration = GoDuration::from_millis(60_000);
 const TIMEOUT: GoDuration = GoDuration::from_millis(15_000);
@@ -128,19 +128,34 @@ fn check(conf: &Conf, checker: HealthChecker) -> HealthCheck {
 /// What is sent and received counts as it is written, although documented as base64, as in Kuma.
 fn of_connections(conf: &Tcp) -> HealthChecker {
     HealthChecker::TcpHealthCheck(TcpHealthCheck {
-        send: conf.send.as_ref().map(|text| payload(text.as_bytes())),
-        receive: conf.receive.iter().flatten().map(|text| payload(text.as_bytes())).collect(),
+        send: conf.send.as_ref().filter(|text| !text.is_empty()).map(|text| payload(text.as_bytes())),
+        receive: conf
+            .receive
+            .iter()
+            .flatten()
+            .filter(|text| !text.is_empty())
+            .map(|text| payload(text.as_bytes()))
+            .collect(),
         ..TcpHealthCheck::default()
     })
 }
 
 fn of_requests(conf: &Http) -> HealthChecker {
     let headers = conf.request_headers_to_add.as_ref();
-    let added = headers.and_then(|headers| headers.add.as_deref()).unwrap_or_default();
-    let set = headers.and_then(|headers| headers.set.as_deref()).unwrap_or_default();
+    let list = |list: Option<&Vec<HeaderKeyValue>>| list.cloned().unwrap_or_default();
+    let added = list(headers.and_then(|headers| headers.add.as_ref()));
+    let set = list(headers.and_then(|headers| headers.set.as_ref()));
+    // Envoy refuses to be told the host as a header.
+    let (mut hosts, mut others) = (Vec::new(), Vec::new());
+    for (list, append) in [(added, true), (set, false)] {
+        let (of_host, rest): (Vec<_>, Vec<_>) = list.into_iter().partition(|header| header.name == "host");
+        hosts.extend(of_host);
+        others.extend(headers_to_add(&rest, append));
+    }
     HealthChecker::HttpHealthCheck(HttpHealthCheck {
+        host: hosts.pop().map(|header| header.value).unwrap_or_default(),
         path: conf.path.clone().unwrap_or_else(|| PATH.to_owned()),
-        request_headers_to_add: headers_to_add(added, true).chain(headers_to_add(set, false)).collect(),
+        request_headers_to_add: others,
         expected_statuses: conf.expected_statuses.iter().flatten().map(|code| status((*code).into())).collect(),
         ..HttpHealthCheck::default()
     })
@@ -206,7 +221,7 @@ mod tests {
     #[test]
     fn requests_tell_the_tags_of_the_proxy_first() {
         let conf = json!({"http": {"requestHeadersToAdd": {
-            "set": [{"name": "host", "value": "a"}],
+            "set": [{"name": "x-c", "value": "3"}, {"name": "host", "value": "a"}],
             "add": [{"name": "x-b", "value": "1,2"}],
         }}});
         assert!(checks(conf.clone()).tell_tags(Protocol::Http2));
@@ -225,6 +240,7 @@ mod tests {
         let expected =
             [header(TAGS_HEADER, "&team=a&", 0), header("x-b", "1", 0), header("x-b", "2", 0), header("host", "a", 2)];
         assert_eq!(headers, expected);
+        assert_eq!(http.host, "a");
         assert_eq!((http.path.as_str(), http.codec_client_type), ("/", codec(Protocol::Http2).into()));
     }
 

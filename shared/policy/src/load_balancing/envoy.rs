@@ -72,6 +72,16 @@ impl Strategy {
     }
 }
 
+/// Envoy's lower limit of the size of a ring, where none is set.
+const MIN_RING_SIZE: u32 = 1024;
+
+/// The first prime number that is not smaller: Envoy takes no other number as the size of a table.
+fn prime(size: u32) -> u32 {
+    let is_prime = |number: &u32| *number > 1 && (2..).take_while(|by| by * by <= *number).all(|by| number % by != 0);
+    // The schema limits sizes to 5000011, a prime number, so the search is short and divisors are small.
+    (size..).find(is_prime).unwrap_or(size)
+}
+
 fn number32(value: u32) -> UInt32Value {
     UInt32Value { value }
 }
@@ -102,19 +112,20 @@ fn balancer(conf: &LoadBalancer) -> (LbPolicy, Option<LbConfig>) {
                     Some(schema::HashFunction::MurmurHash2) => HashFunction::MurmurHash2,
                     Some(schema::HashFunction::XXHash) | None => HashFunction::XxHash,
                 };
+                // Envoy refuses a ring that is smaller than it has to be, also than it has to be if nobody says so.
+                let too_small = conf.max_ring_size.filter(|max| *max < conf.min_ring_size.unwrap_or(MIN_RING_SIZE));
                 LbConfig::RingHashLbConfig(RingHashLbConfig {
                     hash_function: hash_function.into(),
-                    minimum_ring_size: conf.min_ring_size.map(number64),
+                    minimum_ring_size: too_small.or(conf.min_ring_size).map(number64),
                     maximum_ring_size: conf.max_ring_size.map(number64),
                 })
             });
             (LbPolicy::RingHash, config)
         }
         LoadBalancerType::Maglev => {
-            let config = conf
-                .maglev
-                .as_ref()
-                .map(|conf| LbConfig::MaglevLbConfig(MaglevLbConfig { table_size: conf.table_size.map(number64) }));
+            let config = conf.maglev.as_ref().map(|conf| {
+                LbConfig::MaglevLbConfig(MaglevLbConfig { table_size: conf.table_size.map(prime).map(number64) })
+            });
             (LbPolicy::Maglev, config)
         }
     }
@@ -221,6 +232,28 @@ mod tests {
         assert_eq!(set("Maglev"), (LbPolicy::Maglev, Some(LbConfig::MaglevLbConfig(maglev))));
         assert_eq!(cluster(json!({"loadBalancer": {"type": "RingHash"}})).message.lb_config, None);
         assert_eq!(cluster(json!({})), ClusterDraft::default());
+    }
+
+    #[test]
+    fn sizes_are_such_that_envoy_takes_them() {
+        let ring = |conf: Value| match cluster(json!({"loadBalancer": {"type": "RingHash", "ringHash": conf}}))
+            .message
+            .lb_config
+        {
+            Some(LbConfig::RingHashLbConfig(ring)) => {
+                let size = |size: Option<UInt64Value>| size.map(|size| size.value);
+                (size(ring.minimum_ring_size), size(ring.maximum_ring_size))
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(ring(json!({"minRingSize": 10})), (Some(10), None));
+        assert_eq!(ring(json!({"maxRingSize": 2000})), (None, Some(2000)));
+        assert_eq!(ring(json!({"maxRingSize": 100})), (Some(100), Some(100)));
+        assert_eq!(ring(json!({"minRingSize": 200, "maxRingSize": 100})), (Some(100), Some(100)));
+        let primes = [(1, 2), (2, 2), (4, 5), (65_537, 65_537), (100_000, 100_003), (5_000_011, 5_000_011)];
+        for (size, expected) in primes {
+            assert_eq!(prime(size), expected, "{size}");
+        }
     }
 
     #[test]

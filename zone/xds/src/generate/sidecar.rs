@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use tandem_model::dataplane::{DataplaneExt as _, InboundInterface};
-use tandem_model::{Protocol, ResourceKey, prometheus};
+use tandem_model::{Kind, Protocol, ResourceKey, prometheus};
 use tandem_policy::envoy::Origin;
 use tandem_policy::http_route::RouteTable;
 use tandem_policy::reporter::Reporter;
@@ -121,6 +121,7 @@ pub(crate) fn generate(
     }
     if let Some(template) = template {
         template.edits.apply(cache, &mut collector);
+        collector.keep(template);
     }
     Ok(collector.finish())
 }
@@ -366,6 +367,10 @@ impl Sidecar<'_> {
     /// What health checks of a destination tell of the proxy's tags.
     fn told(&self, destination: &Destination) -> Option<Arc<str>> {
         let told = self.own_tags.told.as_ref()?;
+        if matches!(&destination.reference, Reference::Port(kri) if kri.kind == Kind::MeshExternalService) {
+            // The egress checks it.
+            return None;
+        }
         let checks = destination.conf(&self.outbound_policies.health_checks)?;
         checks.tell_tags(destination.protocol).then(|| told.clone())
     }
