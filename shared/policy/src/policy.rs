@@ -119,6 +119,12 @@ impl Policy {
         self.resource.label(label::EFFECT) == Some("shadow")
     }
 
+    /// True when its effect on inbounds depends on the tags that callers tell in their requests, which all callers then have to do.
+    /// What `rules` say about callers depends on their certificates, and for everybody it depends on nothing.
+    pub fn tells_callers_apart(&self) -> bool {
+        self.kind() == Kind::MeshFaultInjection && self.from.iter().any(|item| item.target.kind != TargetKind::Mesh)
+    }
+
     /// True for kinds that configure the proxy itself.
     pub fn is_single_item(&self) -> bool {
         !self.traits.to && !self.traits.from

@@ -111,7 +111,10 @@ impl Edits {
         let parts = collector.take_parts();
         self.edit_all(cache, parts.before, collector);
         if let Some(common) = parts.common {
-            collector.include(self.edited(cache, &common));
+            let edited = self.edited(cache, &common);
+            collector.include(edited.clone());
+            // They are found again as long as somebody has them.
+            collector.keep(edited);
             collector.keep(common);
         }
         self.edit_all(cache, parts.after, collector);

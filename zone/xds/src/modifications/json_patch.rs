@@ -25,9 +25,7 @@ fn change(document: &mut Value, patch: &JsonPatch) -> Result<(), String> {
     let from = || tokens(patch.from.as_deref().unwrap_or_default());
     match patch.op {
         JsonPatchOp::Add => {
-            if let Some((_, parents)) = path.split_last() {
-                create(document, parents, &path)?;
-            }
+            let path = create(document, path)?;
             add(document, &path, given())
         }
         JsonPatchOp::Replace => {
@@ -115,13 +113,15 @@ fn add(document: &mut Value, path: &[String], value: Value) -> Result<(), String
     Ok(())
 }
 
-/// Creates what is missing on the way to `path`, of which `parents` are all but the last part: lists where the next part is an
-/// index, filled with nothing up to it, else objects.
-fn create(document: &mut Value, parents: &[String], path: &[String]) -> Result<(), String> {
+/// Creates what is missing on the way to `path`: lists where the next part is an index, filled with nothing up to it, else objects.
+/// Returns the path, with indexes for what is created at the end of a list.
+fn create(document: &mut Value, mut path: Vec<String>) -> Result<Vec<String>, String> {
     let mut value = document;
-    for (depth, token) in parents.iter().enumerate() {
+    for depth in 1..path.len() {
+        let (done, next) = path.split_at_mut(depth);
+        let Some((token, above)) = done.split_last_mut() else { break };
         if child(value, token).is_none() {
-            let created = container(&path[depth + 1])?;
+            let created = container(&next[0])?;
             match value {
                 Value::Object(members) => {
                     members.insert(token.clone(), created);
@@ -132,15 +132,14 @@ fn create(document: &mut Value, parents: &[String], path: &[String]) -> Result<(
                         items.resize(position, Value::Null);
                     }
                     items.insert(position, created);
-                    value = &mut items[position];
-                    continue;
+                    *token = position.to_string();
                 }
-                _ => return Err(format!("/{} is neither an object nor a list", path[..depth].join("/"))),
+                _ => return Err(format!("/{} is neither an object nor a list", above.join("/"))),
             }
         }
-        value = child(value, token).ok_or_else(|| missing(&path[..=depth]))?;
+        value = child(value, token).ok_or_else(|| missing(&path[..depth]))?;
     }
-    Ok(())
+    Ok(path)
 }
 
 /// What `next` can be part of.

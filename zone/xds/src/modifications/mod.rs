@@ -14,6 +14,8 @@ mod filters;
 mod json_patch;
 mod patch;
 mod proxy_patch;
+#[cfg(test)]
+mod proxy_patch_tests;
 mod resource;
 mod template;
 #[cfg(test)]

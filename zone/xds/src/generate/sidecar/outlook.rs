@@ -36,6 +36,8 @@ pub(crate) struct Standpoint {
     has_names: bool,
     policies: ByAddress<OutboundPolicies>,
     own_tags: OwnTags,
+    /// What requests tell of the proxy's tags; `None` when they tell nothing.
+    tags_header: Option<Arc<str>>,
     /// What logs and traces say of the proxy; `None` when there are none.
     reporter: Option<Arc<Reporter>>,
     selection: Selection,
@@ -132,10 +134,10 @@ impl Sidecar<'_> {
         Arc::new(self.look(&taken, tracing))
     }
 
-    /// False when the outbounds depend on more of the proxy than its standpoint: on its tags, its name, or policies of the older
-    /// generation that select it.
+    /// False when the outbounds depend on more of the proxy than its standpoint: on its name, or policies of the older generation that
+    /// select it.
     fn is_like_others(&self, tracing: Option<&Arc<Tracing>>) -> bool {
-        tracing.is_none() && self.tags_header().is_none() && self.state.legacy.policies().traffic_routes.is_empty()
+        tracing.is_none() && self.state.legacy.policies().traffic_routes.is_empty()
     }
 
     fn standpoint(&self) -> Standpoint {
@@ -150,6 +152,7 @@ impl Sidecar<'_> {
             has_names: self.has_names(),
             policies: ByAddress(self.outbound_policies.clone()),
             own_tags: self.own_tags.clone(),
+            tags_header: self.tags_header(),
             reporter: self.reporting.outgoing.clone(),
             selection: Selection::of(self.dataplane),
         }

@@ -11,6 +11,7 @@ mod outside;
 mod preview;
 mod redirected;
 mod reporting;
+mod routes;
 mod security;
 mod vips;
 
