@@ -118,9 +118,11 @@ fn tls(_: &Place, choice: &mut Choice) -> Value {
 }
 
 fn backend(choice: &mut Choice) -> Value {
-    match choice.below(4) {
+    match choice.below(6) {
         0 => json!({"kind": "MeshService", "name": choice.of(&SERVICES)}),
         1 => json!({"kind": "MeshServiceSubset", "name": choice.of(&SERVICES), "tags": {"version": "v1"}}),
+        4 => json!({"kind": "MeshService", "labels": {"group": choice.of(&["one", "two"])}, "port": 80}),
+        5 => json!({"kind": "MeshService", "name": "web", "sectionName": choice.of(&["80", "main"])}),
         2 => json!({"kind": "MeshMultiZoneService", "name": "web", "port": 80}),
         _ => json!({"kind": "MeshExternalService", "name": "outside", "port": 443}),
     }
@@ -128,7 +130,11 @@ fn backend(choice: &mut Choice) -> Value {
 
 fn http_route(place: &Place, choice: &mut Choice) -> Value {
     let matches = json!([{"path": {"type": "PathPrefix", "value": format!("/{}", place.mesh())}}]);
-    let rule = json!({"matches": matches, "default": {"backendRefs": [backend(choice)]}});
+    let mut rule = json!({"matches": matches, "default": {"backendRefs": [backend(choice)]}});
+    if choice.flag() {
+        let copy = json!({"backendRef": {"kind": "MeshService", "name": choice.of(&SERVICES)}});
+        rule["default"]["filters"] = json!([{"type": "RequestMirror", "requestMirror": copy}]);
+    }
     let to = json!([{"targetRef": {"kind": "MeshService", "name": choice.of(&SERVICES)}, "rules": [rule]}]);
     json!({"spec": {"targetRef": target(choice), "to": to}})
 }
