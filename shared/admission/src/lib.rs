@@ -19,6 +19,7 @@ mod default_policies;
 mod delete;
 mod draft;
 mod error;
+mod from_global;
 mod mesh;
 mod metrics_defaults;
 mod options;

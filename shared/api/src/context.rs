@@ -6,6 +6,7 @@ use tandem_admission::Admission;
 use tandem_auth::access::AccessRules;
 use tandem_auth::token::Tokens;
 use tandem_kds::status::SyncReports;
+use tandem_policy::PolicySettings;
 use tandem_runtime::instance::InstanceId;
 use tandem_store::SharedStore;
 
@@ -59,6 +60,8 @@ pub struct ApiSettings {
     pub localhost_is_admin: bool,
     /// `authn.type`.
     pub authentication: Authentication,
+    /// Which kinds of policies have an effect.
+    pub policies: PolicySettings,
     /// The web page.
     pub gui: GuiSettings,
 }
@@ -110,6 +113,7 @@ impl Default for ApiSettings {
             service_vip_port: 80,
             localhost_is_admin: true,
             authentication: Authentication::Tokens,
+            policies: PolicySettings::default(),
             gui: GuiSettings::default(),
         }
     }

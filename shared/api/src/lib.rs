@@ -14,6 +14,7 @@ mod body;
 mod conditional;
 mod context;
 mod cors;
+mod explain;
 mod format;
 mod handlers;
 mod identity;
@@ -36,5 +37,8 @@ mod uri;
 pub use context::{ApiContext, ApiSettings, Authentication, DEFAULT_BODY_LIMIT, GuiSettings, Identity, SharedContext};
 pub use measure::ApiMetrics;
 pub use problem::Problem;
-pub use proxies::{EnvoyAdmin, EnvoyAdminError, Proxies, ProxyConfigurationError, ProxyConfigurations};
+pub use proxies::{
+    Difference, EnvoyAdmin, EnvoyAdminError, Proxies, ProxyConfigurationError, ProxyConfigurations, SupposedChange,
+    Supposition,
+};
 pub use server::{Listeners, serve};

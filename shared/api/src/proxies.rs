@@ -52,17 +52,65 @@ pub trait ProxyConfigurations: Send + Sync + 'static {
         with_shadow: bool,
     ) -> Result<Map<String, Value>, ProxyConfigurationError>;
 
+    /// Configurations in two states: after some changes of policies that nobody made, and after others. `None` where that is not
+    /// known.
+    fn suppose(&self, before: &[SupposedChange], after: &[SupposedChange]) -> Option<Box<dyn Supposition>> {
+        let _ = (before, after);
+        None
+    }
+
     /// The resources that are left out of every configuration, wholly or in part, with the reasons.
     fn left_out(&self) -> Vec<(ResourceKey, Vec<String>)> {
         Vec::new()
     }
 }
 
+/// A change that nobody made: a key with what would be stored, or without anything for a deletion.
+pub type SupposedChange = (ResourceKey, Option<Arc<Resource>>);
+
+/// Configurations in two states of the same moment.
+pub trait Supposition: Send + Sync {
+    /// The proxies whose configuration can differ: Dataplanes and ZoneEgresses, sorted.
+    fn concerned(&self) -> Vec<ResourceKey>;
+
+    /// The configuration of a Dataplane in the first state, as [`ProxyConfigurations::make`] has it.
+    ///
+    /// # Errors
+    /// See [`ProxyConfigurationError`].
+    fn before(
+        &self,
+        dataplane: &ResourceKey,
+        insight: &DataplaneInsight,
+    ) -> Result<Map<String, Value>, ProxyConfigurationError>;
+
+    /// The resources of a proxy that differ, in the same form; `None` when none do. `insight` tells what a Dataplane said of itself.
+    ///
+    /// # Errors
+    /// See [`ProxyConfigurationError`].
+    fn compare(
+        &self,
+        proxy: &ResourceKey,
+        insight: &DataplaneInsight,
+    ) -> Result<Option<Difference>, ProxyConfigurationError>;
+}
+
+/// The resources of a proxy that differ. Types of which the other side has resources are there on both, so that nobody takes a
+/// resource for the only one of its type.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Difference {
+    /// In the first state.
+    pub before: Map<String, Value>,
+    /// In the second state.
+    pub after: Map<String, Value>,
+}
+
 /// Why there is no configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyConfigurationError {
     /// There is no such Dataplane.
+    #[error("there is no such proxy")]
     NotFound,
     /// It cannot be made; the text is for the log.
+    #[error("{0}")]
     Failed(String),
 }

@@ -23,7 +23,7 @@ use crate::handlers::{
 use crate::openapi::describe::{self, CONTROL_PLANE, INSPECTION, SYNCHRONIZATION, TOKENS};
 use crate::openapi::{Document, Operation, Server, Shape};
 use crate::routes::{Endpoint, Routes, get, post};
-use crate::{cors, identity, json, measure};
+use crate::{cors, explain, identity, json, measure};
 
 /// The address of a request as the client wrote it, base path included.
 #[derive(Debug, Clone)]
@@ -58,6 +58,7 @@ fn routes(context: &SharedContext) -> Routes {
     for overview in OVERVIEWS {
         routes = overview_routes(routes, overview);
     }
+    routes = explain::routes::add(routes);
     document_routes(hostname_routes(proxy_routes(identifier_routes(attachment_routes(inspect_routes(routes))))))
 }
 

@@ -195,7 +195,7 @@ fn named(value: &Value) -> Map<String, Value> {
 }
 
 /// The resource that a document describes, if this user may write it.
-fn read(context: &ApiContext, user: &User, value: Value) -> Result<Document, Problem> {
+pub(super) fn read(context: &ApiContext, user: &User, value: Value) -> Result<Document, Problem> {
     if !value.is_object() {
         return Err(Problem::bad_request("a document must be an object with the members of a resource"));
     }

@@ -1,7 +1,9 @@
 //! The answers of the API, one module for each family of endpoints.
 
 pub mod apply;
+pub mod dry_run;
 pub mod envoy_admin;
+pub mod explain;
 pub mod global_insight;
 pub mod gui;
 pub mod history;
@@ -11,6 +13,7 @@ pub mod inspect;
 pub mod kri;
 pub mod lists;
 pub mod overviews;
+pub mod policy_problems;
 pub mod problems;
 pub mod proxy_config;
 pub mod resources;

@@ -28,12 +28,12 @@ pub const PROXIES: [Kind; 3] = [Kind::Dataplane, Kind::ZoneIngress, Kind::ZoneEg
 pub struct ProblemSubject {
     /// Type.
     #[serde(rename = "type")]
-    kind: String,
+    pub(super) kind: String,
     /// Mesh; left out for what belongs to none.
     #[serde(skip_serializing_if = "String::is_empty")]
-    mesh: String,
+    pub(super) mesh: String,
     /// Name.
-    name: String,
+    pub(super) name: String,
 }
 
 /// Something that keeps a proxy from serving all that its resources say.
@@ -53,9 +53,9 @@ pub struct ProxyProblem {
     resources: Vec<String>,
     /// The resource that is left out, if it is one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<ProblemSubject>,
+    pub(super) subject: Option<ProblemSubject>,
     /// The reason; Envoy's own words if it told it.
-    message: String,
+    pub(super) message: String,
     /// When it was noticed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -116,7 +116,7 @@ pub async fn of_proxy(
         .get(&ResourceKey { kind: insight_kind(kind), ..key })
         .await
         .map_err(|error| Problem::store(TITLE, &error))?;
-    let items = insight.as_deref().map(problems).transpose().map_err(|error| Problem::internal(TITLE, &error))?;
+    let items = insight.as_deref().map(problems_of).transpose().map_err(|error| Problem::internal(TITLE, &error))?;
     let items = items.unwrap_or_default();
     Ok(json::ok(&ProxyProblems { total: items.len(), items }))
 }
@@ -129,7 +129,7 @@ pub async fn all(State(context): State<SharedContext>, Extension(user): Extensio
         let insights = context.store.list(insight_kind(kind), None).await;
         for insight in insights.map_err(|error| Problem::store(TITLE, &error))? {
             // The address of the proxy tells that its insight cannot be read; here that would hide all the others.
-            let problems = problems(&insight).unwrap_or_default();
+            let problems = problems_of(&insight).unwrap_or_default();
             if !problems.is_empty() {
                 let key = ResourceKey { kind, ..insight.key.clone() };
                 proxies.push(ProxyWithProblems { proxy: subject(&key), problems });
@@ -141,7 +141,7 @@ pub async fn all(State(context): State<SharedContext>, Extension(user): Extensio
     Ok(json::ok(&Problems { proxies, resources: resources.collect() }))
 }
 
-fn insight_kind(proxy: Kind) -> Kind {
+pub(super) fn insight_kind(proxy: Kind) -> Kind {
     match proxy {
         Kind::ZoneIngress => Kind::ZoneIngressInsight,
         Kind::ZoneEgress => Kind::ZoneEgressInsight,
@@ -149,12 +149,12 @@ fn insight_kind(proxy: Kind) -> Kind {
     }
 }
 
-fn subject(key: &ResourceKey) -> ProblemSubject {
+pub(super) fn subject(key: &ResourceKey) -> ProblemSubject {
     ProblemSubject { kind: key.kind.to_string(), mesh: key.mesh.clone(), name: key.name.clone() }
 }
 
 /// What an insight says.
-fn problems(insight: &Resource) -> Result<Vec<ProxyProblem>, DecodeError> {
+pub(super) fn problems_of(insight: &Resource) -> Result<Vec<ProxyProblem>, DecodeError> {
     let problems = match insight.kind() {
         Kind::ZoneIngressInsight => insight.proto::<pb::ZoneIngressInsight>()?.problems,
         Kind::ZoneEgressInsight => insight.proto::<pb::ZoneEgressInsight>()?.problems,
@@ -194,7 +194,7 @@ mod tests {
         let insight = pb::ZoneEgressInsight { problems: vec![problem], ..pb::ZoneEgressInsight::default() };
         let insight = Resource::from_proto(ResourceKey::global(Kind::ZoneEgressInsight, "e"), &insight);
         assert_eq!(
-            serde_json::to_value(problems(&insight).expect("it decodes")).expect("it has a JSON form"),
+            serde_json::to_value(problems_of(&insight).expect("it decodes")).expect("it has a JSON form"),
             serde_json::json!([{
                 "type": "LeftOut",
                 "subject": {"type": "MeshService", "mesh": "m", "name": "s"},

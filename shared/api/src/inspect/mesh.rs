@@ -41,7 +41,7 @@ pub const POLICY_ORDER: [Kind; 16] = [
 
 /// A mesh at one moment: itself, its policies, what they can refer to, and its gateways. Dataplanes are not part of it,
 /// since there are many and most questions are about one: see [`super::Proxy`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MeshView {
     /// The Mesh.
     pub mesh: Arc<Resource>,
@@ -84,6 +84,22 @@ impl MeshView {
             policies: by_kind,
             vips: vips(store, mesh, title).await?,
         })
+    }
+
+    /// The mesh after a change of a policy selected by `targetRef`: the new one, or none for a deletion.
+    pub fn supposing(&self, key: &ResourceKey, policy: Option<Arc<Policy>>) -> Self {
+        let mut supposed = self.clone();
+        let of_kind = supposed.policies.entry(key.kind).or_default();
+        of_kind.retain(|stored| stored.resource.key != *key);
+        of_kind.extend(policy.clone());
+        of_kind.sort_by(|a, b| a.resource.key.name.cmp(&b.resource.key.name));
+        if key.kind == Kind::MeshHTTPRoute {
+            let all = DESTINATION_KINDS.into_iter().flat_map(|kind| self.destinations.of_kind(kind));
+            let others = all.map(|destination| destination.resource.clone()).filter(|other| other.key != *key);
+            let route = policy.map(|policy| policy.resource.clone());
+            supposed.destinations = Arc::new(Destinations::new(others.chain(route)));
+        }
+        supposed
     }
 
     /// The policies of a kind, shadow policies included, sorted by stored name. None for kinds that are no policies

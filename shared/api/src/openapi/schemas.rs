@@ -7,6 +7,7 @@ use tandem_insights::GlobalInsight;
 use tandem_kds::status::SyncOverview;
 use tandem_model::json_schema::{self, TypeSchema};
 use tandem_model::{Encoding, Kind, core};
+use tandem_policy::explain::{DryRun, Explanation};
 use tandem_proto::json::schemas as message_schemas;
 
 use super::definitions::{COMPONENT, Definitions};
@@ -16,6 +17,7 @@ use crate::handlers::inspect::confs::{InboundPolicyConfs, PolicyConfs};
 use crate::handlers::inspect::layout::ProxyLayout;
 use crate::handlers::inspect::routes::OutboundRoutes;
 use crate::handlers::overviews::{OVERVIEWS, Overview};
+use crate::handlers::policy_problems::PolicyProblems;
 use crate::handlers::problems::{Problems, ProxyProblems};
 use crate::handlers::tokens::{DataplaneRequest, UserRequest, ZoneRequest};
 use crate::handlers::types::{PolicyTypes, ResourceTypes};
@@ -46,6 +48,9 @@ pub fn all() -> Map<String, Value> {
     definitions.add("ProxyLayout", json_schema::written::<ProxyLayout>());
     definitions.add("Problems", json_schema::written::<Problems>());
     definitions.add("ProxyProblems", json_schema::written::<ProxyProblems>());
+    definitions.add("PolicyProblems", json_schema::written::<PolicyProblems>());
+    definitions.add("Explanation", json_schema::written::<Explanation>());
+    definitions.add("DryRun", json_schema::written::<DryRun>());
     definitions.add("PolicyConfs", json_schema::written::<PolicyConfs>());
     definitions.add("InboundPolicyConfs", json_schema::written::<InboundPolicyConfs>());
     definitions.add("OutboundRoutes", json_schema::written::<OutboundRoutes>());

@@ -5,6 +5,7 @@
 //! was merged from, and the rest is read off these.
 
 mod answer;
+mod changes;
 mod fields;
 mod inbound;
 mod outbound;
@@ -12,7 +13,6 @@ mod own;
 mod reasons;
 mod references;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -20,16 +20,17 @@ use tandem_model::Kri;
 use tandem_model::kind::Kind;
 
 use crate::destinations::Destinations;
-use crate::matching::{match_policies, select};
+use crate::matching::{Matched, match_policies, select};
 use crate::policy::Policy;
 use crate::rules::{RuleOrigin, Unusable};
 use crate::subject::Subject;
 
 pub use answer::{
-    ClientTag, Configuration, Contribution, Destination, Effect, EnvoyResource, Field, Inbound, InboundRule,
-    KindExplanation, LeftOutPolicy, OutboundRule, Outcome, Overridden, PolicyName, PolicyProblem, ProxyRule, Reason,
-    SelectedPolicy,
+    ClientTag, Configuration, Contribution, Destination, DryRun, Effect, EnvoyKnowledge, EnvoyResource, Explanation,
+    Field, Inbound, InboundRule, KindExplanation, LeftOutPolicy, OutboundRule, Outcome, Overridden, PolicyName,
+    PolicyProblem, ProxyChange, ProxyName, ProxyRule, Reason, RuleChange, SelectedPolicy,
 };
+pub use changes::changed_rules;
 pub use references::references_to_nothing;
 
 /// Most policies without part in the result that are listed.
@@ -70,16 +71,7 @@ pub fn explain(scene: &Scene<'_>) -> Option<KindExplanation> {
     if scene.policies.is_empty() {
         return None;
     }
-    let mut explanation = KindExplanation {
-        kind: scene.kind.name().to_owned(),
-        selected: Vec::new(),
-        left_out: Vec::new(),
-        left_out_total: 0,
-        outbound: Vec::new(),
-        inbound: Vec::new(),
-        proxy: None,
-        problems: Vec::new(),
-    };
+    let (mut explanation, matched, unusable) = evaluate(scene);
     for policy in scene.policies {
         let Some((reason, message)) = left_out(scene, policy) else { continue };
         if matches!(reason, Reason::RouteMissing | Reason::Unsupported) {
@@ -90,19 +82,8 @@ pub fn explain(scene: &Scene<'_>) -> Option<KindExplanation> {
             explanation.left_out.push(LeftOutPolicy { policy: reasons::name(policy), reason, message });
         }
     }
-    if !scene.enabled {
-        return Some(explanation);
-    }
-    let matched = match_policies(scene.policies, scene.subject, scene.routes, false);
-    let mut unusable = Unusable::new();
-    explanation.outbound = outbound::rules(scene, &matched.policies, &mut unusable);
-    explanation.inbound = inbound::rules(scene, &matched, &mut unusable);
-    explanation.proxy = own::rule(&matched.policies);
-    let mut told = BTreeSet::new();
     for (policy, error) in &unusable {
-        if told.insert(&policy.resource.key) {
-            problem(&mut explanation, policy, error.to_string());
-        }
+        problem(&mut explanation, policy, error.to_string());
     }
     let mut before: Option<&Arc<Policy>> = None;
     for policy in &matched.policies {
@@ -110,24 +91,48 @@ pub fn explain(scene: &Scene<'_>) -> Option<KindExplanation> {
         for message in &dangling {
             problem(&mut explanation, policy, message.clone());
         }
+        let key = &policy.resource.key;
         let mut notes = dangling;
         notes.extend(without_effect(policy, &matched.policies));
-        let name = &policy.resource.key.name;
-        notes.extend(
-            unusable.iter().filter(|(own, _)| own.resource.key.name == *name).map(|(_, error)| error.to_string()),
-        );
-        notes.dedup();
+        notes.extend(unusable.iter().find(|(own, _)| own.resource.key == *key).map(|(_, error)| error.to_string()));
         let selected = SelectedPolicy {
             policy: reasons::name(policy),
             selects: selects(scene, policy),
             stronger_by: before.and_then(|before| reasons::stronger_by(before, policy)),
-            effect: effect(&explanation, name),
+            effect: effect(&explanation, &key.name),
             notes,
         };
         explanation.selected.push(selected);
         before = Some(policy);
     }
     Some(explanation)
+}
+
+/// What the policies of a kind amount to, without the reasons.
+pub fn amount_to(scene: &Scene<'_>) -> KindExplanation {
+    evaluate(scene).0
+}
+
+fn evaluate(scene: &Scene<'_>) -> (KindExplanation, Matched, Unusable) {
+    let mut explanation = KindExplanation {
+        kind: scene.kind.name().to_owned(),
+        selected: Vec::new(),
+        left_out: Vec::new(),
+        left_out_total: 0,
+        outbound: Vec::new(),
+        inbound: Vec::new(),
+        proxy: None,
+        problems: Vec::new(),
+    };
+    if !scene.enabled {
+        return (explanation, Matched::default(), Unusable::new());
+    }
+    let matched = match_policies(scene.policies, scene.subject, scene.routes, false);
+    let mut unusable = Unusable::new();
+    explanation.outbound = outbound::rules(scene, &matched.policies, &mut unusable);
+    explanation.inbound = inbound::rules(scene, &matched, &mut unusable);
+    explanation.proxy = own::rule(&matched.policies);
+    (explanation, matched, unusable)
 }
 
 impl KindExplanation {

@@ -383,3 +383,30 @@ fn the_proxy_itself() {
     assert_eq!(explained.selected[0].effect, Effect::Overridden);
     assert!(explained.outbound.is_empty() && explained.inbound.is_empty());
 }
+
+#[test]
+fn what_changes_between_two_explanations() {
+    let conf = |seconds: u32| json!({"idleTimeout": format!("{seconds}s")});
+    let proxy = Proxy::sidecar();
+    let explained = |policies| proxy.explained(policies, vec![], &["api"]);
+    let before = explained(vec![timeout("p", everywhere(), conf(1))]);
+    let after = explained(vec![timeout("p", everywhere(), conf(1)), timeout("a", everywhere(), conf(2))]);
+    let changes = changed_rules(Some(&before), Some(&after));
+    let about: Vec<&str> = changes.iter().map(|change| change.about.as_str()).collect();
+    assert_eq!(about, ["to Mesh default", "to MeshService kri_msvc_default___backend_http", "to kuma.io/service api"]);
+    assert_eq!((&changes[0].before, &changes[0].after), (&Some(conf(1)), &Some(conf(2))));
+    assert_eq!(changed_rules(Some(&after), Some(&after)), []);
+    let gone = changed_rules(Some(&after), None);
+    assert_eq!((gone.len(), &gone[0].before, &gone[0].after), (3, &Some(conf(2)), &None));
+
+    let allow = |id: &str| {
+        let matches = json!([{"spiffeID": {"type": "Exact", "value": id}}]);
+        policy(Kind::MeshTrafficPermission, "p", json!({"rules": [{"default": {"allow": matches}}]}))
+    };
+    let (one, other) = (explained(vec![allow("spiffe://default/a")]), explained(vec![allow("spiffe://default/b")]));
+    let changes = changed_rules(Some(&one), Some(&other));
+    assert_eq!(
+        changes.iter().map(|change| change.about.as_str()).collect::<Vec<_>>(),
+        ["inbound 8080", "inbound admin"]
+    );
+}
