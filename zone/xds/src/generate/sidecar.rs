@@ -80,6 +80,8 @@ struct Sidecar<'a> {
     outbound_policies: Arc<OutboundPolicies>,
     /// What of its tags these want to know.
     own_tags: OwnTags,
+    /// What requests tell of its tags; `None` when nobody wants to know.
+    tags_header: Option<Arc<str>>,
 }
 
 pub(crate) fn generate(
@@ -110,6 +112,7 @@ pub(crate) fn generate(
         redirection: Redirection::of(&dataplane.spec, metadata),
         reporting: Reporting::of(mesh, dataplane, &policies, metadata, naming, &mut collector),
         own_tags: outbound_policies.own_tags(|| dataplane.spec.all_tags()),
+        tags_header: routed::tags_header(state, dataplane),
         outbound_policies,
         policies,
         legacy: state.legacy.for_proxy(&dataplane.spec),
@@ -237,6 +240,9 @@ impl Sidecar<'_> {
 
     /// True when a TrafficPermission selects an inbound, or the one at which metrics are fetched.
     fn has_traffic_permission(&self) -> bool {
+        if self.state.legacy.policies().traffic_permissions.is_empty() {
+            return false;
+        }
         let permits = |policies: &Arc<legacy::InboundPolicies>| policies.traffic_permission.is_some();
         let metrics = || prometheus::settings(&self.mesh.spec, &self.dataplane.spec).ok().flatten();
         self.legacy.inbounds.iter().any(permits)
@@ -301,7 +307,6 @@ impl Sidecar<'_> {
     fn outbounds(&self, collector: &mut Collector<'_>, outbounds: &[Outbound<'_>], tracing: Option<&Arc<Tracing>>) {
         collector.keep(self.outbound_policies.clone());
         let (routing, mut routed) = (self.routing(outbounds), RoutedClusters::default());
-        let tags_header = self.tags_header();
         for outbound in outbounds {
             let own = match &outbound.target {
                 Target::Tags(tags) => {
@@ -321,7 +326,7 @@ impl Sidecar<'_> {
             let source = OutboundSource {
                 address: outbound.address.as_str().into(),
                 port: outbound.port,
-                tags_header: tags_header.clone().filter(|_| destination.protocol.is_http_based()),
+                tags_header: self.tags_header.clone().filter(|_| destination.protocol.is_http_based()),
                 destination,
                 way,
                 redirected: self.redirection.enabled && !self.metadata.features.bind_outbounds,

@@ -152,7 +152,7 @@ impl Sidecar<'_> {
             has_names: self.has_names(),
             policies: ByAddress(self.outbound_policies.clone()),
             own_tags: self.own_tags.clone(),
-            tags_header: self.tags_header(),
+            tags_header: self.tags_header.clone(),
             reporter: self.reporting.outgoing.clone(),
             selection: Selection::of(self.dataplane),
         }

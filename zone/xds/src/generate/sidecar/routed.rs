@@ -28,7 +28,7 @@ use super::super::traffic_route::{
 use super::{Collector, Sidecar, infallible};
 use crate::cache::ByAddress;
 use crate::encoded::{Encoded, ResourceType};
-use crate::index::{ExternalView, Service};
+use crate::index::{DataplaneView, ExternalView, MeshState, Service};
 
 /// Which outbounds of a proxy go where TrafficRoutes say, and what they have in common.
 #[derive(Debug)]
@@ -63,6 +63,19 @@ fn by_policy<S>(policy: Option<&Arc<Decoded<S>>>) -> ByPolicy<S> {
     policy.map(|policy| ByAddress(policy.clone()))
 }
 
+/// What requests tell of the proxy's tags, for inbounds that treat callers differently; `None` in meshes without such policies.
+pub(super) fn tags_header(state: &MeshState, dataplane: &DataplaneView) -> Option<Arc<str>> {
+    let older = state.legacy.policies();
+    let is_used = !older.rate_limits.is_empty()
+        || !older.fault_injections.is_empty()
+        || state.compiled.tells_callers_apart();
+    is_used.then(|| own_tags(dataplane))
+}
+
+fn own_tags(dataplane: &DataplaneView) -> Arc<str> {
+    header_value(&dataplane.spec.all_tags()).into()
+}
+
 impl Sidecar<'_> {
     /// With TrafficRoutes in the mesh they decide, except where a MeshHTTPRoute or a MeshTCPRoute about destinations by tags selects the
     /// proxy: these decide for everything that speaks HTTP, or that does not.
@@ -76,22 +89,10 @@ impl Sidecar<'_> {
             requests: !newer.http_routes.has_tags(),
             connections: !newer.tcp_routes.has_tags(),
             reached: self.routed_services(outbounds),
-            own_tags: self.own_tags(),
+            own_tags: own_tags(self.dataplane),
         })
     }
 
-    /// What requests tell of the proxy's tags, for inbounds that treat callers differently; `None` in meshes without such policies.
-    pub(super) fn tags_header(&self) -> Option<Arc<str>> {
-        let older = self.state.legacy.policies();
-        let is_used = !older.rate_limits.is_empty()
-            || !older.fault_injections.is_empty()
-            || self.state.compiled.tells_callers_apart();
-        is_used.then(|| self.own_tags())
-    }
-
-    fn own_tags(&self) -> Arc<str> {
-        header_value(&self.dataplane.spec.all_tags()).into()
-    }
 
     fn route(&self, tags: &Tags) -> Option<&Arc<Decoded<TrafficRoute>>> {
         self.legacy.outbound.traffic_routes.of(Service::name_in(tags))
@@ -172,7 +173,7 @@ impl Sidecar<'_> {
             // As in Kuma, callers of HTTP services always tell.
             tags_header: match protocol {
                 Protocol::Http | Protocol::Http2 => Some(routing.own_tags.clone()),
-                Protocol::Grpc => self.tags_header(),
+                Protocol::Grpc => self.tags_header.clone(),
                 _ => None,
             },
             log: self.logging().of(service, service, TrafficDirection::Outbound, collector),
