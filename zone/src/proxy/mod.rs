@@ -11,4 +11,5 @@ pub mod problems;
 pub mod registry;
 pub mod resource;
 pub mod session;
+mod supposition;
 mod workload;
