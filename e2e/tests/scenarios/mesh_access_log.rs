@@ -44,12 +44,12 @@ fn incoming(backends: Value) -> Value {
 }
 
 /// Waits until requests make this happen.
-async fn after_requests(outbound: u16, what: &str, mut happened: impl FnMut() -> Result<bool>) -> Result<()> {
-    let mut condition = async || {
+async fn after_requests(outbound: u16, what: &str, happened: impl Fn() -> Result<bool>) -> Result<()> {
+    let condition = || async {
         answered(outbound, StatusCode::OK).await?;
         Ok(happened()?.then_some(()))
     };
-    wait::until(what, PATIENCE, || condition()).await
+    wait::until(what, PATIENCE, condition).await
 }
 
 /// Waits until a line is in a file.

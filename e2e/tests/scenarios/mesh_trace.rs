@@ -23,12 +23,12 @@ fn trace(backend: Value) -> Value {
 }
 
 /// Waits until requests make this happen.
-async fn after_requests(web: &Web, what: &str, mut happened: impl FnMut() -> Result<bool>) -> Result<()> {
-    let mut condition = async || {
+async fn after_requests(web: &Web, what: &str, happened: impl Fn() -> Result<bool>) -> Result<()> {
+    let condition = || async {
         answered(web.outbound, StatusCode::OK).await?;
         Ok(happened()?.then_some(()))
     };
-    wait::until(what, PATIENCE, || condition()).await
+    wait::until(what, PATIENCE, condition).await
 }
 
 #[tokio::test]

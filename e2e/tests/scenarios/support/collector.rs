@@ -91,7 +91,7 @@ impl logs::logs_service_server::LogsService for Received {
     ) -> Result<Response<logs::ExportLogsServiceResponse>, Status> {
         let scopes = request.into_inner().resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
         lock(&self.logs).extend(scopes.flat_map(|scope| scope.log_records));
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 }
 
@@ -107,6 +107,6 @@ impl trace::trace_service_server::TraceService for Received {
             let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
             lock(&self.spans).extend(spans.map(|span| (service.clone(), span)));
         }
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 }
