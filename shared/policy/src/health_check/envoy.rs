@@ -238,7 +238,7 @@ mod tests {
             .collect();
         let header = |key: &str, value: &str, action: i32| (key.to_owned(), value.to_owned(), action);
         let expected =
-            [header(TAGS_HEADER, "&team=a&", 0), header("x-b", "1", 0), header("x-b", "2", 0), header("host", "a", 2)];
+            [header(TAGS_HEADER, "&team=a&", 0), header("x-b", "1", 0), header("x-b", "2", 0), header("x-c", "3", 2)];
         assert_eq!(headers, expected);
         assert_eq!(http.host, "a");
         assert_eq!((http.path.as_str(), http.codec_client_type), ("/", codec(Protocol::Http2).into()));
