@@ -9,7 +9,9 @@ use axum::Router;
 use axum::middleware::map_response;
 use envoy_types::pb::envoy::service::health::v3::health_discovery_service_server::HealthDiscoveryServiceServer;
 use tandem_api::Proxies;
-use tandem_control_plane::{Parts, Tasks, kds_settings, keep_insights, serve_api, serve_diagnostics, tls_config};
+use tandem_control_plane::{
+    Parts, Tasks, kds_settings, keep_insights, policies, serve_api, serve_diagnostics, tls_config,
+};
 use tandem_kds::zone::{self as kds_zone, BackoffSettings, ClientTls, CpToken, ZoneSettings as KdsZoneSettings};
 use tandem_kds::{KdsMetrics, status::SyncStatus};
 use tandem_runtime::cli::Start;
@@ -107,6 +109,7 @@ async fn serve_proxies(start: &Start, parts: &Parts, context: Arc<ProxyContext>,
         internal_cidrs: config.ipam.known_internal_cidrs.clone(),
         dns_domain: config.dns_server.domain.clone(),
         service_vip_port: config.dns_server.service_vip_port.into(),
+        policies: Arc::new(policies(config)),
     };
     let hostnames = Hostnames::new(config.general.dns_cache_ttl);
     tasks.spawn("mesh state", async move {

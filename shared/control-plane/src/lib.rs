@@ -8,5 +8,5 @@ mod tasks;
 
 pub use parts::Parts;
 pub use serve::{keep_insights, serve_api, serve_diagnostics, tls_config};
-pub use settings::{kds_settings, mode};
+pub use settings::{kds_settings, mode, policies};
 pub use tasks::Tasks;

@@ -6,7 +6,8 @@ use tandem_admission::AdmissionSettings;
 use tandem_api::{ApiSettings, Authentication, GuiSettings};
 use tandem_kds::status::Peers;
 use tandem_kds::{CommonSettings, DeletionGuard, Identity, InsightSettings, Surroundings};
-use tandem_model::{Mode, Resource, Spec, Violations};
+use tandem_model::{Kind, Mode, Resource, Spec, Violations};
+use tandem_policy::PolicySettings;
 use tandem_proto::system::v1alpha1::KumaCpVersion;
 use tandem_runtime::cli::Start;
 use tandem_runtime::config::{Config, Role};
@@ -70,7 +71,17 @@ pub(crate) fn api(config: &Config) -> ApiSettings {
             api_url: config.api_server.root_url.clone(),
             global_address: config.multizone.zone.global_address.clone(),
         },
+        policies: policies(config),
         ..ApiSettings::default()
+    }
+}
+
+/// Which policies have an effect, and how.
+pub fn policies(config: &Config) -> PolicySettings {
+    let enabled = &config.policies.plugin_policies_enabled;
+    PolicySettings {
+        enabled: Some(enabled.iter().filter_map(|name| Kind::from_path(name)).collect()),
+        deny_overrides_allow: config.policies.deny_overrides_allow,
     }
 }
 

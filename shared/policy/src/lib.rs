@@ -59,7 +59,8 @@ pub use apply::{
 pub use check::{Checked, check, check_as, check_received};
 pub use cluster_name::service_cluster;
 pub use compiled::{
-    ByDestination, ByService, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, OutsidePolicies, OwnPolicies, OwnTags, ProxyPolicies,
+    ByDestination, ByService, EgressPolicies, InboundPolicies, MeshPolicies, OutboundPolicies, OutsidePolicies,
+    OwnPolicies, OwnTags, PolicySettings, PolicyWarning, ProxyPolicies, concerns_zone_proxies,
 };
 pub use precedence::Criterion;
 pub use registry::spec_schema;

@@ -173,7 +173,7 @@ pub fn examine(
 }
 
 /// Why a policy selects nothing, whatever proxies there are; `None` when it may select some.
-pub(crate) fn unresolved(policy: &Policy, routes: &[Arc<Policy>]) -> Option<SelectError> {
+pub fn unresolved(policy: &Policy, routes: &[Arc<Policy>]) -> Option<SelectError> {
     match policy.target.kind {
         TargetKind::MeshHTTPRoute => match route_of(policy, routes) {
             None => Some(SelectError::UnknownRoute(policy.target.name().to_owned())),

@@ -20,14 +20,15 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tandem_model::kind::Kind;
+use tandem_model::resource::ResourceKey;
 use tandem_model::tags::Tags;
 
 use crate::by_address::ByAddress;
 use crate::candidates::Candidates;
 use crate::destinations::Destinations;
-use crate::matching::{Choice, SelectError, Selection, select, unresolved};
+use crate::matching::{Choice, Selection, select};
 use crate::policy::Policy;
-use crate::rules::to_rules;
+use crate::rules::usable_to_rules;
 use crate::subject::Subject;
 use chosen::Chosen;
 use memo::{Key, Table};
@@ -49,8 +50,17 @@ pub struct ProxyPolicies {
     /// For the proxy itself.
     pub own: Arc<OwnPolicies>,
     inbounds: Inbounds,
-    /// What went wrong, for a person.
-    pub warnings: Arc<[String]>,
+    /// Policies that have no effect, wholly or in part. All others have theirs.
+    pub warnings: Arc<[PolicyWarning]>,
+}
+
+/// A policy that has no effect, wholly or in part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyWarning {
+    /// The policy.
+    pub policy: ResourceKey,
+    /// What has no effect and why, for a person.
+    pub reason: String,
 }
 
 #[derive(Debug)]
@@ -76,7 +86,7 @@ impl ProxyPolicies {
 
 #[derive(Debug, Default)]
 struct Memo {
-    outbounds: Table<(Arc<OutboundPolicies>, Arc<[String]>)>,
+    outbounds: Table<(Arc<OutboundPolicies>, Arc<[PolicyWarning]>)>,
     own: Table<Arc<OwnPolicies>>,
     inbounds: Table<Arc<InboundPolicies>>,
 }
@@ -170,6 +180,11 @@ impl MeshPolicies {
         self.policies.get(&kind).map_or(&[], |policies| policies)
     }
 
+    /// True when some inbound of the mesh, in this zone or another, tells its callers apart by the tags that they tell it.
+    pub fn tells_callers_apart(&self) -> bool {
+        self.of_kind(Kind::MeshFaultInjection).iter().any(|policy| policy.tells_callers_apart())
+    }
+
     /// What the policies amount to for a proxy. Proxies selected by the same policies in the same way share the parts.
     pub fn for_proxy(&self, subject: &Subject<'_>) -> ProxyPolicies {
         let selected: Vec<Selected<'_>> =
@@ -197,21 +212,14 @@ impl MeshPolicies {
         ProxyPolicies { outbound, own, inbounds, warnings }
     }
 
-    /// The policies that select something of a proxy, by kind and weakest first. Those that are about something that does not exist
-    /// select nothing, see [`MeshPolicies::unresolved`].
+    /// The policies that select something of a proxy, by kind and weakest first. Those that are about a route that does not exist select
+    /// nothing.
     fn selected<'a>(&'a self, subject: &Subject<'_>) -> impl Iterator<Item = Selected<'a>> {
         let routes = self.of_kind(Kind::MeshHTTPRoute);
         self.candidates.of(subject).into_iter().filter_map(move |policy| {
             let selection = select(policy, subject, routes).ok().filter(|selection| selection.applies(subject))?;
             Some((policy, selection))
         })
-    }
-
-    /// The policies that can select no proxy, whatever proxies there are, with the reasons.
-    pub fn unresolved(&self) -> Vec<(&Arc<Policy>, SelectError)> {
-        let routes = self.of_kind(Kind::MeshHTTPRoute);
-        let all = self.policies.values().flat_map(|policies| policies.iter());
-        all.filter_map(|policy| Some((policy, unresolved(policy, routes)?))).collect()
     }
 
     fn key(&self, selected: &[Selected<'_>], kinds: &[Kind], chosen: &dyn Fn(&Choice) -> bool) -> Key {
@@ -239,7 +247,7 @@ impl MeshPolicies {
         let selected: Vec<Arc<Policy>> = selected.map(|(policy, _)| policy.clone()).collect();
         let routes = self.of_kind(Kind::MeshHTTPRoute);
         !selected.is_empty()
-            && to_rules(&selected, routes, &self.destinations).is_ok_and(|rules| !rules.rules.is_empty())
+            && !usable_to_rules(&selected, routes, &self.destinations).0.rules.is_empty()
     }
 
     /// What the policies amount to at a ZoneEgress; always the same value.
@@ -256,6 +264,12 @@ impl MeshPolicies {
 /// True for kinds that configure proxies.
 fn has_effect(kind: Kind) -> bool {
     [&outbound::KINDS[..], &inbound::KINDS, &own::KINDS].iter().any(|kinds| kinds.contains(&kind))
+}
+
+/// True for kinds that ZoneIngresses and ZoneEgresses read.
+pub fn concerns_zone_proxies(kind: Kind) -> bool {
+    let routes = [Kind::MeshHTTPRoute, Kind::MeshTCPRoute];
+    [&routes[..], &egress::KINDS, &outside::KINDS].iter().any(|kinds| kinds.contains(&kind))
 }
 
 /// A policy and what of a proxy it selects.

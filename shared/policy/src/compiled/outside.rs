@@ -14,6 +14,9 @@ use crate::rate_limit::Limits;
 use crate::rules::{first_match, from_rules};
 use crate::traffic_permission::Permission;
 
+/// Kinds that configure traffic to ExternalServices.
+pub(super) const KINDS: [Kind; 3] = [Kind::MeshTrafficPermission, Kind::MeshFaultInjection, Kind::MeshRateLimit];
+
 /// What holds for traffic to an ExternalService at a ZoneEgress. Of policies only `from` counts: an egress serves all clients.
 #[derive(Debug, Default, PartialEq)]
 pub struct OutsidePolicies {

@@ -2,7 +2,7 @@
 //!
 //! Source of the algorithm: Kuma `pkg/plugins/policies/core/rules/rules.go` and its design document 007.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::clique::maximal_cliques;
@@ -49,13 +49,7 @@ pub(crate) fn build(entries: &[Entry<'_>], negations: bool) -> Result<Vec<Rule>,
         items.iter().flat_map(|(subset, _)| subset.conditions()).map(|tag| tag.key.as_str()).collect();
     let mut rules = Vec::new();
     if !negations && keys.len() <= 1 {
-        let mut seen: Vec<&Subset> = Vec::new();
-        for (subset, _) in &items {
-            if !seen.contains(&subset) {
-                seen.push(subset);
-                rules.extend(rules_of(subset, &items));
-            }
-        }
+        rules = rules_by_value(&items);
     } else {
         for group in groups(&items)? {
             let tags: BTreeSet<(String, String)> = group
@@ -76,6 +70,28 @@ pub(crate) fn build(entries: &[Entry<'_>], negations: bool) -> Result<Vec<Rule>,
     Ok(rules)
 }
 
+/// The rules about sets that differ in the value of one tag, or are everything, in order of first appearance.
+fn rules_by_value(items: &[(Subset, &Entry<'_>)]) -> Vec<Rule> {
+    let everything = Subset::default();
+    let mut positions: HashMap<&Subset, Vec<usize>> = HashMap::new();
+    let mut sets: Vec<&Subset> = Vec::new();
+    for (position, (subset, _)) in items.iter().enumerate() {
+        let known = positions.entry(subset).or_default();
+        if known.is_empty() {
+            sets.push(subset);
+        }
+        known.push(position);
+    }
+    let about = |subset: &Subset| {
+        let own = positions.get(subset).into_iter().flatten();
+        let of_all = positions.get(&everything).filter(|_| *subset != everything).into_iter().flatten();
+        let mut about: Vec<usize> = own.chain(of_all).copied().collect();
+        about.sort_unstable();
+        about.into_iter().map(|position| items[position].1).collect::<Vec<_>>()
+    };
+    sets.into_iter().flat_map(|subset| rules_about(subset, &about(subset))).collect()
+}
+
 /// Groups of overlapping entries, in the order in which users see their rules: by the text of their indexes, descending.
 fn groups(items: &[(Subset, &Entry<'_>)]) -> Result<Vec<Vec<usize>>, RuleError> {
     let adjacent: Vec<Vec<bool>> = items
@@ -93,13 +109,18 @@ fn groups(items: &[(Subset, &Entry<'_>)]) -> Result<Vec<Vec<usize>>, RuleError> 
 fn rules_of(subset: &Subset, items: &[(Subset, &Entry<'_>)]) -> Vec<Rule> {
     let relevant: Vec<&Entry<'_>> =
         items.iter().filter(|(item, _)| item.is_superset_of(subset)).map(|(_, entry)| *entry).collect();
+    rules_about(subset, &relevant)
+}
+
+/// As [`rules_of`], from the entries that are about the set.
+fn rules_about(subset: &Subset, relevant: &[&Entry<'_>]) -> Vec<Rule> {
     let Some(first) = relevant.first() else { return Vec::new() };
     let confs: Vec<_> = relevant.iter().map(|entry| entry.conf).collect();
     let entries = distinct_origins(relevant.iter().map(|entry| &entry.origin));
     let origins: Vec<RuleOrigin> = entries.iter().map(|entry| RuleOrigin { index: 0, ..entry.clone() }).collect();
     let origins: Vec<Arc<Policy>> = distinct_origins(origins.iter()).into_iter().map(|origin| origin.policy).collect();
     let by_matches: BTreeMap<String, Arc<Policy>> =
-        origins_by_matches(&relevant).into_iter().map(|(hash, origin)| (hash, origin.policy)).collect();
+        origins_by_matches(relevant).into_iter().map(|(hash, origin)| (hash, origin.policy)).collect();
     merge(first.origin.policy.kind(), &confs)
         .into_iter()
         .map(|conf| Rule {

@@ -10,7 +10,7 @@ mod limits;
 mod resource;
 mod to;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -58,13 +58,6 @@ pub struct RuleOrigin {
     pub index: usize,
 }
 
-impl RuleOrigin {
-    /// True when both name the same entry of the same policy.
-    fn is_same(&self, other: &Self) -> bool {
-        self.index == other.index && self.policy.resource.key == other.policy.resource.key
-    }
-}
-
 /// The first rule whose set has something with these tags.
 pub fn first_match<'a>(rules: &'a [Rule], tags: &BTreeMap<&str, &str>) -> Option<&'a Rule> {
     rules.iter().find(|rule| rule.subset.contains(tags))
@@ -108,13 +101,8 @@ pub(crate) fn entries<'a>(policy: &'a Arc<Policy>, items: &'a [Item]) -> impl It
 
 /// Each origin once, in order of first appearance.
 fn distinct_origins<'a>(origins: impl Iterator<Item = &'a RuleOrigin>) -> Vec<RuleOrigin> {
-    let mut distinct: Vec<RuleOrigin> = Vec::new();
-    for origin in origins {
-        if !distinct.iter().any(|known| known.is_same(origin)) {
-            distinct.push(origin.clone());
-        }
-    }
-    distinct
+    let mut seen = HashSet::new();
+    origins.filter(|origin| seen.insert((origin.index, &origin.policy.resource.key))).cloned().collect()
 }
 
 /// Hash of matches → the last entry that contributed a rule with them.

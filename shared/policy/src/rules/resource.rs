@@ -3,7 +3,7 @@
 //! Source: Kuma `pkg/plugins/policies/core/rules/outbound`.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -93,6 +93,7 @@ pub fn resource_rules(policies: &[Arc<Policy>], destinations: &Destinations) -> 
             sections.into_iter().map(move |section| (entry, section))
         })
         .collect();
+    let by_destination = Positions::new(&resolved);
     let mut seen = BTreeSet::new();
     let mut rules = BTreeMap::new();
     for (_, section) in &resolved {
@@ -100,8 +101,9 @@ pub fn resource_rules(policies: &[Arc<Policy>], destinations: &Destinations) -> 
         if !seen.insert(kri.clone()) {
             continue;
         }
+        let candidates = by_destination.of(section).into_iter().map(|position| &resolved[position]);
         let relevant: Vec<&Entry<'_>> =
-            resolved.iter().filter(|(_, item)| is_relevant(item, section)).map(|(entry, _)| *entry).collect();
+            candidates.filter(|(_, item)| is_relevant(item, section)).map(|(entry, _)| *entry).collect();
         let Some(first) = relevant.first() else { continue };
         let confs: Vec<&Value> = relevant.iter().map(|entry| entry.conf).collect();
         rules.insert(
@@ -116,6 +118,34 @@ pub fn resource_rules(policies: &[Arc<Policy>], destinations: &Destinations) -> 
         );
     }
     ResourceRules(rules)
+}
+
+/// Where things are said about destinations.
+struct Positions<'a> {
+    of_meshes: Vec<usize>,
+    of_others: HashMap<&'a Kri, Vec<usize>>,
+}
+
+impl<'a> Positions<'a> {
+    fn new(resolved: &'a [(&Entry<'_>, Section)]) -> Self {
+        let mut positions = Self { of_meshes: Vec::new(), of_others: HashMap::new() };
+        for (position, (_, section)) in resolved.iter().enumerate() {
+            let kri = &section.destination.kri;
+            match kri.kind {
+                Kind::Mesh => positions.of_meshes.push(position),
+                _ => positions.of_others.entry(kri).or_default().push(position),
+            }
+        }
+        positions
+    }
+
+    /// Where something may be said about a section, ascending.
+    fn of(&self, section: &Section) -> Vec<usize> {
+        let own = self.of_others.get(&section.destination.kri).into_iter().flatten();
+        let mut positions: Vec<usize> = self.of_meshes.iter().chain(own).copied().collect();
+        positions.sort_unstable();
+        positions
+    }
 }
 
 /// True when what is said about `item` holds for `other`, too.

@@ -23,6 +23,7 @@ pub(super) fn check(settings: &Settings, role: Role, problems: &mut Vec<Problem>
     check.general(role);
     check.tls();
     check.servers();
+    check.policies();
     match role {
         Role::Global => check.global(),
         Role::Zone => check.zone(),
@@ -32,6 +33,19 @@ pub(super) fn check(settings: &Settings, role: Role, problems: &mut Vec<Problem>
 impl Check<'_> {
     fn refuse(&mut self, path: &str, reason: impl Into<String>) {
         self.problems.push(self.settings.problem(path, reason));
+    }
+
+    fn policies(&mut self) {
+        const PATH: &str = "policies.pluginPoliciesEnabled";
+        let Some(key) = keys::by_path(PATH) else { return };
+        let known: Vec<&str> = key.default.split(',').collect();
+        let value = self.settings.value(key);
+        for name in value.as_array().into_iter().flatten().filter_map(Value::as_str) {
+            if !known.contains(&name) {
+                let known = known.join(", ");
+                self.refuse(PATH, format!("{name:?} is no policy selected by targetRef; these are: {known}"));
+            }
+        }
     }
 
     fn general(&mut self, role: Role) {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tandem_model::dataplane::{DataplaneExt as _, InboundExt as _};
 use tandem_model::label::ZONE;
 use tandem_model::{Protocol, Resource, prometheus};
+use tandem_policy::Marks;
+use tandem_policy::subject::Subject;
 use tandem_proto::mesh::v1alpha1 as pb;
 
 use super::hostnames::{AddressError, Hostnames};
@@ -21,6 +23,8 @@ pub struct DataplaneView {
     pub spec: pb::Dataplane,
     /// Endpoints it offers to others: its healthy inbounds.
     pub(crate) endpoints: Vec<Arc<LocalEndpoint>>,
+    /// By what policies find it.
+    pub(crate) marks: Marks,
 }
 
 /// A healthy inbound of a Dataplane of this zone, seen as an endpoint.
@@ -76,8 +80,14 @@ impl DataplaneView {
             name: resource.key.name.as_str().into(),
             resource: resource.clone(),
             endpoints: endpoints.collect(),
+            marks: Marks::of(&Subject::new(resource, &spec, &[])),
             spec,
         })
+    }
+
+    /// The proxy as policies see it.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject::new(&self.resource, &self.spec, &[])
     }
 
     /// Where it listens for others: service, address and port of every inbound, ready or not, and of its metrics.

@@ -14,6 +14,7 @@ mod outside_tls;
 mod pem;
 mod service;
 mod snapshot;
+mod supposition;
 #[cfg(test)]
 mod tests;
 mod touched;
@@ -66,6 +67,12 @@ impl MeshIndex {
         }
     }
 
+    /// An index that goes on from a state, with revisions that the index of the state does not come to.
+    fn continuing(state: Snapshot) -> Self {
+        const FAR_AWAY: u64 = u64::MAX / 2;
+        Self { state: Arc::new(state), revision: FAR_AWAY, news: Vec::new(), hostnames: Default::default() }
+    }
+
     /// Takes in changes in order: a key with the new resource, or without one when it was deleted. Kinds that generation does
     /// not read are passed over. Returns what they mean for proxies.
     ///
@@ -74,14 +81,15 @@ impl MeshIndex {
         &mut self,
         changes: impl IntoIterator<Item = (&'a ResourceKey, Option<&'a Arc<Resource>>)>,
     ) -> Touched {
-        apply::apply(self, changes)
+        apply::apply(self, changes, Touched::default())
     }
 
     /// Starts over with these resources.
     pub fn reset<'a>(&mut self, resources: impl IntoIterator<Item = &'a Arc<Resource>>) -> Touched {
         self.state = Arc::new(Snapshot::empty(self.state.settings().clone()));
         self.hostnames = Default::default();
-        self.apply(resources.into_iter().map(|resource| (&resource.key, Some(resource))));
+        let changes = resources.into_iter().map(|resource| (&resource.key, Some(resource)));
+        apply::apply(self, changes, Touched { everything: true, ..Touched::default() });
         Touched { everything: true, ..Touched::default() }
     }
 

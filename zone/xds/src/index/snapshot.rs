@@ -7,10 +7,10 @@ use rpds::RedBlackTreeMapSync;
 use tandem_model::mesh::{MembershipError, check_membership};
 use tandem_model::virtual_outbound::VirtualOutbound;
 use tandem_model::{Kind, Kri, Resource, ResourceKey};
-use tandem_policy::MeshPolicies;
 use tandem_policy::destinations::Destinations;
 use tandem_policy::legacy;
 use tandem_policy::policy::Policy;
+use tandem_policy::{MeshPolicies, PolicySettings};
 
 use super::dataplane::DataplaneView;
 use super::destination::DestinationView;
@@ -34,6 +34,8 @@ pub struct ZoneSettings {
     pub dns_domain: String,
     /// Port under which all of them are reached at their virtual addresses (`dnsServer.serviceVipPort`).
     pub service_vip_port: u32,
+    /// Which policies have an effect, and how.
+    pub policies: Arc<PolicySettings>,
 }
 
 impl ZoneSettings {
@@ -44,7 +46,13 @@ impl ZoneSettings {
     /// The settings of a zone with defaults for everything else.
     pub fn new(zone: impl Into<String>) -> Self {
         let internal_cidrs = Self::DEFAULT_INTERNAL_CIDRS.map(str::to_owned).to_vec();
-        Self { zone: zone.into(), internal_cidrs, dns_domain: "mesh".to_owned(), service_vip_port: 80 }
+        Self {
+            zone: zone.into(),
+            internal_cidrs,
+            dns_domain: "mesh".to_owned(),
+            service_vip_port: 80,
+            policies: Arc::default(),
+        }
     }
 }
 
@@ -223,6 +231,11 @@ impl Snapshot {
         self.egresses.get(name)
     }
 
+    /// All ZoneEgresses, sorted by name.
+    pub fn egresses(&self) -> impl Iterator<Item = &Arc<EgressView>> {
+        self.egresses.values()
+    }
+
     /// The same state for showing the configurations of proxies of a mesh: with `authority` in place of the root certificates, which may
     /// be missing, and with the policies on trial in effect if `with_shadow`.
     #[must_use]
@@ -234,7 +247,9 @@ impl Snapshot {
                 state.authority = Authority::Root(authority.into());
             }
             if with_shadow {
-                state.compiled = Arc::new(state.compile(mesh, true));
+                let on_trial = state.policies.values().filter(|policy| policy.is_shadow()).cloned();
+                let compiled = Arc::make_mut(&mut state.compiled);
+                on_trial.for_each(|policy| compiled.insert(policy));
             }
         }
         preview
@@ -247,7 +262,7 @@ impl Snapshot {
 }
 
 impl MeshState {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, settings: &ZoneSettings) -> Self {
         Self {
             config: None,
             authority: Authority::Off,
@@ -260,7 +275,7 @@ impl MeshState {
             destinations: RedBlackTreeMapSync::default(),
             views: RedBlackTreeMapSync::default(),
             dataplanes_revision: 0,
-            compiled: Arc::new(MeshPolicies::new(name, [], Arc::default())),
+            compiled: Arc::new(MeshPolicies::empty(name, settings.policies.clone())),
             legacy: Arc::default(),
             identities: RedBlackTreeMapSync::default(),
             trusts: RedBlackTreeMapSync::default(),
@@ -274,14 +289,12 @@ impl MeshState {
         }
     }
 
-    /// Gathers the policies of the mesh; those on trial take effect only if `with_shadow`.
-    pub(crate) fn compile(&self, mesh: &str, with_shadow: bool) -> MeshPolicies {
+    /// What policies may refer to, gathered.
+    pub(crate) fn destinations(&self) -> Destinations {
         let routes = self.policies.values().filter(|policy| policy.kind() == Kind::MeshHTTPRoute);
         let routes = routes.map(|policy| policy.resource.clone());
         let config = self.config.as_ref().map(|config| config.resource.clone());
-        let destinations = Destinations::new(self.destinations.values().cloned().chain(routes).chain(config));
-        let policies = self.policies.values().filter(|policy| with_shadow || !policy.is_shadow());
-        MeshPolicies::new(mesh, policies.cloned(), Arc::new(destinations))
+        Destinations::new(self.destinations.values().cloned().chain(routes).chain(config))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

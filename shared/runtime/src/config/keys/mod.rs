@@ -68,6 +68,7 @@ const OWN: &[&str] = &[
     "multizone.zone.kds.auth.cpTokenPath",
     "multizone.zone.kds.auth.clientCertFile",
     "multizone.zone.kds.auth.clientKeyFile",
+    "policies.denyOverridesAllow",
 ];
 
 /// A table of keys; see the module for the columns.

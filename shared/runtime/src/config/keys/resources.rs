@@ -34,10 +34,11 @@ keys! {
     unused "experimental.autoReachableServices" "KUMA_EXPERIMENTAL_AUTO_REACHABLE_SERVICES" Bool "false";
     unused "experimental.sidecarContainers" "KUMA_EXPERIMENTAL_SIDECAR_CONTAINERS" Bool "false";
     unused "experimental.deltaXds" "KUMA_EXPERIMENTAL_DELTA_XDS" Bool "false";
-    unused "policies.pluginPoliciesEnabled" "KUMA_PLUGIN_POLICIES_ENABLED"
+    used   "policies.pluginPoliciesEnabled" "KUMA_PLUGIN_POLICIES_ENABLED"
         Texts "meshaccesslogs,meshcircuitbreakers,meshfaultinjections,meshhealthchecks,meshhttproutes,\
             meshloadbalancingstrategies,meshmetrics,meshpassthroughs,meshproxypatches,meshratelimits,\
             meshretries,meshtcproutes,meshtimeouts,meshtlses,meshtraces,meshtrafficpermissions";
+    used   "policies.denyOverridesAllow" "KUMA_POLICIES_DENY_OVERRIDES_ALLOW" Bool "true";
     unused "coreResources.enabled" "KUMA_CORE_RESOURCES_ENABLED"
         Texts "hostnamegenerators,meshexternalservices,meshidentities,meshmultizoneservices,meshservices,\
             meshtrusts,workloads";

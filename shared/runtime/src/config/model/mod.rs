@@ -68,6 +68,8 @@ pub struct Config {
     pub dns_server: DnsServer,
     /// What depends on where the control plane runs.
     pub runtime: Runtime,
+    /// Policies selected by `targetRef` (zone).
+    pub policies: Policies,
     /// Settings that may change.
     pub experimental: Experimental,
 }
@@ -275,6 +277,16 @@ pub struct MeshServices {
     /// How long one stays when no Dataplane provides it any more.
     #[serde(deserialize_with = "duration::deserialize")]
     pub deletion_grace_period: Duration,
+}
+
+/// Policies selected by `targetRef`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Policies {
+    /// The kinds that have an effect, by the names that they have in paths of the HTTP API.
+    pub plugin_policies_enabled: Vec<String>,
+    /// Whether what a MeshTrafficPermission denies stays denied unless an exception is made to it.
+    pub deny_overrides_allow: bool,
 }
 
 /// Settings that may change.

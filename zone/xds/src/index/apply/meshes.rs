@@ -8,7 +8,7 @@ use crate::index::MeshIndex;
 use crate::index::mesh::MeshView;
 use crate::index::touched::Touched;
 
-/// True when the policies of the mesh have to be gathered again.
+/// True when what policies may refer to has to be gathered again.
 pub(super) fn mesh(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) -> bool {
     let name = key.name.as_str();
     let view = index.decoded(key, new, MeshView::decode);

@@ -27,17 +27,17 @@ type New<'a> = Option<&'a Arc<Resource>>;
 pub(super) fn apply<'a>(
     index: &mut MeshIndex,
     changes: impl IntoIterator<Item = (&'a ResourceKey, New<'a>)>,
+    mut touched: Touched,
 ) -> Touched {
-    let mut touched = Touched::default();
     let mut zone_proxies_changed = false;
-    let mut to_compile = BTreeSet::new();
+    let mut other_destinations = BTreeSet::new();
     let mut outside = BTreeSet::new();
     for (key, new) in changes {
         // A Mesh that is as it was may still lack its authority.
         if key.kind != Kind::Mesh || new.is_none() {
             index.settle(key);
         }
-        let policies_changed = match key.kind {
+        let destinations_changed = match key.kind {
             Kind::Mesh => meshes::mesh(index, key, new, &mut touched),
             Kind::MeshService | Kind::MeshMultiZoneService | Kind::MeshExternalService => {
                 policies::destination(index, key, new, &mut touched)
@@ -48,8 +48,8 @@ pub(super) fn apply<'a>(
         if matches!(key.kind, Kind::MeshExternalService | Kind::ExternalService) {
             outside.insert(key.clone());
         }
-        if policies_changed {
-            to_compile.insert(if key.kind == Kind::Mesh { &key.name } else { &key.mesh });
+        if destinations_changed {
+            other_destinations.insert(if key.kind == Kind::Mesh { &key.name } else { &key.mesh });
         }
         match key.kind {
             Kind::Dataplane => proxies::dataplane(index, key, new, &mut touched),
@@ -75,8 +75,8 @@ pub(super) fn apply<'a>(
     for key in &outside {
         outside::refresh(index, key, &mut touched);
     }
-    for mesh in to_compile {
-        index.compile(mesh);
+    for mesh in other_destinations {
+        index.refresh_destinations(mesh);
     }
     touched
 }
@@ -90,7 +90,8 @@ impl MeshIndex {
     fn mesh_mut(&mut self, name: &str) -> &mut MeshState {
         let state = self.state_mut();
         if !state.meshes.contains_key(name) {
-            state.meshes.insert_mut(name.into(), Arc::new(MeshState::new(name)));
+            let mesh = MeshState::new(name, &state.settings);
+            state.meshes.insert_mut(name.into(), Arc::new(mesh));
         }
         let mesh = state.meshes.get_mut(name).expect("inserted just now when absent");
         Arc::make_mut(mesh)
@@ -207,10 +208,11 @@ impl MeshIndex {
         changed
     }
 
-    /// Gathers the policies of a mesh again. What they amount to is computed when a proxy asks.
-    fn compile(&mut self, mesh: &str) {
+    /// Gathers what the policies of a mesh may refer to again. What that means for proxies is computed when they ask.
+    fn refresh_destinations(&mut self, mesh: &str) {
         let Some(state) = self.state.meshes.get(mesh) else { return };
-        self.mesh_mut(mesh).compiled = Arc::new(state.compile(mesh, false));
+        let destinations = Arc::new(state.destinations());
+        Arc::make_mut(&mut self.mesh_mut(mesh).compiled).set_destinations(destinations);
     }
 
     /// Computes again which services of a mesh are ready for TLS, and touches those whose readiness changed.

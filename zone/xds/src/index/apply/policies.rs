@@ -2,44 +2,91 @@
 
 use std::sync::Arc;
 
-use tandem_model::{Kri, Resource, ResourceKey};
+use tandem_model::{Kind, Kri, Resource, ResourceKey};
+use tandem_policy::concerns_zone_proxies;
+use tandem_policy::matching::select;
 use tandem_policy::policy::Policy;
 
 use super::New;
 use crate::index::MeshIndex;
+use crate::index::dataplane::DataplaneView;
 use crate::index::destination::DestinationView;
 use crate::index::external::ExternalView;
 use crate::index::touched::Touched;
 
-/// True when the policies of the mesh have to be gathered again.
+/// True when what policies may refer to has to be gathered again.
 pub(super) fn policy(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) -> bool {
-    let old = index.state.meshes.get(&*key.mesh).and_then(|mesh| mesh.policies.get(key));
-    if let (Some(old), Some(new)) = (old, new)
+    let old = index.state.meshes.get(&*key.mesh).and_then(|mesh| mesh.policies.get(key)).cloned();
+    if let (Some(old), Some(new)) = (&old, new)
         && same_policy(&old.resource, new)
     {
         return false;
     }
-    let existed = old.is_some();
-    let decoded = index.decoded(key, new, |resource| Policy::decode(resource.clone()));
-    if !existed && decoded.is_none() {
+    let policy = index.decoded(key, new, |resource| Policy::decode(resource.clone()));
+    if old.is_none() && policy.is_none() {
         return false;
     }
+    let told = tells_callers_apart(index, &key.mesh);
+    old.iter().for_each(|old| touch_selected(index, old, touched));
     let state = index.mesh_mut(&key.mesh);
-    match decoded {
+    let compiled = Arc::make_mut(&mut state.compiled);
+    old.iter().for_each(|old| compiled.remove(old));
+    match &policy {
         Some(policy) => {
-            state.policies.insert_mut(key.clone(), policy);
+            if !policy.is_shadow() {
+                compiled.insert(policy.clone());
+            }
+            state.policies.insert_mut(key.clone(), policy.clone());
         }
         None => {
             state.policies.remove_mut(key);
         }
     }
+    policy.iter().for_each(|policy| touch_selected(index, policy, touched));
+    if told != tells_callers_apart(index, &key.mesh) {
+        touched.meshes.insert(key.mesh.clone());
+    }
+    touched.zone_proxies |= concerns_zone_proxies(key.kind);
     index.drop_mesh_if_empty(&key.mesh);
-    touched.meshes.insert(key.mesh.clone());
-    touched.zone_proxies = true;
-    true
+    key.kind == Kind::MeshHTTPRoute
 }
 
-/// True when the policies of the mesh have to be gathered again.
+/// True when policies treat callers differently by what they tell of their tags, which then all of them do.
+fn tells_callers_apart(index: &MeshIndex, mesh: &str) -> bool {
+    index.state.meshes.get(mesh).is_some_and(|mesh| mesh.compiled.tells_callers_apart())
+}
+
+/// Touches the proxies that a policy in the index selects.
+fn touch_selected(index: &MeshIndex, policy: &Arc<Policy>, touched: &mut Touched) {
+    let key = &policy.resource.key;
+    let Some(state) = index.state.meshes.get(&*key.mesh) else { return };
+    let has_effect = !policy.is_shadow() && state.compiled.settings().is_enabled(key.kind);
+    if !has_effect || touched.everything || touched.meshes.contains(&key.mesh) {
+        return;
+    }
+    // Policies are about routes by name. Of several with the same name one is meant, and which one depends on all of them.
+    let routes = state.compiled.of_kind(Kind::MeshHTTPRoute);
+    let namesakes = routes.iter().filter(|route| {
+        key.kind == Kind::MeshHTTPRoute && route.resource.display_name() == policy.resource.display_name()
+    });
+    let policies: Vec<&Arc<Policy>> = namesakes.chain([policy]).collect();
+    let is_selected = |dataplane: &DataplaneView| {
+        let mut candidates = policies.iter().filter(|policy| dataplane.marks.may_suit(policy)).peekable();
+        if candidates.peek().is_none() {
+            return false;
+        }
+        let subject = dataplane.subject();
+        candidates.any(|policy| select(policy, &subject, routes).is_ok_and(|selection| selection.applies(&subject)))
+    };
+    let selected: Vec<_> = state.dataplanes.values().filter(|dataplane| is_selected(dataplane)).collect();
+    if selected.len() == state.dataplanes.size() && !selected.is_empty() {
+        touched.meshes.insert(key.mesh.clone());
+    } else {
+        touched.proxies.extend(selected.iter().map(|dataplane| dataplane.resource.key.clone()));
+    }
+}
+
+/// True when what policies may refer to has to be gathered again.
 pub(super) fn destination(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, touched: &mut Touched) -> bool {
     let old = index.state.meshes.get(&*key.mesh).and_then(|mesh| mesh.destinations.get(key)).cloned();
     if let (Some(old), Some(new)) = (&old, new)
