@@ -44,10 +44,18 @@ pub async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
 /// # Errors
 /// When there is no answer, also because the connection was closed without one.
 pub async fn get(to: SocketAddr, path: &str) -> Result<(StatusCode, Option<Echo>)> {
+    get_from(to, &to.to_string(), path).await
+}
+
+/// The same for a host, which may be something else than the address.
+///
+/// # Errors
+/// When there is no answer, also because the connection was closed without one.
+pub async fn get_from(to: SocketAddr, host: &str, path: &str) -> Result<(StatusCode, Option<Echo>)> {
     let stream = connect(to).await.with_context(|| format!("no connection to {to}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::get(path).header("host", to.to_string()).body(Empty::<Bytes>::new())?;
+    let request = Request::get(path).header("host", host).body(Empty::<Bytes>::new())?;
     let response = timeout(PATIENCE, sender.send_request(request)).await.context("no answer in time")??;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();

@@ -35,14 +35,26 @@ use report::Report;
 const ZONE: &str = "kuma-3";
 
 /// Kinds of resources whose effect on Envoy is not made here.
-const WITHOUT_EFFECT: [&str; 5] =
-    ["MeshFaultInjection", "MeshGateway", "MeshHTTPRoute", "MeshMetric", "MeshRateLimit"];
+const WITHOUT_EFFECT: [&str; 2] = ["MeshGateway", "MeshMetric"];
 
-/// Cases that differ on purpose, and why.
-const DIFFERENT: [(&str, &str); 1] = [(
-    "from-rules-long.test-server",
-    "clients that an entry allows are not logged as denied because another entry denies others on trial",
-)];
+/// Cases that differ on purpose, where alone they do, and why.
+const DIFFERENT: [(&str, &str, &str); 3] = [
+    (
+        "meshtrafficpermission/from-rules-long.test-server",
+        ".principals",
+        "clients that an entry allows are not logged as denied because another entry denies others on trial",
+    ),
+    (
+        "meshfaultinjection/inbound.demo-client",
+        ".requestHeadersToAdd",
+        "callers tell their tags only where a policy that is not on trial tells them apart by these",
+    ),
+    (
+        "meshfaultinjection/inbound-rules.demo-client",
+        ".requestHeadersToAdd",
+        "callers tell their tags only where a policy that is not on trial tells them apart by these",
+    ),
+];
 
 /// Makes configurations from what the store holds at the moment.
 struct OfStore(SharedStore);
@@ -281,12 +293,14 @@ async fn run(folder_name: &str, scene: &Scene) {
             } else {
                 found.push(answer.text);
             }
-            // Alone in what clients are let in by does a deliberate difference lie.
-            let of_clients =
-                |difference: &String| difference.starts_with(".diff") || difference.contains(".principals");
-            match (&reason, DIFFERENT.iter().find(|(different, _)| *different == name)) {
+            let different = DIFFERENT.iter().find(|(case, ..)| format!("{folder_name}/{name}").ends_with(case));
+            match (&reason, different) {
                 (Some(reason), _) => report.not_applicable(name, reason, found),
-                (None, Some((_, reason))) if found.iter().all(of_clients) => report.different(name, *reason, found),
+                (None, Some((_, place, reason)))
+                    if found.iter().all(|found| found.starts_with(".diff") || found.contains(place)) =>
+                {
+                    report.different(name, *reason, found);
+                }
                 (None, _) => report.case(name, found),
             }
         }

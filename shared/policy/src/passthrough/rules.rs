@@ -315,7 +315,9 @@ mod tests {
     #[test]
     fn without_matches_nothing_matches_and_matches_count_only_when_the_mode_says_so() {
         let policy = Arc::new(policy(Kind::MeshPassthrough, "p", json!({})));
-        let of = |conf: Value| Rules::new(&serde_json::from_value(conf).expect("a configuration"), &[policy.clone()]);
+        let of = |conf: Value| {
+            Rules::new(&serde_json::from_value(conf).expect("a configuration"), std::slice::from_ref(&policy))
+        };
         assert_eq!(of(json!({})).mode, PassthroughMode::Matched);
         let matches = json!([http("a.com", "http", json!(80))]);
         assert_eq!(of(json!({"passthroughMode": "All", "appendMatch": matches})).matchers, []);

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use tandem_model::Kind;
 
-use super::{Report, Resources, differences, folder, generated, golden, metadata};
+use super::report::folder;
+use super::{Report, Resources, differences, generated, golden, metadata};
 use crate::ResourceType;
 use crate::metadata::ProxyMetadata;
 use crate::testing::{Zone, dataplane, stored};

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 use tandem_model::Kind;
 use tandem_policy::passthrough::{Conf, Matcher, Rules};
 
-use super::{Report, Resources, canonical, compare, differences, folder, generated, golden, metadata, without, yaml};
-use crate::ResourceType;
+use super::report::folder;
+use super::{Report, Resources, canonical, compare, differences, generated, golden, metadata, without, yaml};
 use crate::testing::{Zone, stored};
+use crate::{Cache, MeshIndex, ResourceType, ZoneSettings};
 
 const PLUGIN: &str = "policy-plugins/meshpassthrough/plugin-v1alpha1";
 const ORDER: &str = "policy-plugins/meshpassthrough/plugin-xds";
@@ -66,7 +67,9 @@ fn made(passes: bool, conf: Value) -> Resources {
     let proxy = stored(Kind::Dataplane, "default", "test", &json!({"networking": networking}));
     let mesh = stored(Kind::Mesh, "", "default", &json!({"networking": {"outbound": {"passthrough": passes}}}));
     let policy = stored(Kind::MeshPassthrough, "default", "policy", &json!({"spec": {"default": conf}}));
-    let zone = Zone::new("east", [mesh, proxy.clone(), policy]);
+    let settings = ZoneSettings { internal_cidrs: Vec::new(), ..ZoneSettings::new("east") };
+    let mut zone = Zone { index: MeshIndex::new(settings), cache: Cache::default() };
+    [mesh, proxy.clone(), policy].into_iter().for_each(|resource| drop(zone.put(resource)));
     let made = zone.generate_with(&proxy.key, &metadata(&[]), &Default::default(), None).expect("nothing is missing");
     assert_eq!(made.warnings, []);
     let is_outbound = |name: &str| name.starts_with("outbound:") || name.starts_with("meshpassthrough");
@@ -164,11 +167,25 @@ fn order_of_matches() {
     shared.push(item("IP", "10.22.22.1", "http", None));
     for (case, matches) in [("ordered", many), ("ordered-diff-protocols", shared)] {
         let conf: Conf = serde_json::from_value(json!({"appendMatch": matches})).expect("a configuration");
-        let actual: Value = Rules::new(&conf, &[]).matchers.iter().map(ordered).collect();
+        let actual: Vec<Value> = Rules::new(&conf, &[]).matchers.iter().map(ordered).map(canonical).collect();
+        let mut expected: Vec<Value> =
+            canonical(yaml(&folder.join(format!("{case}.golden.yaml")))).as_array().cloned().unwrap_or_default();
+        let all = expected.len();
+        // Ports of other versions of HTTP, on which nothing else over HTTP can be told from them.
+        let is_taken = |matcher: &Value| {
+            let port = &matcher["Port"];
+            matcher["Protocol"] == "http" && matcher["MatchType"] == 2 && (*port == 9000 || *port == 9001)
+        };
+        expected.retain(|matcher| !is_taken(matcher));
+        let left_out = all - expected.len();
         let mut found = Vec::new();
-        let expected = yaml(&folder.join(format!("{case}.golden.yaml")));
-        compare("", &canonical(actual), &canonical(expected), &mut found);
-        report.case(case, found);
+        compare("", &json!(actual), &json!(expected), &mut found);
+        if found.is_empty() && left_out > 0 {
+            let found = vec![format!("{left_out} matchers are left out")];
+            report.different(case, "Envoy refuses a listener with two chains for the same connections", found);
+        } else {
+            report.case(case, found);
+        }
     }
     report.finish();
 }
