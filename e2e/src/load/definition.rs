@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Value, json};
 
 use super::options::Options;
+use super::policies::LABEL;
 
 /// Address of the first proxy. Nothing ever connects to these addresses; they only have to differ.
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -19,6 +20,8 @@ pub(super) struct Definition {
     inbounds: usize,
     outbounds: usize,
     redirection: Option<Redirection>,
+    /// Each proxy has a label by which policies find it.
+    labelled: bool,
 }
 
 /// What proxies with redirected traffic reach.
@@ -41,6 +44,7 @@ impl Definition {
             redirection: options
                 .transparent_proxy
                 .then(|| Redirection { reachable: options.reachable, users: options.users.clone() }),
+            labelled: options.policies > 0,
         }
     }
 
@@ -78,7 +82,12 @@ impl Definition {
                 networking["transparentProxying"] = section;
             }
         }
-        json!({"type": "Dataplane", "mesh": self.mesh, "name": self.name(index), "networking": networking})
+        let mut resource =
+            json!({"type": "Dataplane", "mesh": self.mesh, "name": self.name(index), "networking": networking});
+        if self.labelled {
+            resource["labels"] = json!({LABEL: index.to_string()});
+        }
+        resource
     }
 
     /// The one Dataplane of the service that so many proxies use. No proxy is behind it: it is written over the API of the zone, and moves.
@@ -111,7 +120,15 @@ mod tests {
     use super::*;
 
     fn definition(redirection: Option<Redirection>) -> Definition {
-        Definition { mesh: "m".into(), prefix: "p".into(), services: 5, inbounds: 2, outbounds: 3, redirection }
+        Definition {
+            mesh: "m".into(),
+            prefix: "p".into(),
+            services: 5,
+            inbounds: 2,
+            outbounds: 3,
+            redirection,
+            labelled: false,
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! [`run`] is the whole of it; the parts are, in the order of use: [`options`] → [`target`] (control planes given or started)
 //! → [`fleet`] (one [`session`] for each proxy, tallied in [`tally`]) → [`rounds`] (policy changes)
 //! and [`endpoints`] (endpoints that move) → [`report`].
+//! With `--policies` many policies are in the way, and what a change of one costs is measured in [`policies`].
 //! With `--api` the load is on the HTTP API instead: [`api`]; with `--kds` on synchronization: [`kds`].
 
 pub mod kds;
@@ -23,6 +24,7 @@ mod envoy;
 mod fixtures;
 mod fleet;
 mod node;
+mod policies;
 mod progress;
 mod report;
 mod rounds;

@@ -61,6 +61,11 @@ pub struct Options {
     #[arg(long, default_value_t = 10)]
     pub rounds: usize,
 
+    /// Policies to write before the proxies connect, each for one of them. Then, as often as --rounds says, one is changed for one
+    /// proxy, one for all, and one is added for none, and what each costs is measured.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub policies: usize,
+
     /// Length of the quiet window over which idle processor time is measured, in seconds; 0 leaves it out.
     #[arg(long, default_value = "10", value_parser = seconds, value_name = "SECONDS")]
     pub idle: Duration,

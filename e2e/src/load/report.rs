@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::policies::PolicyRun;
 use super::rounds::Arrival;
 
 /// All figures of a run. Field names are those of the JSON form.
@@ -28,6 +29,9 @@ pub(super) struct Report {
     /// Endpoints that moved.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) moves: Vec<Moves>,
+    /// Changes of one of many policies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) policy_changes: Option<PolicyRun>,
     /// The measured processes by name.
     #[serde(flatten)]
     pub(super) processes: BTreeMap<String, Process>,
@@ -171,6 +175,9 @@ impl Report {
             writeln!(out, "  {:<17}{} sent for each change", "", size(self.bytes_sent_per_round))?;
         }
         self.write_moves(out)?;
+        if let Some(policies) = &self.policy_changes {
+            policies.write(out)?;
+        }
         if !self.processes.is_empty() {
             writeln!(out)?;
             writeln!(
@@ -274,6 +281,7 @@ mod tests {
                 bytes: 7,
                 cpu_ms: BTreeMap::from([("zone".to_owned(), 1.5)]),
             }],
+            policy_changes: None,
             processes: BTreeMap::from([(
                 "zone".to_owned(),
                 Process {

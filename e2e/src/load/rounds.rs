@@ -55,7 +55,7 @@ pub(super) async fn run(
     let mut outcome = Ok(());
     for round in 0..count {
         pause().await;
-        match change(global, fleet, tally, mesh, &path, timeout(round)).await {
+        match change_for_all(global, fleet, tally, mesh, &path, timeout(round)).await {
             Ok(arrival) => arrivals.extend(arrival),
             Err(error) => {
                 outcome = Err(error.context(format!("round {}", round + 1)));
@@ -74,12 +74,13 @@ pub(super) async fn pause() {
 }
 
 /// A connect timeout that differs from that of other rounds, and most likely from that of the last run.
-fn timeout(round: usize) -> Duration {
+pub(super) fn timeout(round: usize) -> Duration {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     Duration::from_millis(10_000 + now % 40_000 * 1_000 + round as u64 % 1_000)
 }
 
-async fn change(
+/// Changes a policy for all proxies, which set the connect timeout, and waits until they have it.
+pub(super) async fn change_for_all(
     global: &Api,
     fleet: &Fleet,
     tally: &Tally,
@@ -87,10 +88,11 @@ async fn change(
     path: &str,
     timeout: Duration,
 ) -> Result<Option<Arrival>> {
+    let name = path.rsplit('/').next().unwrap_or_default();
     let policy = json!({
         "type": "MeshTimeout",
         "mesh": mesh,
-        "name": POLICY,
+        "name": name,
         "spec": {
             "targetRef": {"kind": "Mesh"},
             "to": [{

@@ -15,6 +15,7 @@ use super::fleet::Fleet;
 use super::kds;
 use super::node::NodeEncoder;
 use super::options::Options;
+use super::policies;
 use super::progress::Phase;
 use super::report::{Connect, Process, Propagation, Quantiles, Report, round};
 use super::rounds;
@@ -49,6 +50,10 @@ pub async fn run(options: &Options) -> Result<String> {
         tally: Arc::clone(&tally),
     };
 
+    let written = match options.policies {
+        0 => None,
+        _ => Some(policies::prepare(&target.global, options).await?),
+    };
     if !options.users.is_empty() {
         endpoints::prepare(target.zone()?, &shared.definition, &options.users).await?;
     }
@@ -76,6 +81,16 @@ pub async fn run(options: &Options) -> Result<String> {
         // The end of the policy is a change, too.
         fleet.rest().await;
         endpoints::run(target.zone()?, &fleet, &tally, &shared.definition, options, &target.watched).await?
+    };
+
+    let policy_changes = match written {
+        None => None,
+        Some(written) => {
+            let (global, idle) = (&target.global, idle.as_deref());
+            let changes =
+                policies::Changes { global, fleet: &fleet, tally: &tally, options, watched: &target.watched, idle };
+            Some(policies::run(&changes, written).await?)
+        }
     };
 
     let mut processes = BTreeMap::new();
@@ -108,6 +123,7 @@ pub async fn run(options: &Options) -> Result<String> {
         },
         propagation_ms: Propagation::of(&arrivals),
         moves,
+        policy_changes,
         processes,
         bytes_sent: tally.bytes(),
         bytes_sent_per_round: rounds_bytes / (options.rounds.max(1) as u64),

@@ -43,6 +43,7 @@ impl Sign {
 pub(super) struct Tally {
     epoch: Instant,
     bytes: AtomicU64,
+    responses: AtomicU64,
     ready: AtomicUsize,
     disconnects: AtomicU64,
     last_error: Mutex<Option<String>>,
@@ -67,6 +68,7 @@ impl Tally {
         Self {
             epoch: Instant::now(),
             bytes: AtomicU64::new(0),
+            responses: AtomicU64::new(0),
             ready: AtomicUsize::new(0),
             disconnects: AtomicU64::new(0),
             last_error: Mutex::new(None),
@@ -82,6 +84,11 @@ impl Tally {
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
+    }
+
+    /// Number of responses that clients have looked at.
+    pub(super) fn responses(&self) -> u64 {
+        self.responses.load(Relaxed)
     }
 
     /// Number of clients that have all they asked for.
@@ -155,6 +162,7 @@ impl<'a> Observer<'a> {
 
     /// Looks at a client after a response: whether it has all it asked for, and whether it has the sign of the round.
     pub(super) fn look(&self, complete: impl FnOnce() -> bool, has: impl FnOnce(Sign) -> bool) {
+        self.tally.responses.fetch_add(1, Relaxed);
         if !self.ready.load(Relaxed) && complete() {
             self.ready.store(true, Relaxed);
             self.tally.ready.fetch_add(1, Relaxed);
