@@ -38,6 +38,9 @@ enum Source<'a> {
 impl Reached<'_> {
     /// What routes say about it: as a resource or, where nothing is said about that, as the service that has its name.
     fn routes<'c, C>(&self, routes: &'c ByDestination<C>) -> Option<&'c C> {
+        if routes.is_empty() {
+            return None;
+        }
         let as_service = || match &self.source {
             Source::Port(view, port) if routes.has_tags() => routes.of_service(&view.port_name(port)),
             _ => None,
