@@ -9,22 +9,25 @@ use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use super::conditions::HttpRetryOn;
 use super::schema::{BackOff, Conf, Grpc, GrpcRetryOn, Http, PredicateType, RateLimitedBackOff, ResetFormat};
 use crate::Protocol;
-use crate::envoy::matcher::{header, header_value};
+use crate::envoy::matcher::{header, header_value, regex};
 use crate::envoy::pb::route::retry_policy::{
     RateLimitedRetryBackOff, ResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate, RetryPriority,
     retry_host_predicate, retry_priority,
 };
-use crate::envoy::pb::route::{RetryPolicy, Route, route::Action};
-use crate::envoy::pb::{Any, UInt32Value};
+use crate::envoy::pb::route::{HeaderMatcher, RetryPolicy, Route, route::Action};
+use crate::envoy::pb::{self, Any, UInt32Value};
+use crate::envoy::regex::check_regex;
 use crate::envoy::{ListenerDraft, NetworkFilter, encode_metadata_field, inline_routes, names, pack};
-use crate::schema::GoDuration;
+use crate::schema::{GoDuration, HeaderMatch, HeaderMatchType};
 
 pub(crate) const HTTP_RETRY_ON: &str = "gateway-error,connect-failure,refused-stream";
 pub(crate) const GRPC_RETRY_ON: &str =
     "cancelled,connect-failure,gateway-error,refused-stream,reset,resource-exhausted,unavailable";
 pub(crate) const STATUS_CODES: &str = "retriable-status-codes";
-/// Time before the first retry of a gRPC call whose back-off only has an upper limit.
-const GRPC_BASE_INTERVAL: GoDuration = GoDuration::from_millis(25);
+/// Time before the first retry where the back-off only has an upper limit. It is Envoy's own default, which has to be written then.
+const BASE_INTERVAL: GoDuration = GoDuration::from_millis(25);
+/// An expression of RE2 that no text is like.
+const NOTHING: &str = r"[^\x00-\x{10FFFF}]";
 
 /// A configuration in the form in which Envoy takes it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -103,9 +106,9 @@ fn http_policy(conf: &Http) -> Option<RetryPolicy> {
     let mut conditions = Vec::new();
     let mut policy = RetryPolicy {
         num_retries: conf.num_retries.map(number),
-        per_try_timeout: conf.per_try_timeout.map(GoDuration::to_proto),
-        retry_back_off: conf.back_off.as_ref().map(|back_off| translate_back_off(back_off, None)),
-        rate_limited_retry_back_off: conf.rate_limited_back_off.as_ref().map(rate_limited),
+        per_try_timeout: per_try(conf.per_try_timeout),
+        retry_back_off: conf.back_off.as_ref().map(translate_back_off),
+        rate_limited_retry_back_off: conf.rate_limited_back_off.as_ref().and_then(rate_limited),
         host_selection_retry_max_attempts: conf.host_selection_max_attempts.unwrap_or_default(),
         ..RetryPolicy::default()
     };
@@ -124,8 +127,8 @@ fn http_policy(conf: &Http) -> Option<RetryPolicy> {
         policy.retry_on.push(',');
         policy.retry_on.push_str(STATUS_CODES);
     }
-    policy.retriable_request_headers.extend(conf.retriable_request_headers.iter().flatten().map(header));
-    policy.retriable_headers = conf.retriable_response_headers.iter().flatten().map(header).collect();
+    policy.retriable_request_headers.extend(conf.retriable_request_headers.iter().flatten().map(retriable));
+    policy.retriable_headers = conf.retriable_response_headers.iter().flatten().map(retriable).collect();
     select_hosts(conf, &mut policy);
     Some(policy)
 }
@@ -138,9 +141,9 @@ fn grpc_policy(conf: &Grpc) -> Option<RetryPolicy> {
     Some(RetryPolicy {
         retry_on: if conditions.is_empty() { GRPC_RETRY_ON.to_owned() } else { conditions.join(",") },
         num_retries: conf.num_retries.map(number),
-        per_try_timeout: conf.per_try_timeout.map(GoDuration::to_proto),
-        retry_back_off: conf.back_off.as_ref().map(|back_off| translate_back_off(back_off, Some(GRPC_BASE_INTERVAL))),
-        rate_limited_retry_back_off: conf.rate_limited_back_off.as_ref().map(rate_limited),
+        per_try_timeout: per_try(conf.per_try_timeout),
+        retry_back_off: conf.back_off.as_ref().map(translate_back_off),
+        rate_limited_retry_back_off: conf.rate_limited_back_off.as_ref().and_then(rate_limited),
         ..RetryPolicy::default()
     })
 }
@@ -156,14 +159,26 @@ fn grpc_condition(status: GrpcRetryOn) -> &'static str {
     }
 }
 
-fn translate_back_off(back_off: &BackOff, base: Option<GoDuration>) -> RetryBackOff {
-    RetryBackOff {
-        base_interval: back_off.base_interval.or(base).map(GoDuration::to_proto),
-        max_interval: back_off.max_interval.map(GoDuration::to_proto),
-    }
+/// Envoy refuses a whole listener for a negative time.
+fn per_try(timeout: Option<GoDuration>) -> Option<pb::Duration> {
+    timeout.filter(|timeout| timeout.0 >= 0).map(GoDuration::to_proto)
 }
 
-fn rate_limited(back_off: &RateLimitedBackOff) -> RateLimitedRetryBackOff {
+/// Envoy refuses a whole listener when there is no base interval, and when the limit is below it; times that are none are left to
+/// Envoy's defaults.
+fn translate_back_off(back_off: &BackOff) -> RetryBackOff {
+    let positive = |interval: Option<GoDuration>| interval.filter(|interval| interval.0 > 0);
+    let (base, max) = (positive(back_off.base_interval), positive(back_off.max_interval));
+    let (base, max) = match (base, max) {
+        (Some(base), max) => (base, max.map(|max| max.max(base))),
+        (None, Some(max)) => (BASE_INTERVAL.min(max), Some(max)),
+        (None, None) => (BASE_INTERVAL, None),
+    };
+    RetryBackOff { base_interval: Some(base.to_proto()), max_interval: max.map(GoDuration::to_proto) }
+}
+
+/// `None` when no header is listed: Envoy refuses a whole listener for that.
+fn rate_limited(back_off: &RateLimitedBackOff) -> Option<RateLimitedRetryBackOff> {
     let header = |header: &super::schema::ResetHeader| ResetHeader {
         name: header.name.clone(),
         format: match header.format {
@@ -172,10 +187,18 @@ fn rate_limited(back_off: &RateLimitedBackOff) -> RateLimitedRetryBackOff {
         }
         .into(),
     };
-    RateLimitedRetryBackOff {
-        reset_headers: back_off.reset_headers.iter().flatten().map(header).collect(),
-        max_interval: back_off.max_interval.map(GoDuration::to_proto),
+    let reset_headers: Vec<_> = back_off.reset_headers.iter().flatten().map(header).collect();
+    let max_interval = back_off.max_interval.filter(|interval| interval.0 > 0).map(GoDuration::to_proto);
+    (!reset_headers.is_empty()).then_some(RateLimitedRetryBackOff { reset_headers, max_interval })
+}
+
+/// A condition on a header. An expression that is none matches nothing; Envoy would refuse the whole listener.
+fn retriable(condition: &HeaderMatch) -> HeaderMatcher {
+    let is_expression = condition.kind == HeaderMatchType::RegularExpression;
+    if is_expression && check_regex(&condition.value).is_err() {
+        return header_value(&condition.name, MatchPattern::SafeRegex(regex(NOTHING)));
     }
+    header(condition)
 }
 
 fn select_hosts(conf: &Http, policy: &mut RetryPolicy) {
@@ -209,5 +232,53 @@ fn select_hosts(conf: &Http, policy: &mut RetryPolicy) {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn translated(conf: Value) -> Retries {
+        Retries::new(&serde_json::from_value(conf).expect("a configuration"))
+    }
+
+    fn millis(duration: Option<pb::Duration>) -> Option<i64> {
+        duration.map(|duration| duration.seconds * 1000 + i64::from(duration.nanos) / 1_000_000)
+    }
+
+    #[test]
+    fn back_offs_are_such_that_envoy_takes_them() {
+        let intervals = |back_off: Value| {
+            let back_off = translated(json!({"http": {"backOff": back_off}})).http.and_then(|http| http.retry_back_off);
+            back_off.map(|back_off| (millis(back_off.base_interval), millis(back_off.max_interval)))
+        };
+        for (given, base, max) in [
+            (json!({"baseInterval": "1s", "maxInterval": "2s"}), 1000, Some(2000)),
+            (json!({"baseInterval": "2s", "maxInterval": "1s"}), 2000, Some(2000)),
+            (json!({"baseInterval": "2s"}), 2000, None),
+            (json!({"maxInterval": "1s"}), 25, Some(1000)),
+            (json!({"maxInterval": "10ms"}), 10, Some(10)),
+            (json!({"baseInterval": "0s", "maxInterval": "-1s"}), 25, None),
+        ] {
+            assert_eq!(intervals(given.clone()), Some((Some(base), max)), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_envoy_would_refuse_is_left_out() {
+        let http = json!({
+            "numRetries": 2, "perTryTimeout": "-1s", "rateLimitedBackOff": {"resetHeaders": []},
+            "retriableRequestHeaders": [{"type": "RegularExpression", "name": "x", "value": "("}],
+            "retriableResponseHeaders": [{"type": "RegularExpression", "name": "x", "value": "a+"}],
+        });
+        let policy = translated(json!({"http": http})).http.expect("retries");
+        assert_eq!((policy.per_try_timeout, policy.rate_limited_retry_back_off), (None, None));
+        // The condition stays, or all requests would be tried again.
+        let pattern = |pattern: &str| header_value("x", MatchPattern::SafeRegex(regex(pattern)));
+        assert_eq!(policy.retriable_request_headers, [pattern(NOTHING)]);
+        assert_eq!(policy.retriable_headers, [pattern("a+")]);
     }
 }
