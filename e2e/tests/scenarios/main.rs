@@ -6,8 +6,10 @@ mod bad_input;
 mod support;
 
 mod authority;
+mod bad_policies;
 mod constraints;
 mod cross_zone;
+mod deny;
 mod departure;
 mod durability;
 mod external_service;
