@@ -7,18 +7,18 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tandem_model::kind::Kind;
 
-use super::MeshPolicies;
 use super::memo::Key;
+use super::{MeshPolicies, PolicyWarning};
 use crate::merge::merge;
 use crate::policy::Policy;
-use crate::rules::{InboundRule, ToRules, inbound_rules, merged_inbound, to_rules};
+use crate::rules::{InboundRule, RuleError, ToRules, inbound_rules, merged_inbound, usable_to_rules};
 
 /// Policies of a mesh that were chosen for something.
 pub(super) struct Chosen<'a> {
     pub mesh: &'a MeshPolicies,
     pub key: &'a Key,
-    /// What went wrong, for a person.
-    pub warnings: RefCell<Vec<String>>,
+    /// Policies that have no effect.
+    pub warnings: RefCell<Vec<PolicyWarning>>,
 }
 
 impl<'a> Chosen<'a> {
@@ -34,10 +34,13 @@ impl<'a> Chosen<'a> {
     /// What those of one kind say about outgoing traffic.
     pub fn to_rules(&self, kind: Kind) -> ToRules {
         let routes = self.mesh.of_kind(Kind::MeshHTTPRoute);
-        to_rules(&self.policies(kind), routes, self.mesh.destinations()).unwrap_or_else(|error| {
-            self.warnings.borrow_mut().push(format!("couldn't create To rules: {error}"));
-            ToRules::default()
-        })
+        let (rules, unusable) = usable_to_rules(&self.policies(kind), routes, self.mesh.destinations());
+        let left_out = |(policy, error): &(Arc<Policy>, RuleError)| PolicyWarning {
+            policy: policy.resource.key.clone(),
+            reason: format!("what it says about services by tags has no effect: {error}"),
+        };
+        self.warnings.borrow_mut().extend(unusable.iter().map(left_out));
+        rules
     }
 
     /// What those of one kind say about incoming traffic, entry by entry.
