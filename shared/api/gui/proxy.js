@@ -2,6 +2,7 @@
 
 import { get, text } from './api.js';
 import { badge, empty, facts, h, link, path, problem, table, tabs, tags, when } from './dom.js';
+import { why } from './explain.js';
 import { connections, displayName, lastSeen, readiness, status, subscriptions, zoneOf } from './insight.js';
 import { part } from './lists.js';
 import { types } from './types.js';
@@ -30,7 +31,8 @@ export function proxy({ signal, segments }) {
     mesh && h('span', null, 'in mesh ', link(['meshes', mesh])), h('a', { href: `r${own}` }, 'YAML and history'))),
   tabs('Proxy', signal, [
     ['Status', summary],
-    ...(mesh ? [['Policies', (signal) => part(signal, [], () => policies(own, signal))]] : []),
+    ...(mesh ? [['Policies', (signal) => part(signal, [], () => policies(own, signal))],
+      ['Why', (signal) => part(signal, [], () => why(own, mesh, signal))]] : []),
     ['Envoy configuration', (signal) => dump(signal, `${own}/xds`)],
     ['Statistics', (signal) => dump(signal, `${own}/stats`)],
     ['Clusters', (signal) => dump(signal, `${own}/clusters`)],

@@ -3,6 +3,7 @@
 import { get, item, write } from './api.js';
 import { confirm, empty, h, link, notice, path, problem, tabs, tags, when } from './dom.js';
 import { editor, effects } from './editor.js';
+import { problemsOf } from './explain.js';
 import { history } from './history.js';
 import { displayName, zoneOf } from './insight.js';
 import { list, part } from './lists.js';
@@ -115,6 +116,7 @@ async function resource({ signal, open, reload }, type, api, mesh, name) {
       editor({ signal, stored: await item(api, signal), pathOf: () => api, saved: reload })), true]] : []),
     ['History', (signal) => history(signal, api, writable)],
     ...(hasProxies ? [['Proxies', proxies]] : []),
+    ...(hasProxies && type.policy?.isTargetRef ? [['Problems', (signal) => part(signal, [], () => problemsOf(api, signal))]] : []),
   ]));
 }
 
