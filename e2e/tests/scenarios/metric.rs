@@ -83,11 +83,14 @@ async fn refused(http: &reqwest::Client, url: &str) -> Result<()> {
     wait::until(&format!("nothing is served at {url}"), PATIENCE, condition).await
 }
 
+/// A policy for one proxy: all proxies of a scenario are on one host, where each port is there once.
 fn policy(default: &Value) -> Value {
-    json!({"type": "MeshMetric", "mesh": "default", "name": "all", "spec": {"default": default}})
+    let observed = json!({"kind": "MeshSubset", "tags": {"kuma.io/service": "observed"}});
+    let spec = json!({"targetRef": observed, "default": default});
+    json!({"type": "MeshMetric", "mesh": "default", "name": "observed", "spec": spec})
 }
 
-const POLICY: &str = "/meshes/default/meshmetrics/all";
+const POLICY: &str = "/meshes/default/meshmetrics/observed";
 
 /// The settings for metrics, once there are others than those with this hash: them, and their hash.
 async fn settings(folder: &Path, known: Option<&str>) -> Result<(Value, String)> {
@@ -114,6 +117,7 @@ async fn metrics_are_fetched_and_kuma_dp_is_told_what_to_gather() -> Result<()> 
     let server = EchoServer::start("echo").await?;
     let _echo = stage.zone(0).start_sidecar(apps::sidecar("default", "echo-1", "echo", server.port(), &[])?).await?;
     let mut spec = apps::caller("default", "observed", &[(outbound, "echo")])?;
+    spec.resource["metrics"] = json!({"name": "own", "type": "prometheus", "conf": {"port": old}});
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let files = [("metrics.pem", certificate.cert.pem()), ("metrics.key", certificate.signing_key.serialize_pem())];
     let files = files.map(|(name, content)| (stage.folder().join(name), content));

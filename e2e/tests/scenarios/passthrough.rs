@@ -188,7 +188,7 @@ async fn matches_that_clash_are_left_out_alone_and_told_at_the_proxy() -> Result
         asked(&client, at(7001), UNLISTED, StatusCode::SERVICE_UNAVAILABLE).await?;
         client.answered(at(7002), "outside").await?;
         let told = || async {
-            let problems = stage.global().get("/meshes/default/dataplanes/client/_problems").await?.to_string();
+            let problems = stage.zone(0).api.get("/meshes/default/dataplanes/client/_problems").await?.to_string();
             ensure!(problems.contains("you cannot configure http, http2, grpc on the same port 7001"), "{problems}");
             Ok(Some(problems))
         };
