@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let program = Program {
         role: Role::Global,
         about: "Global control plane: owns meshes and policies, and keeps the zones in step",
-        tools: &[global_cp::ZONES],
+        tools: &[global_cp::ZONES, tandem_control_plane::EXPLAIN_AT_GLOBAL],
     };
     cli::main(program, global_cp::run)
 }

@@ -1,23 +1,21 @@
 //! `global-cp zones`: how far each zone is, as a table.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use percent_encoding::NON_ALPHANUMERIC;
+use reqwest::Method;
 use serde::de::DeserializeOwned;
+use tandem_control_plane::ApiAccess;
 use tandem_kds::status::{PeerReport, ReceivedReport, SentReport, SyncOverview};
-use tandem_runtime::cli::{Configuration, Tool, columns, print};
-use tandem_runtime::config::{Config, Role};
+use tandem_runtime::cli::{Tool, columns, print};
+use tandem_runtime::config::Role;
 
 /// The command.
 pub const ZONES: Tool = Tool { command, run };
 
-/// Longest wait for an answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest error in the table of zones; the page of the zone has all of it.
 const MAX_ERROR: usize = 60;
 /// Stands where nothing is known.
@@ -33,20 +31,11 @@ const EXAMPLES: &str = "Examples:
 struct Zones {
     /// Show this zone only, type by type.
     zone: Option<String>,
-    /// URL of the HTTP API of global [default: that of a global control plane on this machine, by its configuration].
-    #[arg(long)]
-    url: Option<String>,
-    /// File with the token of a user; the HTTP API needs none from its own machine, unless it is configured to.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// File with the certificate of the authority that signed that of the HTTP API.
-    #[arg(long, value_name = "FILE")]
-    ca_cert: Option<PathBuf>,
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
     #[command(flatten)]
-    configuration: Configuration,
+    access: ApiAccess,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -75,10 +64,7 @@ fn run(matches: &ArgMatches) -> Result<()> {
 
 impl Zones {
     async fn show(&self) -> Result<()> {
-        let url = match &self.url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => local_url(&self.configuration.load(Role::Global)?.config)?,
-        };
+        let url = self.access.base(Role::Global)?;
         let now = Timestamp::now();
         match &self.zone {
             None if self.output == Output::Json => print(&self.ask(&url, "/_sync").await?),
@@ -101,52 +87,18 @@ impl Zones {
 
     /// The body of an answer.
     async fn ask(&self, url: &str, path: &str) -> Result<String> {
-        // Fails only when a provider is installed already, which then is used.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut client = reqwest::Client::builder().timeout(TIMEOUT);
-        if let Some(file) = &self.ca_cert {
-            let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-            let certificate = reqwest::Certificate::from_pem(&pem);
-            client = client
-                .add_root_certificate(certificate.with_context(|| format!("{} is no certificate", file.display()))?);
+        let answer = self.access.send(Method::GET, &format!("{url}{path}"), None).await?;
+        if answer.status.is_success() {
+            return Ok(answer.text);
         }
-        let mut request = client.build()?.get(format!("{url}{path}"));
-        if let Some(file) = &self.token_file {
-            let token = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-            request = request.bearer_auth(token.trim());
-        }
-        let answer = request.send().await.with_context(|| {
-            format!("no global control plane answers at {url}; start it, or name another address with --url")
-        })?;
-        let status = answer.status();
-        let text = answer.text().await.with_context(|| format!("{url}{path} broke off its answer"))?;
-        if status.is_success() {
-            return Ok(text);
-        }
-        let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let detail = problem["detail"].as_str().unwrap_or(&text);
+        let (status, detail) = (answer.status, answer.detail());
         match (status.as_u16(), &self.zone) {
-            (404, Some(zone)) if problem.is_object() => bail!("there is no zone {zone:?}"),
+            (404, Some(zone)) if answer.is_problem() => bail!("there is no zone {zone:?}"),
             (404, _) => bail!("{url}{path} does not exist: this is not the HTTP API of a global control plane"),
             (401 | 403, _) => bail!("{url} refuses ({status}): {detail}; name the token of a user with --token-file"),
             _ => bail!("{url} answers {status}: {detail}"),
         }
     }
-}
-
-/// Where the HTTP API of a control plane with this configuration is, seen from its own machine.
-fn local_url(config: &Config) -> Result<String> {
-    let api = &config.api_server;
-    let (scheme, interface, port) = match (api.http.enabled, api.https.enabled) {
-        (true, _) => ("http", api.http.interface, api.http.port),
-        (false, true) => ("https", api.https.interface, api.https.port),
-        (false, false) => {
-            bail!("the configuration enables no HTTP API (apiServer.http.enabled, apiServer.https.enabled)")
-        }
-    };
-    let host = if interface.is_unspecified() { "localhost".to_owned() } else { interface.to_string() };
-    let host = if interface.is_ipv6() && !interface.is_unspecified() { format!("[{host}]") } else { host };
-    Ok(format!("{scheme}://{host}:{port}{}", api.base_path.trim_end_matches('/')))
 }
 
 fn zones_table(overview: &SyncOverview, now: Timestamp) -> String {
@@ -364,23 +316,5 @@ mod tests {
         let page = zone_page(&zone(json!({ "sent": sent, "received": [] })), now());
         assert!(page.contains("spec: spoiled") && page.contains("10s ago"), "{page}");
         assert!(!page.contains("RECEIVED"), "{page}");
-    }
-
-    #[test]
-    fn the_address_follows_from_the_configuration() {
-        let url = |variables: &[(&str, &str)]| {
-            let environment = [("HOME", "/h")].iter().chain(variables);
-            let environment = environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            let loaded = tandem_runtime::config::load(Role::Global, None, environment, &[]).expect("valid");
-            local_url(&loaded.config).expect("an address")
-        };
-        assert_eq!(url(&[]), "http://localhost:5681");
-        let elsewhere = [
-            ("KUMA_API_SERVER_HTTP_PORT", "1"),
-            ("KUMA_API_SERVER_HTTP_INTERFACE", "127.0.0.2"),
-            ("KUMA_API_SERVER_BASE_PATH", "/mesh"),
-        ];
-        assert_eq!(url(&elsewhere), "http://127.0.0.2:1/mesh");
-        assert_eq!(url(&[("KUMA_API_SERVER_HTTP_ENABLED", "false")]), "https://localhost:5682");
     }
 }

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let program = Program {
         role: Role::Zone,
         about: "Control plane of one zone: configures the proxies of its cluster, and learns meshes and policies from global",
-        tools: &[],
+        tools: &[tandem_control_plane::EXPLAIN_AT_ZONE],
     };
     cli::main(program, zone_cp::run::run)
 }
