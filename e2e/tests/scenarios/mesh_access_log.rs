@@ -77,11 +77,9 @@ async fn logs_of_clients_and_servers_are_written_sent_and_collected() -> Result<
     let server = LineServer::start().await?;
     let address = format!("127.0.0.1:{}", server.port);
     let tcp = |format: Value| json!({"type": "Tcp", "tcp": {"address": address, "format": format}});
-    let members = json!([
-        {"key": "from", "value": "%KUMA_SOURCE_SERVICE%"}, {"key": "path", "value": "%REQ(:PATH)%"},
-        {"key": "nothing", "value": "%REQ(X-NOTHING)%"},
-    ]);
-    let json_format = json!({"type": "Json", "json": members, "omitEmptyValues": true});
+    let member = |key: &str, value: &str| json!({"key": key, "value": value});
+    let members = [member("from", "%KUMA_SOURCE_SERVICE%"), member("path", "%REQ(:PATH)%")];
+    let json_format = json!({"type": "Json", "json": members});
     web.put(POLICY, "outgoing", to(web.service(), json!([tcp(plain()), tcp(json_format)]))).await?;
     web.put(POLICY, "incoming", incoming(json!([tcp(plain())]))).await?;
     let is_object = |line: &String| {
@@ -98,9 +96,8 @@ async fn logs_of_clients_and_servers_are_written_sent_and_collected() -> Result<
     // To a collector: with a body of its own, and with the default one.
     let collector = Collector::start().await?;
     let endpoint = format!("127.0.0.1:{}", collector.port);
-    let pair = |key: &str, value: &str| json!({"key": key, "value": value});
     let body = json!({"stringValue": FORMAT});
-    let outgoing = json!({"endpoint": endpoint, "body": body, "attributes": [pair("method", "%REQ(:METHOD)%")]});
+    let outgoing = json!({"endpoint": endpoint, "body": body, "attributes": [member("method", "%REQ(:METHOD)%")]});
     let collected = |backend: Value| json!([{"type": "OpenTelemetry", "openTelemetry": backend}]);
     web.put(POLICY, "outgoing", to(web.service(), collected(outgoing))).await?;
     web.put(POLICY, "incoming", incoming(collected(json!({"endpoint": endpoint})))).await?;
@@ -111,7 +108,7 @@ async fn logs_of_clients_and_servers_are_written_sent_and_collected() -> Result<
         };
         let of_client = body(&|body| body == OF_CLIENT);
         let of_server =
-            body(&|body| body.contains(r#""GET /hello HTTP/1.1" 200"#) && body.contains(r#""unknown" "web""#));
+            body(&|body| body.contains(r#""GET /hello HTTP/2" 200"#) && body.contains(r#""unknown" "web""#));
         let method = of_client.and_then(|log| attribute(&log.attributes, "method"));
         Ok(method == Some("GET") && of_server.is_some())
     })
