@@ -37,22 +37,33 @@ const ZONE: &str = "kuma-3";
 /// Kinds of resources whose effect on Envoy is not made here.
 const WITHOUT_EFFECT: [&str; 2] = ["MeshGateway", "MeshMetric"];
 
-/// Cases that differ on purpose, where alone they do, and why.
-const DIFFERENT: [(&str, &str, &str); 3] = [
+/// What differs on purpose: in which cases, where, and why.
+const DIFFERENT: [(&[&str], &str, &str); 3] = [
     (
-        "meshtrafficpermission/from-rules-long.test-server",
+        &["meshtrafficpermission/from-rules-long.test-server"],
         ".principals",
         "clients that an entry allows are not logged as denied because another entry denies others on trial",
     ),
     (
-        "meshfaultinjection/inbound.demo-client",
+        &[
+            "meshfaultinjection/inbound.demo-client",
+            "meshfaultinjection/inbound.test-server",
+            "meshfaultinjection/inbound-rules.demo-client",
+            "meshfaultinjection/inbound-rules.test-server",
+        ],
         ".requestHeadersToAdd",
         "callers tell their tags only where a policy that is not on trial tells them apart by these",
     ),
     (
-        "meshfaultinjection/inbound-rules.demo-client",
-        ".requestHeadersToAdd",
-        "callers tell their tags only where a policy that is not on trial tells them apart by these",
+        &[
+            "meshfaultinjection/inbound-rules.test-server",
+            "meshtrafficpermission/inbound-rules.demo-client",
+            "meshtrafficpermission/inbound-rules.test-server",
+            "meshtrafficpermission/inbound-rules-merged.demo-client",
+            "meshtrafficpermission/inbound-rules-merged.test-server",
+        ],
+        ".valueMatch.",
+        "of the URIs in a certificate one has to be the SPIFFE ID, not all of them as one text",
     ),
 ];
 
@@ -293,15 +304,19 @@ async fn run(folder_name: &str, scene: &Scene) {
             } else {
                 found.push(answer.text);
             }
-            let different = DIFFERENT.iter().find(|(case, ..)| format!("{folder_name}/{name}").ends_with(case));
-            match (&reason, different) {
-                (Some(reason), _) => report.not_applicable(name, reason, found),
-                (None, Some((_, place, reason)))
-                    if found.iter().all(|found| found.starts_with(".diff") || found.contains(place)) =>
-                {
-                    report.different(name, *reason, found);
+            let case = format!("{folder_name}/{name}");
+            let is_meant = |cases: &[&str]| cases.iter().any(|meant| case.ends_with(meant));
+            let different: Vec<_> = DIFFERENT.iter().filter(|(cases, ..)| is_meant(cases)).collect();
+            let is_on_purpose = |found: &String| {
+                found.starts_with(".diff") || different.iter().any(|(_, place, _)| found.contains(place))
+            };
+            match &reason {
+                Some(reason) => report.not_applicable(name, reason, found),
+                None if !different.is_empty() && found.iter().all(is_on_purpose) => {
+                    let reasons: Vec<_> = different.iter().map(|(.., reason)| *reason).collect();
+                    report.different(name, reasons.join("; "), found);
                 }
-                (None, _) => report.case(name, found),
+                None => report.case(name, found),
             }
         }
     }

@@ -19,6 +19,7 @@ mod compare;
 mod contexts;
 mod effects;
 mod external_services;
+mod faults;
 mod generators;
 mod http_routes;
 mod health_checks;
