@@ -1,4 +1,5 @@
 mod legacy;
+mod policies;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -294,14 +295,6 @@ fn resetting_forgets_what_is_not_given() {
     assert!(index.reset([&kept]).everything);
     let snapshot = index.snapshot();
     assert!(snapshot.dataplane("default", "web").is_none() && snapshot.dataplane("default", "api").is_some());
-}
-
-#[test]
-fn a_policy_touches_its_mesh() {
-    let mut index = index();
-    let touched = put(&mut index, testing::policy("default", "timeouts", serde_json::json!({})));
-    assert_eq!(touched.meshes, BTreeSet::from(["default".to_owned()]));
-    assert!(touched.services.is_empty() && touched.proxies.is_empty() && !touched.everything);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::choice::Choice;
 use crate::slots::{Make, Place, SERVICES};
 
 /// Kinds and contents.
-pub const KINDS: [(Kind, Make); 9] = [
+pub const KINDS: [(Kind, Make); 13] = [
     (Kind::MeshTimeout, timeout),
     (Kind::MeshRetry, retry),
     (Kind::MeshCircuitBreaker, circuit_breaker),
@@ -17,6 +17,10 @@ pub const KINDS: [(Kind, Make); 9] = [
     (Kind::MeshHealthCheck, health_check),
     (Kind::MeshHTTPRoute, http_route),
     (Kind::MeshTCPRoute, tcp_route),
+    (Kind::MeshAccessLog, access_log),
+    (Kind::MeshTrace, trace),
+    (Kind::MeshMetric, metric),
+    (Kind::MeshPassthrough, passthrough),
 ];
 
 /// Which proxies it is for.
@@ -39,6 +43,14 @@ fn destination(choice: &mut Choice) -> Value {
         3 => json!({"kind": "MeshService", "labels": {"group": choice.of(&["one", "two"])}}),
         4 => json!({"kind": "MeshMultiZoneService", "name": "web"}),
         _ => json!({"kind": "MeshExternalService", "name": "outside"}),
+    }
+}
+
+/// As [`target`], or for whom a route is for.
+fn target_or_route(choice: &mut Choice) -> Value {
+    match choice.below(4) {
+        3 => json!({"kind": "MeshHTTPRoute", "name": choice.of(&["policy", "shared"])}),
+        _ => target(choice),
     }
 }
 
@@ -68,8 +80,8 @@ fn timeout(place: &Place, choice: &mut Choice) -> Value {
 
 fn retry(place: &Place, choice: &mut Choice) -> Value {
     let conf = json!({"http": {"perTryTimeout": place.duration(), "numRetries": 1 + choice.below(3)}});
-    let spec = json!({"targetRef": target(choice), "to": [{"targetRef": destination(choice), "default": conf}]});
-    json!({"spec": spec})
+    let to = json!([{"targetRef": destination(choice), "default": conf}]);
+    json!({"spec": {"targetRef": target_or_route(choice), "to": to}})
 }
 
 fn circuit_breaker(place: &Place, choice: &mut Choice) -> Value {
@@ -136,7 +148,11 @@ fn http_route(place: &Place, choice: &mut Choice) -> Value {
         rule["default"]["filters"] = json!([{"type": "RequestMirror", "requestMirror": copy}]);
     }
     let to = json!([{"targetRef": {"kind": "MeshService", "name": choice.of(&SERVICES)}, "rules": [rule]}]);
-    json!({"spec": {"targetRef": target(choice), "to": to}})
+    let mut route = json!({"spec": {"targetRef": target(choice), "to": to}});
+    if choice.flag() {
+        route["labels"] = json!({"kuma.io/display-name": "shared"});
+    }
+    route
 }
 
 fn tcp_route(_: &Place, choice: &mut Choice) -> Value {
@@ -169,4 +185,49 @@ fn health_check(place: &Place, choice: &mut Choice) -> Value {
     let checker = choice.of(&["tcp", "http", "grpc"]);
     let conf = json!({"interval": place.duration(), checker: {}});
     json!({"spec": {"targetRef": target(choice), "to": [{"targetRef": destination(choice), "default": conf}]}})
+}
+
+fn access_log(place: &Place, choice: &mut Choice) -> Value {
+    let file =
+        |text: String| json!({"type": "File", "file": {"path": "/log", "format": {"type": "Plain", "plain": text}}});
+    let backend = match choice.below(4) {
+        0 => file(place.host("logged")),
+        1 => file(format!("{} %KUMA_SOURCE_SERVICE% %KUMA_SOURCE_ADDRESS%", place.mesh())),
+        2 => json!({"type": "Tcp", "tcp": {"address": format!("{}:5000", place.host("logs"))}}),
+        _ => json!({"type": "OpenTelemetry", "openTelemetry": {"endpoint": place.host("collector")}}),
+    };
+    policy(choice, &json!({"backends": [backend]}))
+}
+
+fn trace(place: &Place, choice: &mut Choice) -> Value {
+    let host = place.host("traces");
+    let backend = match choice.below(3) {
+        0 => json!({"type": "Zipkin", "zipkin": {"url": format!("http://{host}:9411/spans")}}),
+        1 => json!({"type": "Datadog", "datadog": {"url": format!("http://{host}:8126"), "splitService": true}}),
+        _ => json!({"type": "OpenTelemetry", "openTelemetry": {"endpoint": host}}),
+    };
+    json!({"spec": {"targetRef": target(choice), "default": {"backends": [backend]}}})
+}
+
+fn metric(place: &Place, choice: &mut Choice) -> Value {
+    let conf = match choice.below(3) {
+        0 => json!({"backends": [{"type": "Prometheus", "prometheus": {"path": format!("/{}", place.mesh())}}]}),
+        1 => {
+            json!({"backends": [{"type": "OpenTelemetry", "openTelemetry": {"endpoint": format!("{}:4317", place.host("metrics"))}}]})
+        }
+        _ => json!({"applications": [{"port": 1000, "path": format!("/{}", place.mesh())}]}),
+    };
+    json!({"spec": {"targetRef": target(choice), "default": conf}})
+}
+
+fn passthrough(place: &Place, choice: &mut Choice) -> Value {
+    let host =
+        |protocol: &str| json!({"type": "Domain", "value": place.host("outside"), "port": 80, "protocol": protocol});
+    let conf = match choice.below(4) {
+        0 => json!({"passthroughMode": "All"}),
+        1 => json!({"passthroughMode": "None"}),
+        2 => json!({"appendMatch": [host("http")]}),
+        _ => json!({"appendMatch": [host("grpc")]}),
+    };
+    json!({"spec": {"targetRef": target(choice), "default": conf}})
 }
