@@ -33,7 +33,7 @@ async fn requests_go_where_routes_say(by: By) -> Result<()> {
 
     let header = json!({"headers": [{"type": "Exact", "name": "x-version", "value": "2"}]});
     let rewrite = json!({"hostname": "new.example.com",
-        "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new"}});
+        "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/new/"}});
     let of_request = json!({"set": [{"name": "x-set", "value": "by-route"}], "add": [{"name": "x-add", "value": "more"}],
         "remove": ["x-secret"]});
     let of_response = json!({"add": [{"name": "x-answered", "value": "through-route"}]});
@@ -63,11 +63,8 @@ async fn requests_go_where_routes_say(by: By) -> Result<()> {
     .await?;
 
     // A header decides, and only for requests that have it.
-    let versioned = || async {
-        let answer = request(outbound, "/header", &[("x-version", "2")]).await?;
-        Ok((answer.body == "v2").then_some(()))
-    };
-    wait::until("requests with the header go to the other service", PATIENCE, versioned).await?;
+    answered_by(outbound, "/old/known", "v2").await?;
+    assert_eq!(request(outbound, "/header", &[("x-version", "2")]).await?.body, "v2");
     assert_eq!(request(outbound, "/header", &[("x-version", "3")]).await?.body, "web /header");
 
     // What the other application gets, and what the client is told.
@@ -101,7 +98,7 @@ async fn requests_go_where_routes_say(by: By) -> Result<()> {
     assert_eq!(request(outbound, "/(unclosed", &[]).await?.body, "web /(unclosed");
     let (gateway, through_gateway) = shop.web.start_gateway("edge").await?;
     answered_by(through_gateway, "/old/gate", "v2").await?;
-    assert_eq!(v2.requests("/new/gate").len(), 1);
+    assert!(!v2.requests("/new/gate").is_empty());
 
     shop.web.delete("MeshHTTPRoute", "routes").await?;
     answered_by(outbound, "/old/way", "web").await?;
@@ -143,7 +140,7 @@ async fn tags_choose_among_the_instances_of_a_service() -> Result<()> {
     };
     wait::until("nobody answers", PATIENCE, unavailable).await?;
     assert_eq!(request(outbound, "/nobody", &[]).await?.body, "web /nobody");
-    assert_eq!(request(outbound, "/half", &[]).await?.body, "colours");
+    answered_by(outbound, "/half", "colours").await?;
     shop.passed(&[&blue], &[]).await
 }
 

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use tandem_e2e::proxy::{Inbound, Proxy, ProxySpec};
 use tandem_e2e::wait;
 
+use super::PATIENCE;
 use super::recorder::{Recorded, Recorder};
 use super::web::{By, MESH, Web};
-use super::{PATIENCE, workload};
+use super::workload;
 
 /// A service, its proxy and its application, which answers with the name of the service.
 pub struct Service {
@@ -118,9 +119,16 @@ pub async fn request(outbound: u16, path: &str, headers: &[(&'static str, &'stat
     Ok(Answer { status: answer.status(), headers: answer.headers().clone(), body: answer.text().await? })
 }
 
-/// Waits until the service with a name answers requests for a path.
+/// Waits until the service with a name answers all requests for a path. The threads of an Envoy learn of a change one after the other, and
+/// connections come to any of them.
 pub async fn answered_by(outbound: u16, path: &str, name: &str) -> Result<()> {
-    workload::answers(outbound, path, (StatusCode::OK, name)).await
+    const IN_A_ROW: usize = 20;
+    let all = || async {
+        let answered = share(outbound, path, name, IN_A_ROW).await?;
+        ensure!(answered == IN_A_ROW, "{answered} of {IN_A_ROW}");
+        Ok(Some(()))
+    };
+    wait::until(&format!("{path} is answered by {name} only"), PATIENCE, all).await
 }
 
 /// How many of `total` requests the service with a name answers.

@@ -130,9 +130,11 @@ impl<'a> Sidecar<'a> {
         if is_http || split.is_none() {
             self.add_reached(collector, own);
         }
-        match split {
-            Some(split) => Some((Way::Connections(self.connection_shares(collector, own, split)?), None)),
-            None => Some((Way::Destination, None)),
+        let shares = split.map(|split| self.connection_shares(collector, own, split));
+        match shares {
+            Some(Some(shares)) => Some((Way::Connections(shares), None)),
+            Some(None) if !is_http => None,
+            _ => Some((Way::Destination, None)),
         }
     }
 

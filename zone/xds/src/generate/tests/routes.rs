@@ -229,6 +229,13 @@ fn connections_are_split_where_no_route_of_requests_decides() {
     without_routes.put(tcp(json!([{"kind": "MeshService", "name": "web", "weight": 0}])));
     let closed = json(&generated(&without_routes, "client"), LISTENER, TO_SERVICE);
     assert!(closed["filterChains"][0]["filters"].is_null(), "{closed}");
+
+    // References that nothing fits are as none: requests go on, connections of other protocols find nobody.
+    without_routes.put(tcp(json!([{"kind": "MeshService", "labels": {"team": "nobody"}, "port": 80}])));
+    assert_eq!(ways(&generated(&without_routes, "client"), TO_SERVICE), ["/ web"]);
+    let raw = dataplane("default", "web").address("10.0.0.2").inbound(8080, "web").resource();
+    without_routes.put(raw);
+    assert!(!names(&generated(&without_routes, "client"), LISTENER).contains(&TO_SERVICE));
 }
 
 #[test]
