@@ -13,6 +13,7 @@ pub use connection::{Connection, TrafficDirection};
 pub use log::AccessLog;
 pub(crate) use log::Logger;
 pub use needs::Needs;
+pub(crate) use needs::unusable;
 pub use schema::{
     Backend, BackendType, Conf, FileBackend, Format, FormatType, JsonValue, OtelBackend, Spec, TcpBackend,
 };

@@ -2,6 +2,8 @@
 
 use super::connection::{HTTP_FORMAT, tells_address, tells_service};
 use super::schema::{Backend, BackendType, Conf, Format};
+use crate::endpoint::Endpoint;
+use crate::policy::Policy;
 use crate::validation::list;
 
 /// What logs need to know of the proxy that writes them: with the less, the more proxies can share their listeners.
@@ -23,6 +25,14 @@ impl Conf {
         let of_type = list(&self.backends).iter().filter(|backend| backend.kind == BackendType::OpenTelemetry);
         of_type.filter_map(|backend| backend.open_telemetry.as_ref()).map(|backend| backend.endpoint.as_str())
     }
+}
+
+/// What a policy says about collectors that makes no sense, for a person.
+pub(crate) fn unusable(policy: &Policy) -> Vec<String> {
+    let items = [&policy.to, &policy.from, &policy.rules].into_iter().flatten();
+    let confs: Vec<Conf> = items.filter_map(|item| serde_json::from_value(item.conf.clone()).ok()).collect();
+    let checked = confs.iter().flat_map(Conf::collectors).map(Endpoint::open_telemetry);
+    checked.filter_map(|checked| checked.err().map(|reason| format!("openTelemetry.endpoint {reason}"))).collect()
 }
 
 impl Needs {

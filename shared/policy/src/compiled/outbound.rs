@@ -6,17 +6,18 @@ use serde_json::Value;
 use tandem_model::kind::Kind;
 use tandem_model::tags::TagMultimap;
 
+use super::PolicyWarning;
 use super::by_destination::ByDestination;
 use super::chosen::Chosen;
 use super::own_tags::{OwnTags, WantedTags};
 use crate::circuit_breaker::{self, Breakers};
+use crate::health_check::{self, Checks};
 use crate::http_route::{RouteOrigin, RouteTable};
+use crate::load_balancing::{self, Strategy};
 use crate::policy::Policy;
+use crate::retry::{self, Retries};
 use crate::rules::RuleOrigin;
 use crate::tcp_route::Split;
-use crate::retry::{self, Retries};
-use crate::health_check::{self, Checks};
-use crate::load_balancing::{self, Strategy};
 use crate::{access_log, timeout, tls};
 
 /// Kinds that configure outgoing traffic.
@@ -59,8 +60,14 @@ pub struct OutboundPolicies {
 impl OutboundPolicies {
     pub(super) fn new(chosen: &Chosen<'_>) -> Self {
         let rules = |kind| chosen.to_rules(kind);
+        for policy in chosen.policies(Kind::MeshAccessLog) {
+            let warning = |reason| PolicyWarning { policy: policy.resource.key.clone(), reason };
+            chosen.warnings.borrow_mut().extend(access_log::unusable(&policy).into_iter().map(warning));
+        }
         let load_balancing =
-            ByDestination::new(&rules(Kind::MeshLoadBalancingStrategy), |conf: load_balancing::Conf| Strategy::new(&conf));
+            ByDestination::new(&rules(Kind::MeshLoadBalancingStrategy), |conf: load_balancing::Conf| {
+                Strategy::new(&conf)
+            });
         let health_checks =
             ByDestination::new(&rules(Kind::MeshHealthCheck), |conf: health_check::Conf| Checks::new(&conf));
         Self {
@@ -98,9 +105,7 @@ fn http_routes(chosen: &Chosen<'_>) -> ByDestination<RouteTable> {
             let origin = |policy: &Arc<Policy>| RouteOrigin::new(&RuleOrigin { policy: policy.clone(), index: 0 });
             Some(table(&rule.conf, &|hash| rule.origin_by_matches.get(hash).map(origin)))
         },
-        |rule| {
-            Some(table(rule.confs.first()?, &|hash| rule.origin_by_matches.get(hash).map(RouteOrigin::new)))
-        },
+        |rule| Some(table(rule.confs.first()?, &|hash| rule.origin_by_matches.get(hash).map(RouteOrigin::new))),
     )
 }
 

@@ -17,7 +17,7 @@ pub struct OwnPolicies {
     /// MeshPassthrough.
     pub passthrough: Option<passthrough::Rules>,
     /// MeshTrace.
-    pub trace: Option<trace::Conf>,
+    pub trace: Option<trace::Rules>,
     /// MeshMetric; also `None` when there is no backend.
     pub metric: Option<metric::Rules>,
     /// MeshProxyPatch. Behind a pointer of its own, because whoever keeps what follows from it needs nothing else.
@@ -27,11 +27,12 @@ pub struct OwnPolicies {
 impl OwnPolicies {
     pub(super) fn new(chosen: &Chosen<'_>) -> Self {
         let passthrough = chosen.own(Kind::MeshPassthrough);
+        let trace = chosen.own(Kind::MeshTrace);
         let metric = chosen.own(Kind::MeshMetric);
         Self {
             passthrough: passthrough
                 .map(|conf| passthrough::Rules::new(&conf, &chosen.policies(Kind::MeshPassthrough))),
-            trace: chosen.own(Kind::MeshTrace),
+            trace: trace.map(|conf| trace::Rules::new(conf, &chosen.policies(Kind::MeshTrace))),
             metric: metric.and_then(|conf| metric::Rules::new(conf, &chosen.policies(Kind::MeshMetric))),
             patches: Patches::new(&chosen.policies(Kind::MeshProxyPatch)),
         }

@@ -2,14 +2,33 @@
 //!
 //! Source: Kuma `pkg/plugins/policies/meshtrace/plugin`.
 
+use std::sync::Arc;
+
 use custom::custom_tag::{Header, Literal, Type};
 use envoy_types::pb::envoy::r#type::tracing::v3 as custom;
+use tandem_model::resource::ResourceKey;
 
 use super::schema::{Backend, BackendType, Conf, Tag, Zipkin, ZipkinApi};
 use super::tracing::{Provider, Shares, Tracing};
 use crate::endpoint::Endpoint;
+use crate::policy::Policy;
 use crate::schema::IntOrString;
 use crate::validation::list;
+
+/// What MeshTraces say of a proxy.
+#[derive(Debug, PartialEq)]
+pub struct Rules {
+    /// All of them together.
+    pub conf: Conf,
+    /// The policies.
+    pub policies: Vec<ResourceKey>,
+}
+
+impl Rules {
+    pub(crate) fn new(conf: Conf, policies: &[Arc<Policy>]) -> Self {
+        Self { conf, policies: policies.iter().map(|policy| policy.resource.key.clone()).collect() }
+    }
+}
 
 impl Tracing {
     /// What a policy asks for; `None` when it names no backend, so that it traces nothing. `name` makes the name of the cluster from

@@ -5,6 +5,7 @@ mod schema;
 mod tracing;
 mod validation;
 
+pub use envoy::Rules;
 pub use schema::{
     Backend, BackendType, Conf, Datadog, HeaderTag, OpenTelemetry, Sampling, Spec, Tag, Zipkin, ZipkinApi,
 };

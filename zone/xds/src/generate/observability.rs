@@ -118,10 +118,10 @@ impl Reporting {
         let incoming = inbounds.filter_map(|policies| policies.access_log.as_ref());
         let outgoing = policies.outbound.access_logs.values();
         let endpoints = incoming.clone().chain(outgoing.clone()).flat_map(access_log::Conf::collectors);
-        let tracing = policies.own.trace.as_ref().and_then(|conf| {
-            let tracing = Tracing::of_policy(conf, |kind, written| naming.trace_collector(kind, written));
+        let tracing = policies.own.trace.as_ref().and_then(|rules| {
+            let tracing = Tracing::of_policy(&rules.conf, |kind, written| naming.trace_collector(kind, written));
             tracing.unwrap_or_else(|reason| {
-                collector.warn(&[format!("a MeshTrace is without effect: {reason}")]);
+                rules.policies.iter().for_each(|policy| collector.left_out(policy, &reason));
                 None
             })
         });
@@ -134,7 +134,7 @@ impl Reporting {
             service: dataplane.spec.identifying_service().into(),
             address: known_address(dataplane).into(),
             pipe: pipe(dataplane, metadata).into(),
-            collectors: Arc::new(log_collectors(endpoints, naming, collector)),
+            collectors: Arc::new(log_collectors(endpoints, naming)),
             tracing: tracing.map(Arc::new),
         };
         let outgoing = all.limited_to(Needs::of(outgoing)).map(Arc::new);
@@ -158,21 +158,12 @@ impl Reporting {
 }
 
 /// Names of the clusters of collectors, numbered in the order in which policies name them. Kuma numbers them as it comes by listeners
-/// that use them.
-fn log_collectors<'a>(
-    endpoints: impl Iterator<Item = &'a str>,
-    naming: Naming,
-    collector: &mut Collector<'_>,
-) -> BTreeMap<Endpoint, String> {
+/// that use them. What is no collector is left out; [`ProxyPolicies::warnings`] tells.
+fn log_collectors<'a>(endpoints: impl Iterator<Item = &'a str>, naming: Naming) -> BTreeMap<Endpoint, String> {
     let mut names = BTreeMap::new();
-    for endpoint in endpoints {
-        match Endpoint::open_telemetry(endpoint) {
-            Ok(endpoint) => {
-                let name = naming.log_collector(names.len(), &endpoint.host, endpoint.port);
-                names.entry(endpoint).or_insert(name);
-            }
-            Err(reason) => collector.warn(&[format!("access logs are not sent: openTelemetry.endpoint {reason}")]),
-        }
+    for endpoint in endpoints.filter_map(|endpoint| Endpoint::open_telemetry(endpoint).ok()) {
+        let name = naming.log_collector(names.len(), &endpoint.host, endpoint.port);
+        names.entry(endpoint).or_insert(name);
     }
     names
 }

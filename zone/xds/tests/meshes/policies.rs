@@ -212,9 +212,7 @@ fn trace(place: &Place, choice: &mut Choice) -> Value {
 fn metric(place: &Place, choice: &mut Choice) -> Value {
     let conf = match choice.below(3) {
         0 => json!({"backends": [{"type": "Prometheus", "prometheus": {"path": format!("/{}", place.mesh())}}]}),
-        1 => {
-            json!({"backends": [{"type": "OpenTelemetry", "openTelemetry": {"endpoint": format!("{}:4317", place.host("metrics"))}}]})
-        }
+        1 => json!({"backends": [{"type": "OpenTelemetry", "openTelemetry": {"endpoint": place.host("metrics")}}]}),
         _ => json!({"applications": [{"port": 1000, "path": format!("/{}", place.mesh())}]}),
     };
     json!({"spec": {"targetRef": target(choice), "default": conf}})
