@@ -109,7 +109,7 @@ async fn metrics_are_fetched_and_kuma_dp_is_told_what_to_gather() -> Result<()> 
     let stage = Stage::with_zones(&["zone-1"]).await?;
     let (old, new, second, outbound) = (ports::free()?, ports::free()?, ports::free()?, ports::free()?);
     let mut mesh = api::mesh("default");
-    let conf = json!({"port": old, "path": "/old", "tls": {"mode": "disabled"}});
+    let conf = json!({"port": ports::free()?, "path": "/old", "tls": {"mode": "disabled"}});
     mesh["metrics"] = json!({"enabledBackend": "p", "backends": [{"name": "p", "type": "prometheus", "conf": conf}]});
     stage.mesh(&mesh).await?;
     let (path, permission) = api::traffic_permission("default", "everyone", "Allow");
