@@ -5,9 +5,9 @@ use std::sync::{Arc, Weak};
 
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
-use tandem_policy::{OutboundPolicies, OwnTags};
 use tandem_policy::reporter::Reporter;
 use tandem_policy::trace::Tracing;
+use tandem_policy::{OutboundPolicies, OwnTags};
 
 use super::super::collect::{Collector, Gathered};
 use super::super::credential::Credentials;
