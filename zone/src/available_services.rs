@@ -13,13 +13,11 @@ use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1::ZoneIngress;
 use tandem_proto::mesh::v1alpha1::zone_ingress::AvailableService;
 use tandem_store::{ChangeBatch, SharedStore, StoreError, Write};
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use offers::Offers;
 
-/// Pause that gathers what happens together into one list.
-const GATHER: Duration = Duration::from_millis(20);
+use crate::pace::Pace;
 
 /// Settings of [`run`].
 #[derive(Debug, Clone)]
@@ -41,22 +39,23 @@ pub async fn run(store: SharedStore, settings: AvailableServicesSettings, cancel
         ingresses: BTreeMap::new(),
         list: None,
     };
-    let mut due: Option<Instant> = None;
-    let mut free = Instant::now();
+    let mut pace = Pace::new(settings.min_interval);
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
             batch = feed.next() => match batch {
                 Some(batch) => {
-                    if publisher.take(batch) {
-                        due.get_or_insert_with(|| free.max(Instant::now() + GATHER));
+                    if publisher.take(&batch) {
+                        pace.want();
                     }
                 }
                 None => return,
             },
-            () = sleep_until(due.unwrap_or(free)), if due.is_some() => {
-                free = Instant::now() + settings.min_interval;
-                due = if publisher.publish(&store).await { None } else { Some(free) };
+            () = pace.round() => {
+                pace.begin();
+                if !publisher.publish(&store).await {
+                    pace.want_again();
+                }
             }
         }
     }
@@ -80,22 +79,13 @@ struct Publisher {
 
 impl Publisher {
     /// True when there may be something to publish.
-    fn take(&mut self, batch: ChangeBatch) -> bool {
-        match batch {
-            ChangeBatch::Reset { resources, .. } => {
-                self.offers.clear();
-                self.ingresses.clear();
-                for resource in &resources {
-                    self.apply(&resource.key, Some(resource));
-                }
-                true
-            }
-            ChangeBatch::Changes { changes, .. } => {
-                let changed = changes.iter().map(|change| self.apply(&change.key, change.new.as_ref()));
-                // Each change has to be applied, also after one that makes a difference.
-                changed.fold(false, |any, changed| any | changed)
-            }
+    fn take(&mut self, batch: &ChangeBatch) -> bool {
+        if batch.is_reset() {
+            self.offers.clear();
+            self.ingresses.clear();
         }
+        // Each change has to be applied, also after one that makes a difference.
+        batch.iter().fold(batch.is_reset(), |any, (key, new)| any | self.apply(key, new))
     }
 
     fn apply(&mut self, key: &ResourceKey, new: Option<&Arc<Resource>>) -> bool {

@@ -14,9 +14,12 @@ pub mod identity;
 pub mod left_out;
 pub mod mesh_identities;
 pub mod mesh_state;
+mod pace;
 pub mod proxy;
 pub mod run;
 pub mod services;
+#[cfg(test)]
+mod testing;
 pub mod virtual_addresses;
 pub mod workload_identity;
 mod workloads;

@@ -46,4 +46,19 @@ impl ChangeBatch {
             Self::Changes { revision, .. } | Self::Reset { revision, .. } => *revision,
         }
     }
+
+    /// True when what the reader knew before counts no longer.
+    pub fn is_reset(&self) -> bool {
+        matches!(self, Self::Reset { .. })
+    }
+
+    /// What to know from now on: keys in order, each with its resource, `None` when that is gone.
+    pub fn iter(&self) -> impl Iterator<Item = (&ResourceKey, Option<&Arc<Resource>>)> {
+        let (changes, resources) = match self {
+            Self::Changes { changes, .. } => (changes.as_slice(), [].as_slice()),
+            Self::Reset { resources, .. } => ([].as_slice(), resources.as_slice()),
+        };
+        let changes = changes.iter().map(|change| (&change.key, change.new.as_ref()));
+        changes.chain(resources.iter().map(|resource| (&resource.key, Some(resource))))
+    }
 }

@@ -84,19 +84,10 @@ struct Known {
 
 impl Known {
     fn take(&mut self, batch: &ChangeBatch) {
-        match batch {
-            ChangeBatch::Reset { resources, .. } => {
-                *self = Self::default();
-                for resource in resources {
-                    self.apply(&resource.key, Some(resource));
-                }
-            }
-            ChangeBatch::Changes { changes, .. } => {
-                for change in changes {
-                    self.apply(&change.key, change.new.as_ref());
-                }
-            }
+        if batch.is_reset() {
+            *self = Self::default();
         }
+        batch.iter().for_each(|(key, new)| self.apply(key, new));
     }
 
     fn apply(&mut self, key: &ResourceKey, new: Option<&Arc<Resource>>) {

@@ -40,13 +40,13 @@ pub async fn run(store: SharedStore, registry: Arc<Registry>, ages: Ages, shutdo
         tokio::select! {
             () = shutdown.cancelled() => return,
             batch = feed.next() => match batch {
-                Some(batch) => deadlines.take(batch),
+                Some(batch) => deadlines.take(&batch),
                 None => return,
             },
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
                 // What the feed has to say may move a deadline.
                 if let Some(batch) = feed.pending() {
-                    deadlines.take(batch);
+                    deadlines.take(&batch);
                 }
                 for proxy in deadlines.pass(Timestamp::now()) {
                     if !registry.is_connected(&proxy) && !delete(&store, &proxy).await {
@@ -88,21 +88,12 @@ impl Deadlines {
         self.ordered.first().map(|(at, _)| *at)
     }
 
-    fn take(&mut self, batch: ChangeBatch) {
-        match batch {
-            ChangeBatch::Reset { resources, .. } => {
-                self.by_proxy.clear();
-                self.ordered.clear();
-                for resource in &resources {
-                    self.apply(&resource.key, Some(resource));
-                }
-            }
-            ChangeBatch::Changes { changes, .. } => {
-                for change in changes {
-                    self.apply(&change.key, change.new.as_deref());
-                }
-            }
+    fn take(&mut self, batch: &ChangeBatch) {
+        if batch.is_reset() {
+            self.by_proxy.clear();
+            self.ordered.clear();
         }
+        batch.iter().for_each(|(key, new)| self.apply(key, new.map(|resource| &**resource)));
     }
 
     fn apply(&mut self, key: &ResourceKey, insight: Option<&Resource>) {

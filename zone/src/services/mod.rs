@@ -22,18 +22,13 @@ use jiff::Timestamp;
 use tandem_model::ResourceKey;
 use tandem_store::{ChangeBatch, SharedStore, StoreError, Write};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use planner::Planner;
 
 use crate::left_out::Reasons;
-
-/// Pause that gathers what happens together into one plan.
-const GATHER: Duration = Duration::from_millis(20);
-
-/// Pause before a store that failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+use crate::pace::Pace;
 
 /// Settings of [`run`].
 #[derive(Debug, Clone)]
@@ -63,13 +58,12 @@ pub async fn run(
 ) {
     let mut feed = store.changes(0);
     let mut planner = Planner::new(&settings);
-    let mut due: Option<Instant> = None;
-    let mut free = Instant::now();
+    let mut pace = Pace::new(settings.min_interval);
     loop {
         if planner.is_due() {
-            due.get_or_insert_with(|| free.max(Instant::now() + GATHER));
+            pace.want();
         }
-        let wake = due.into_iter().chain(planner.next_grace_end().map(instant)).min();
+        let grace_end = planner.next_grace_end().map(instant);
         tokio::select! {
             () = cancel.cancelled() => return,
             batch = feed.next() => match batch {
@@ -77,10 +71,12 @@ pub async fn run(
                 None => return,
             },
             Ok(()) = left_out.changed() => planner.set_left_out(left_out.borrow_and_update().clone()),
-            () = sleep_until(wake.unwrap_or(free)), if wake.is_some() => {
-                due = None;
+            () = pace.round_or(grace_end) => {
+                pace.begin();
                 let unwritten = commit(&store, planner.plan(Timestamp::now())).await;
-                free = Instant::now() + if unwritten.by_the_store { RETRY } else { settings.min_interval };
+                if unwritten.by_the_store {
+                    pace.recover();
+                }
                 for key in unwritten.keys {
                     planner.retry(&key);
                 }
@@ -90,19 +86,10 @@ pub async fn run(
 }
 
 fn take(planner: &mut Planner, batch: &ChangeBatch) {
-    match batch {
-        ChangeBatch::Reset { resources, .. } => {
-            planner.clear();
-            for resource in resources {
-                planner.apply(&resource.key, Some(resource));
-            }
-        }
-        ChangeBatch::Changes { changes, .. } => {
-            for change in changes {
-                planner.apply(&change.key, change.new.as_ref());
-            }
-        }
+    if batch.is_reset() {
+        planner.clear();
     }
+    batch.iter().for_each(|(key, new)| planner.apply(key, new));
 }
 
 /// When a time of the clock comes.

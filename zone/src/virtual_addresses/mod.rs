@@ -16,17 +16,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tandem_store::{ChangeBatch, SharedStore, StoreError};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use metrics::VipMetrics;
 use planner::Planner;
 
-/// Pause that gathers what happens together into one plan.
-const GATHER: Duration = Duration::from_millis(20);
-
-/// Pause before a store that failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+use crate::pace::Pace;
 
 /// Settings of [`run`].
 #[derive(Debug, Clone)]
@@ -48,13 +44,11 @@ pub struct VirtualAddressSettings {
 /// Keeps the virtual addresses of the zone current as the store changes, until cancelled or the store is closed.
 pub async fn run(store: SharedStore, settings: VirtualAddressSettings, metrics: VipMetrics, cancel: CancellationToken) {
     let mut feed = store.changes(0);
-    let min_interval = settings.min_interval;
+    let mut pace = Pace::new(settings.min_interval);
     let mut planner = Planner::new(settings);
-    let mut due: Option<Instant> = None;
-    let mut free = Instant::now();
     loop {
         if planner.is_due() {
-            due.get_or_insert_with(|| free.max(Instant::now() + GATHER));
+            pace.want();
         }
         tokio::select! {
             () = cancel.cancelled() => return,
@@ -62,11 +56,10 @@ pub async fn run(store: SharedStore, settings: VirtualAddressSettings, metrics: 
                 Some(batch) => take(&mut planner, &batch),
                 None => return,
             },
-            () = sleep_until(due.unwrap_or(free)), if due.is_some() => {
-                due = None;
-                free = Instant::now() + min_interval;
+            () = pace.round() => {
+                pace.begin();
                 if !write(&store, &mut planner, &metrics).await {
-                    free = Instant::now() + RETRY;
+                    pace.recover();
                 }
             }
         }
@@ -74,19 +67,10 @@ pub async fn run(store: SharedStore, settings: VirtualAddressSettings, metrics: 
 }
 
 fn take(planner: &mut Planner, batch: &ChangeBatch) {
-    match batch {
-        ChangeBatch::Reset { resources, .. } => {
-            planner.clear();
-            for resource in resources {
-                planner.apply(&resource.key, Some(resource));
-            }
-        }
-        ChangeBatch::Changes { changes, .. } => {
-            for change in changes {
-                planner.apply(&change.key, change.new.as_ref());
-            }
-        }
+    if batch.is_reset() {
+        planner.clear();
     }
+    batch.iter().for_each(|(key, new)| planner.apply(key, new));
 }
 
 /// Writes what differs; false when the store failed.

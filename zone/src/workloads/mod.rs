@@ -15,13 +15,11 @@ use serde_json::Value;
 use tandem_model::core::workload::{DataplaneProxies, Status, Workload};
 use tandem_model::{Kind, Resource, ResourceKey, label};
 use tandem_store::{ChangeBatch, SharedStore, StoreError, Write};
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use tally::Tally;
 
-/// Pause that gathers what happens together into one write.
-const GATHER: Duration = Duration::from_millis(20);
+use crate::pace::Pace;
 
 /// Value of the label that says who manages a Workload.
 const GENERATOR: &str = "workload-generator";
@@ -39,24 +37,25 @@ pub struct WorkloadSettings {
 pub async fn run(store: SharedStore, settings: WorkloadSettings, cancel: CancellationToken) {
     let mut feed = store.changes(0);
     let mut workloads = Workloads { zone: settings.zone, ..Workloads::default() };
-    let mut due: Option<Instant> = None;
-    let mut free = Instant::now();
+    let mut pace = Pace::new(settings.min_interval);
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
             batch = feed.next() => match batch {
                 Some(batch) => {
-                    workloads.take(batch);
+                    workloads.take(&batch);
                     if !workloads.changed.is_empty() {
-                        due.get_or_insert_with(|| free.max(Instant::now() + GATHER));
+                        pace.want();
                     }
                 }
                 None => return,
             },
-            () = sleep_until(due.unwrap_or(free)), if due.is_some() => {
-                free = Instant::now() + settings.min_interval;
+            () = pace.round() => {
+                pace.begin();
                 workloads.write(&store).await;
-                due = (!workloads.changed.is_empty()).then_some(free);
+                if !workloads.changed.is_empty() {
+                    pace.want_again();
+                }
             }
         }
     }
@@ -73,21 +72,14 @@ struct Workloads {
 }
 
 impl Workloads {
-    fn take(&mut self, batch: ChangeBatch) {
-        match batch {
-            ChangeBatch::Reset { resources, .. } => {
-                self.tally = Tally::default();
-                self.stored.clear();
-                for resource in &resources {
-                    self.apply(&resource.key, Some(resource));
-                }
-                self.changed = self.stored.keys().cloned().chain(self.tally.workloads().cloned()).collect();
-            }
-            ChangeBatch::Changes { changes, .. } => {
-                for change in changes {
-                    self.apply(&change.key, change.new.as_ref());
-                }
-            }
+    fn take(&mut self, batch: &ChangeBatch) {
+        if batch.is_reset() {
+            self.tally = Tally::default();
+            self.stored.clear();
+        }
+        batch.iter().for_each(|(key, new)| self.apply(key, new));
+        if batch.is_reset() {
+            self.changed = self.stored.keys().cloned().chain(self.tally.workloads().cloned()).collect();
         }
     }
 

@@ -1,29 +1,20 @@
 //! The task with a store on disk.
 
-use tandem_store::SledStore;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::testing::Running;
 
-struct Running {
-    store: SharedStore,
-    cancel: CancellationToken,
-    task: JoinHandle<()>,
+async fn open(folder: &std::path::Path) -> Running {
+    Running::open(folder, |store, cancel| run(store, settings(), nothing_left_out(), cancel)).await
+}
+
+fn in_memory(settings: ServicesSettings) -> Running {
+    let store: SharedStore = Arc::new(tandem_store::MemoryStore::new());
+    Running::over(store, |store, cancel| run(store, settings, nothing_left_out(), cancel))
 }
 
 impl Running {
-    async fn open(folder: &std::path::Path) -> Self {
-        let store: SharedStore = Arc::new(SledStore::open(folder).await.expect("a store"));
-        let cancel = CancellationToken::new();
-        let task = tokio::spawn(run(store.clone(), settings(), nothing_left_out(), cancel.clone()));
-        Self { store, cancel, task }
-    }
-
-    async fn put(&self, resource: Resource) {
-        self.store.commit(vec![Write::Put(resource)]).await.expect("valid");
-    }
-
     /// Waits until nothing has been written for a while.
     async fn settle(&self) {
         let mut feed = self.store.changes(self.store.revision());
@@ -40,11 +31,6 @@ impl Running {
         }
         all
     }
-
-    async fn close(self) {
-        self.cancel.cancel();
-        self.task.await.expect("the task ends");
-    }
 }
 
 fn addresses(resources: &[Resource]) -> BTreeMap<&str, &str> {
@@ -54,7 +40,7 @@ fn addresses(resources: &[Resource]) -> BTreeMap<&str, &str> {
 #[tokio::test]
 async fn addresses_survive_a_restart_and_nothing_is_written_again() {
     let folder = tempfile::tempdir().expect("a folder");
-    let running = Running::open(folder.path()).await;
+    let running = open(folder.path()).await;
     running.put(mesh(Mode::Exclusive)).await;
     for generator in tandem_admission::hostname_generators(false) {
         running.put(generator).await;
@@ -68,7 +54,7 @@ async fn addresses_survive_a_restart_and_nothing_is_written_again() {
     assert!(before.iter().all(|resource| vip(resource).is_some()));
     running.close().await;
 
-    let running = Running::open(folder.path()).await;
+    let running = open(folder.path()).await;
     let revision = running.store.revision();
     running.settle().await;
     assert_eq!(running.store.revision(), revision, "nothing is to be written");
@@ -83,11 +69,8 @@ async fn addresses_survive_a_restart_and_nothing_is_written_again() {
 
 #[tokio::test]
 async fn a_grace_period_ends_by_itself() {
-    let store: SharedStore = Arc::new(tandem_store::MemoryStore::new());
-    let cancel = CancellationToken::new();
     let settings = ServicesSettings { deletion_grace_period: Duration::from_millis(200), ..settings() };
-    let task = tokio::spawn(run(store.clone(), settings, nothing_left_out(), cancel.clone()));
-    let running = Running { store, cancel, task };
+    let running = in_memory(settings);
     running.put(mesh(Mode::Exclusive)).await;
     running.put(web("web-1")).await;
     assert_eq!(running.all().await.len(), 1);
@@ -99,10 +82,7 @@ async fn a_grace_period_ends_by_itself() {
 
 #[tokio::test]
 async fn who_writes_at_the_same_time_loses_nothing() {
-    let store: SharedStore = Arc::new(tandem_store::MemoryStore::new());
-    let cancel = CancellationToken::new();
-    let task = tokio::spawn(run(store.clone(), settings(), nothing_left_out(), cancel.clone()));
-    let running = Running { store, cancel, task };
+    let running = in_memory(settings());
     running.put(mesh(Mode::Exclusive)).await;
     for round in 0..60 {
         running.put(dataplane(&format!("d{round}"), vec![inbound("web", 80)])).await;

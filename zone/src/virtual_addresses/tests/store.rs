@@ -1,31 +1,17 @@
 //! The task with a store on disk.
 
 use prometheus_client::registry::Registry;
-use tandem_store::SledStore;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::testing::Running;
 
-struct Running {
-    store: SharedStore,
-    cancel: CancellationToken,
-    task: JoinHandle<()>,
+async fn open(folder: &std::path::Path) -> Running {
+    let metrics = VipMetrics::register(&mut Registry::default());
+    Running::open(folder, |store, cancel| run(store, settings("240.0.0.0/4"), metrics, cancel)).await
 }
 
 impl Running {
-    async fn open(folder: &std::path::Path) -> Self {
-        let store: SharedStore = Arc::new(SledStore::open(folder).await.expect("a store"));
-        let cancel = CancellationToken::new();
-        let metrics = VipMetrics::register(&mut Registry::default());
-        let task = tokio::spawn(run(store.clone(), settings("240.0.0.0/4"), metrics, cancel.clone()));
-        Self { store, cancel, task }
-    }
-
-    async fn put(&self, resource: Resource) {
-        self.store.commit(vec![Write::Put(resource)]).await.expect("valid");
-    }
-
     /// The addresses of the mesh, once these names have one.
     async fn with(&self, names: &[&str]) -> Vips {
         let key = ResourceKey::global(Kind::Config, config_name("demo"));
@@ -45,24 +31,19 @@ impl Running {
         };
         timeout(Duration::from_secs(60), complete).await.expect("the names get addresses")
     }
-
-    async fn close(self) {
-        self.cancel.cancel();
-        self.task.await.expect("the task ends");
-    }
 }
 
 #[tokio::test]
 async fn addresses_survive_restarts_and_go_with_their_mesh() {
     let folder = tempfile::tempdir().expect("a folder");
-    let running = Running::open(folder.path()).await;
+    let running = open(folder.path()).await;
     running.put(mesh("demo")).await;
     running.put(service("b")).await;
     running.put(service("c")).await;
     let before = running.with(&["b", "c"]).await;
     running.close().await;
 
-    let running = Running::open(folder.path()).await;
+    let running = open(folder.path()).await;
     running.put(service("a")).await;
     let after = running.with(&["a", "b", "c"]).await;
     for (name, vip) in &before {
