@@ -17,7 +17,8 @@ use super::request;
 use super::retries::Retries;
 use super::transition::Transition;
 use super::variant::{Received, Variant};
-use crate::proxy::session::{ProxyContext, Session};
+use crate::proxy::context::ProxyContext;
+use crate::proxy::session::Session;
 
 /// What all streams share.
 pub type AdsContext = ProxyContext;

@@ -22,8 +22,8 @@ use tracing::warn;
 use super::report::Report;
 use super::specifier::{HdsSettings, admin_cluster, specifier};
 use crate::ads::credential;
+use crate::proxy::context::ProxyContext;
 use crate::proxy::registry::Watch;
-use crate::proxy::session::ProxyContext;
 
 /// How long a stream waits for its Dataplane, which the discovery stream of the same proxy registers.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(30);

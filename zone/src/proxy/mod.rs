@@ -2,6 +2,7 @@
 
 pub mod abandoned;
 pub mod authentication;
+pub mod context;
 pub mod departure;
 pub mod expired;
 pub mod insight;

@@ -1,74 +1,31 @@
 //! One connected proxy: from its first request to the end of its stream.
 
+mod arrival;
+mod certificates;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
-use prost::Message as _;
-use tandem_admission::Admission;
-use tandem_model::{Kind, Resource, ResourceKey};
-use tandem_proto::mesh::v1alpha1 as pb;
-use tandem_store::SharedStore;
+use tandem_model::ResourceKey;
 use tandem_xds::{
-    AdminTls, Cache, DataplaneView, GenerateError, Generated, Identity, NodeId, ProxyInput, ProxyMetadata, ResourceSet,
-    ResourceType, Snapshot, Warning,
+    AdminTls, GenerateError, Generated, Identity, NodeId, ProxyInput, ProxyMetadata, ResourceSet, ResourceType,
+    Snapshot, Warning,
 };
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{info, warn};
 
-use super::authentication::Authentication;
+use super::context::ProxyContext;
 use super::departure::Departure;
-use super::insight::{Insights, IssuedCertificate, Subscription};
+use super::insight::{IssuedCertificate, Subscription};
 use super::problems::Problems;
-use super::registry::{Connection, Registry};
-use super::resource;
-use super::workload::{Otherwise, Workload};
-use crate::envoy_admin::EnvoyAdmin;
-use crate::identity::{Identities, IdentityError, IssuedIdentity};
-use crate::left_out::LeftOut;
-use crate::mesh_state::CurrentSnapshot;
-use crate::workload_identity::{WorkloadError, WorkloadIdentities};
-
-/// What all sessions share.
-pub struct ProxyContext {
-    /// The store.
-    pub store: SharedStore,
-    /// Rules for resources that proxies bring.
-    pub admission: Arc<Admission>,
-    /// Rules for tokens.
-    pub authentication: Authentication,
-    /// Who is connected.
-    pub registry: Arc<Registry>,
-    /// Writer of insights.
-    pub insights: Arc<Insights>,
-    /// State of the meshes.
-    pub snapshot: CurrentSnapshot,
-    /// Parts of configurations that proxies share.
-    pub cache: Cache,
-    /// Who wants to know what is left out of configurations.
-    pub left_out: LeftOut,
-    /// Issuer of certificates.
-    pub identities: Identities,
-    /// Issuer of certificates from MeshIdentities.
-    pub workload_identities: WorkloadIdentities,
-    /// Issuer of the certificates of admin listeners.
-    pub envoy_admin: EnvoyAdmin,
-    /// Settings.
-    pub settings: ProxySettings,
-    /// Cancelled when this control plane stops.
-    pub shutdown: CancellationToken,
-}
-
-/// Settings of sessions.
-#[derive(Debug, Clone)]
-pub struct ProxySettings {
-    /// This instance.
-    pub instance_id: String,
-    /// How long the resource of a proxy stays after it disconnected.
-    pub deregistration_delay: Duration,
-}
+use super::registry::Connection;
+use super::workload::Workload;
+use crate::identity::{IdentityError, IssuedIdentity};
+use crate::workload_identity::WorkloadError;
+use arrival::{brought_resource, node_metadata, stored_resource, version};
+use certificates::IdentityBasis;
 
 /// A connected proxy. The order of the members is the order in which they are dropped: first the subscription is closed, then the
 /// proxy is no longer connected, then the removal of its resource begins.
@@ -309,156 +266,4 @@ impl Session {
         generated.warnings.extend(self.workload_problem.clone());
         Ok(generated)
     }
-
-    /// Brings the certificates in line with what the state asks for.
-    async fn renew_identities(&mut self, snapshot: &Snapshot) -> Result<(), RefreshError> {
-        let basis = IdentityBasis::of(snapshot, self.key());
-        let now = jiff::Timestamp::now();
-        let due = self.identities.values().map(|identity| identity.renew_at).chain(self.workload.due());
-        let is_fresh = due.min().is_none_or(|due| now < due);
-        if is_fresh && basis.is_some() && basis == self.identity_basis {
-            return Ok(());
-        }
-        let requests = tandem_xds::identity_requests(snapshot, self.connection.key());
-        let mut identities = BTreeMap::new();
-        for request in &requests {
-            let current = self.identities.get(&request.mesh);
-            let issued = match self.context.identities.issue(request, current).await {
-                Ok(issued) => issued,
-                // A zone proxy goes on with the other meshes; generation tells what this one lacks.
-                Err(error) if self.key().kind != Kind::Dataplane => {
-                    warn!(proxy = %self.key(), %error, "no certificate for a zone proxy in a mesh");
-                    match current {
-                        Some(current) => current.clone(),
-                        None => continue,
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            };
-            identities.insert(request.mesh.clone(), issued);
-        }
-        self.renew_workload(snapshot, !identities.is_empty()).await?;
-        if self.key().kind == Kind::Dataplane {
-            let mesh = &self.connection.key().mesh;
-            let of_mesh = || {
-                identities.get(mesh).map(|issued| IssuedCertificate {
-                    not_after: issued.not_after,
-                    backend: issued.request.backend.clone(),
-                    supported_backends: snapshot.trusted_backends(mesh),
-                })
-            };
-            let of_workload = self.workload.issued().map(|issued| IssuedCertificate {
-                not_after: issued.not_after,
-                backend: issued.identity.name.to_string(),
-                // The authority of the mesh is trusted beside them.
-                supported_backends: [snapshot.trust_identifiers(mesh), snapshot.trusted_backends(mesh)].concat(),
-            });
-            let certificate = of_workload.or_else(of_mesh);
-            if certificate != self.certificate {
-                self.certificate = certificate;
-                self.certificate_unconfirmed = true;
-            }
-        }
-        self.identities = identities;
-        self.identity_basis = basis;
-        Ok(())
-    }
-
-    /// Brings the certificate from the MeshIdentity in line with what the state asks for. A proxy that has another one goes on with
-    /// it when that fails.
-    async fn renew_workload(&mut self, snapshot: &Snapshot, has_certificate: bool) -> Result<(), WorkloadError> {
-        let otherwise = match (&self.generated, has_certificate) {
-            (None, _) => Otherwise::New,
-            (Some(_), true) => Otherwise::Secured,
-            (Some(_), false) => Otherwise::Plain,
-        };
-        let issuer = &self.context.workload_identities;
-        let renewed = self.workload.refresh(issuer, snapshot, self.connection.key(), otherwise).await;
-        self.workload_problem = match renewed {
-            Ok(()) => None,
-            Err(error) if has_certificate || self.workload.issued().is_some() => {
-                Some(Warning { resource: error.identity().cloned(), reason: error.to_string() })
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(())
-    }
-}
-
-/// All that the certificate of a Dataplane depends on, so that most changes need no second look at it.
-#[derive(Debug)]
-struct IdentityBasis {
-    mesh_revision: u64,
-    dataplane: Arc<DataplaneView>,
-}
-
-impl IdentityBasis {
-    /// `None` for zone proxies, which have certificates of several meshes.
-    fn of(snapshot: &Snapshot, proxy: &ResourceKey) -> Option<Self> {
-        if proxy.kind != Kind::Dataplane {
-            return None;
-        }
-        Some(Self {
-            mesh_revision: snapshot.mesh_revision(&proxy.mesh)?,
-            dataplane: snapshot.dataplane(&proxy.mesh, &proxy.name)?.clone(),
-        })
-    }
-}
-
-impl PartialEq for IdentityBasis {
-    fn eq(&self, other: &Self) -> bool {
-        self.mesh_revision == other.mesh_revision && Arc::ptr_eq(&self.dataplane, &other.dataplane)
-    }
-}
-
-/// The resource in the metadata. One that cannot be read is ignored, as Kuma does: the stored one serves then.
-fn brought_resource(metadata: &ProxyMetadata, key: &ResourceKey) -> Result<Option<Resource>, Status> {
-    let Some(text) = &metadata.resource else { return Ok(None) };
-    let resource = match resource::parse(text) {
-        Ok(resource) => resource,
-        Err(error) => {
-            warn!(proxy = %key, %error, "ignoring the resource that a proxy brought");
-            return Ok(None);
-        }
-    };
-    if resource.key != *key {
-        return Err(Status::unknown(format!("proxyId {key} does not match proxy resource {}", resource.key)));
-    }
-    Ok(Some(resource))
-}
-
-async fn stored_resource(store: &SharedStore, key: &ResourceKey, node_id: &str) -> Result<Arc<Resource>, Status> {
-    let stored = store.get(key).await.map_err(|error| Status::unknown(error.to_string()))?;
-    stored.ok_or_else(|| {
-        Status::unknown(format!(
-            "resource {node_id:?} not found; create a {} in Kuma CP first or pass it as an argument to kuma-dp",
-            key.kind
-        ))
-    })
-}
-
-fn version(metadata: &ProxyMetadata) -> pb::Version {
-    let versions = &metadata.versions;
-    let text = |of: &BTreeMap<String, String>, name: &str| of.get(name).cloned().unwrap_or_default();
-    pb::Version {
-        kuma_dp: Some(pb::KumaDpVersion {
-            version: text(&versions.kuma_dp, "version"),
-            git_tag: text(&versions.kuma_dp, "gitTag"),
-            git_commit: text(&versions.kuma_dp, "gitCommit"),
-            build_date: text(&versions.kuma_dp, "buildDate"),
-            kuma_cp_compatible: tandem_runtime::version::is_compatible(&text(&versions.kuma_dp, "version")),
-        }),
-        envoy: Some(pb::EnvoyVersion {
-            version: text(&versions.envoy, "version"),
-            build: text(&versions.envoy, "build"),
-            kuma_dp_compatible: text(&versions.envoy, "kumaDpCompatible") == "true",
-        }),
-        dependencies: versions.dependencies.clone(),
-    }
-}
-
-/// The metadata of a node in the type that insights hold; both are `google.protobuf.Struct` on the wire.
-fn node_metadata(node: &Node) -> Option<prost_types::Struct> {
-    let metadata = node.metadata.as_ref()?;
-    prost_types::Struct::decode(metadata.encode_to_vec().as_slice()).ok()
 }
