@@ -60,6 +60,25 @@ impl Subscription {
                     && self.sent.iter().zip(&**resources).all(|(sent, resource)| Arc::ptr_eq(sent, resource)))
     }
 
+    /// True when there is nothing to tell the client about these resources.
+    fn lacks_nothing(&self, resources: &ResourceList) -> bool {
+        if !self.brought.is_empty() {
+            let Difference { changed, removed, .. } = self.difference(resources);
+            return changed.is_empty() && removed.is_empty();
+        }
+        // What is asked for is sent, or said to be gone.
+        if !self.force.is_empty() {
+            return false;
+        }
+        // Both lists are sorted by name; what was sent is covered.
+        let mut sent = self.sent.iter().peekable();
+        let has_all = resources.iter().all(|resource| match sent.next_if(|sent| sent.name == resource.name) {
+            Some(had) => Arc::ptr_eq(had, resource) || had.version == resource.version,
+            None => !self.covers(&resource.name),
+        });
+        has_all && sent.next().is_none()
+    }
+
     fn difference(&self, resources: &ResourceList) -> Difference {
         let (mut changed, mut gone) = (Vec::new(), BTreeSet::new());
         let mut uncovered = BTreeSet::new();
@@ -177,8 +196,7 @@ impl Variant for Delta {
 
     fn is_current(&self, resource_type: ResourceType, resources: &ResourceSet) -> bool {
         self.subscriptions[resource_type as usize].as_ref().is_some_and(|subscription| {
-            let Difference { changed, removed, .. } = subscription.difference(resources.list(resource_type));
-            !subscription.awaiting && changed.is_empty() && removed.is_empty()
+            !subscription.awaiting && subscription.lacks_nothing(resources.list(resource_type))
         })
     }
 
