@@ -2,17 +2,24 @@
 //!
 //! One task owns the index; everybody else reads immutable snapshots of it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tandem_model::Kind;
 use tandem_store::{ChangeBatch, SharedStore};
-use tandem_xds::{MeshIndex, Snapshot, Touched};
+use tandem_xds::{MeshIndex, Problem, Snapshot, Touched};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::hostnames::Hostnames;
 use crate::left_out::LeftOut;
 use crate::proxy::registry::Registry;
+
+/// A new mesh comes before its secrets, so that what it lacks is a matter for the log only if it still does after this time.
+const ARRIVAL: Duration = Duration::from_secs(5);
 
 /// The newest snapshot of all meshes.
 pub type CurrentSnapshot = Arc<ArcSwap<Snapshot>>;
@@ -41,6 +48,7 @@ pub async fn follow(
     let mut on_first = Some(on_first);
     let Audience { current, registry, left_out } = audience;
     let mut problems = index.snapshot().problems_revision();
+    let mut of_meshes = OfMeshes::default();
     loop {
         let touched = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -49,10 +57,17 @@ pub async fn follow(
                 None => return,
             },
             (name, address) = hostnames.next() => index.resolve(&name, Some(address)),
+            () = of_meshes.due() => {
+                of_meshes.tell(&index.snapshot());
+                continue;
+            }
         };
         hostnames.follow(index.hostnames());
         for problem in index.take_problems() {
-            warn!(%problem, "left out of the mesh");
+            match problem.key.kind {
+                Kind::Mesh => of_meshes.found.push_back((Instant::now() + ARRIVAL, problem)),
+                _ => tell(&problem),
+            }
         }
         let snapshot = index.snapshot();
         if problems != snapshot.problems_revision() {
@@ -64,6 +79,35 @@ pub async fn follow(
         registry.wake(&touched);
         if let Some(on_first) = on_first.take() {
             on_first();
+        }
+    }
+}
+
+fn tell(problem: &Problem) {
+    warn!(%problem, "left out of the mesh");
+}
+
+/// Problems of meshes that may pass, with the time when they should have.
+#[derive(Debug, Default)]
+struct OfMeshes {
+    found: VecDeque<(Instant, Problem)>,
+}
+
+impl OfMeshes {
+    /// Waits until the first of them should have passed; for ever when there is none.
+    async fn due(&self) {
+        match self.found.front() {
+            Some((time, _)) => sleep_until(*time).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells those that should have passed and did not.
+    fn tell(&mut self, snapshot: &Snapshot) {
+        while let Some((_, problem)) = self.found.pop_front_if(|(time, _)| *time <= Instant::now()) {
+            if snapshot.problems_of(&problem.key).contains(&problem.reason) {
+                tell(&problem);
+            }
         }
     }
 }
