@@ -156,24 +156,24 @@ impl ResourceSet {
         Self { by_type: by_type.map(Into::into) }
     }
 
-    /// These resources and others, of which none has the name of one of these. `last` is what came out of others last time: where
-    /// neither side of a type has changed, its list is taken over.
-    pub(crate) fn joined(self, others: &Self, last: Option<&Joined>) -> Joined {
+    /// These resources and others, of which none has the name of one of these; and what they were. `last` is what came out last time:
+    /// where neither side of a type has changed, its list is taken over.
+    pub(crate) fn joined(self, others: &Self, last: Option<(&Self, &Joined)>) -> (Self, Joined) {
         let mut set = Self::default();
         for resource_type in ResourceType::ALL {
             let index = resource_type as usize;
             let (own, others) = (&self.by_type[index], &others.by_type[index]);
-            let last = last.filter(|last| {
+            let last = last.filter(|(_, last)| {
                 is_same(&last.own.by_type[index], own) && Arc::ptr_eq(&last.others.by_type[index], others)
             });
             set.by_type[index] = match last {
                 _ if own.is_empty() => others.clone(),
                 _ if others.is_empty() => own.clone(),
-                Some(last) => last.set.by_type[index].clone(),
+                Some((last, _)) => last.by_type[index].clone(),
                 None => merged(own, others),
             };
         }
-        Joined { set, own: self, others: others.clone() }
+        (set, Joined { own: self, others: others.clone() })
     }
 
     /// Takes lists of another set over in the place of those that are alike.
@@ -219,10 +219,9 @@ impl ResourceSet {
     }
 }
 
-/// Two sets in one, and what they were.
+/// What two sets in one were.
 #[derive(Debug, Default)]
 pub(crate) struct Joined {
-    pub set: ResourceSet,
     own: ResourceSet,
     others: ResourceSet,
 }
@@ -292,20 +291,18 @@ mod tests {
         };
         let endpoint = Arc::new(Encoded::new(ResourceType::Endpoint, "e", b""));
         let (own, others) = (set(&["b", "d"]), set(&["a", "c", "e"]));
-        let first = own.clone().joined(&others, None);
-        let names: Vec<&str> = first.set.of(ResourceType::Cluster).iter().map(|r| &*r.name).collect();
+        let (first, parts) = own.clone().joined(&others, None);
+        let names: Vec<&str> = first.of(ResourceType::Cluster).iter().map(|r| &*r.name).collect();
         assert_eq!(names, ["a", "b", "c", "d", "e"]);
 
         let mut more = ResourceSet::collect(
             others.iter().map(|(kind, resource)| (kind, resource.clone())).chain([(ResourceType::Endpoint, endpoint)]),
         );
         more.share(&others);
-        let second = own.clone().joined(&more, Some(&first));
-        assert!(
-            second.set.shares(ResourceType::Cluster, &first.set) && second.set.shares(ResourceType::Endpoint, &more)
-        );
-        let third = set(&["b"]).joined(&more, Some(&second));
-        assert!(!third.set.shares(ResourceType::Cluster, &second.set));
+        let (second, parts) = own.clone().joined(&more, Some((&first, &parts)));
+        assert!(second.shares(ResourceType::Cluster, &first) && second.shares(ResourceType::Endpoint, &more));
+        let (third, _) = set(&["b"]).joined(&more, Some((&second, &parts)));
+        assert!(!third.shares(ResourceType::Cluster, &second));
     }
 
     #[test]

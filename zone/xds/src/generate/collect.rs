@@ -302,9 +302,10 @@ impl<'a> Collector<'a> {
                 Arc::make_mut(&mut services).extend(included.services.iter().cloned());
             }
         }
-        let joined = own.joined(others, self.previous.map(|previous| &previous.joined));
+        let previous = self.previous.map(|previous| (&previous.resources, &previous.joined));
+        let (resources, joined) = own.joined(others, previous);
         Generated {
-            resources: joined.set.clone(),
+            resources,
             joined,
             services,
             warnings: self.warnings,
