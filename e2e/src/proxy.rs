@@ -36,6 +36,20 @@ pub struct ProxySpec {
 }
 
 impl ProxySpec {
+    /// A proxy of a type (`dataplane`, `ingress`, `egress`) with the usual features and no token.
+    pub fn new(proxy_type: &str, mesh: &str, name: &str, resource: Value) -> Self {
+        Self {
+            proxy_type: proxy_type.into(),
+            mesh: mesh.into(),
+            name: name.into(),
+            resource,
+            token: None,
+            delta: false,
+            features: Vec::new(),
+            request: Value::Null,
+        }
+    }
+
     /// A sidecar with one inbound and any number of outbounds `(port, service)`, all on loopback.
     pub fn sidecar(mesh: &str, name: &str, inbound: &Inbound, outbounds: &[(u16, &str)]) -> Self {
         let mut tags = json!({"kuma.io/service": inbound.service, "kuma.io/protocol": inbound.protocol});
@@ -56,16 +70,7 @@ impl ProxySpec {
                 "outbound": outbounds
             }
         });
-        Self {
-            proxy_type: "dataplane".into(),
-            mesh: mesh.into(),
-            name: name.into(),
-            resource,
-            token: None,
-            delta: false,
-            features: Vec::new(),
-            request: Value::Null,
-        }
+        Self::new("dataplane", mesh, name, resource)
     }
 
     /// A ZoneIngress on loopback, reachable by other zones at the same address.
@@ -73,32 +78,14 @@ impl ProxySpec {
         let networking =
             json!({"address": "127.0.0.1", "port": port, "advertisedAddress": "127.0.0.1", "advertisedPort": port});
         let resource = json!({"type": "ZoneIngress", "name": name, "networking": networking});
-        Self {
-            proxy_type: "ingress".into(),
-            mesh: String::new(),
-            name: name.into(),
-            resource,
-            token: None,
-            delta: false,
-            features: Vec::new(),
-            request: Value::Null,
-        }
+        Self::new("ingress", "", name, resource)
     }
 
     /// A ZoneEgress on loopback.
     pub fn egress(name: &str, port: u16) -> Self {
         let resource =
             json!({"type": "ZoneEgress", "name": name, "networking": {"address": "127.0.0.1", "port": port}});
-        Self {
-            proxy_type: "egress".into(),
-            mesh: String::new(),
-            name: name.into(),
-            resource,
-            token: None,
-            delta: false,
-            features: Vec::new(),
-            request: Value::Null,
-        }
+        Self::new("egress", "", name, resource)
     }
 
     /// The same with a token.

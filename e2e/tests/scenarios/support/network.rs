@@ -101,16 +101,7 @@ pub fn sidecar(mesh: &str, name: &str, address: IpAddr) -> ProxySpec {
             "transparentProxying": {"redirectPortInbound": 15006, "redirectPortOutbound": 15001}
         }
     });
-    ProxySpec {
-        proxy_type: "dataplane".into(),
-        mesh: mesh.into(),
-        name: name.into(),
-        resource,
-        token: None,
-        delta: false,
-        features: Vec::new(),
-        request: json!({"dnsPort": 15053}),
-    }
+    ProxySpec { request: json!({"dnsPort": 15053}), ..ProxySpec::new("dataplane", mesh, name, resource) }
 }
 
 impl Host {
