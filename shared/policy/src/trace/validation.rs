@@ -100,12 +100,8 @@ fn datadog_url(url: &str, path: &Path, violations: &mut Violations) {
     } else if url.port.parse::<u16>().unwrap_or_default() == 0 {
         violations.add(path, "port must be a valid (1-65535)");
     }
-    let parts = [
-        ("opaque", url.is_opaque),
-        ("user", url.has_user),
-        ("path", !url.path.is_empty()),
-        ("query", url.has_query),
-    ];
+    let parts =
+        [("opaque", url.is_opaque), ("user", url.has_user), ("path", !url.path.is_empty()), ("query", url.has_query)];
     for (name, _) in parts.iter().filter(|(_, present)| *present) {
         violations.add(path, format!("{name} must not be defined"));
     }
