@@ -59,8 +59,12 @@ async fn requests_beyond_the_limit_are_answered_as_the_policy_says() -> Result<(
     limited(web.outbound, (StatusCode::SERVICE_UNAVAILABLE, Some("yes"))).await?;
     web.put(POLICY, "answer", status(444)).await?;
     limited(web.outbound, (StatusCode::TOO_MANY_REQUESTS, Some("yes"))).await?;
-    let problems = web.stage.zone(0).api.get(&format!("/meshes/{MESH}/dataplanes/web-1/_problems")).await?;
-    assert!(problems.to_string().contains("444"), "{problems}");
+    let told = || async {
+        let problems = web.stage.zone(0).api.get(&format!("/meshes/{MESH}/dataplanes/web-1/_problems")).await?;
+        ensure!(problems["items"][0]["subject"]["type"] == POLICY, "{problems}");
+        Ok(problems.to_string().contains("444").then_some(()))
+    };
+    wait::until("the status is told", PATIENCE, told).await?;
 
     web.put(POLICY, "answer", of("web", json!({"http": {"disabled": true}}))).await?;
     limited(web.outbound, (StatusCode::OK, None)).await?;

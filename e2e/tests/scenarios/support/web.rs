@@ -72,7 +72,7 @@ fn path(kind: &str, name: &str) -> String {
     let singular = kind.to_lowercase();
     let plural = match singular.strip_suffix('y') {
         Some(stem) => format!("{stem}ies"),
-        None if singular.ends_with('s') => format!("{singular}es"),
+        None if singular.ends_with('s') || singular.ends_with("ch") => format!("{singular}es"),
         None => format!("{singular}s"),
     };
     format!("/meshes/{MESH}/{plural}/{name}")
