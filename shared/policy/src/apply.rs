@@ -79,11 +79,7 @@ pub fn inbound_cluster(policies: &InboundPolicies, protocol: crate::Protocol, dr
 
 /// Applies policies to the listener of an outbound. Its draft must tell the protocol and the destination or service. `reporter`
 /// says what logs and traces need to know; `None` when there are neither.
-pub fn outbound_listener(
-    policies: &OutboundPolicies,
-    reporter: Option<&Reporter>,
-    draft: &mut Draft<ListenerDraft>,
-) {
+pub fn outbound_listener(policies: &OutboundPolicies, reporter: Option<&Reporter>, draft: &mut Draft<ListenerDraft>) {
     if let Some(reporter) = reporter {
         report_outgoing(policies, reporter, draft);
     }
@@ -233,12 +229,7 @@ pub fn egress_external_service_chain(forbidden: bool, listener: &str, chain: &mu
 
 /// Applies policies to the filter chain of an ExternalService on a ZoneEgress. Without a MeshTrafficPermission in the mesh those may
 /// use it whom an older TrafficPermission allows; with neither, nobody may.
-pub fn egress_chain(
-    policies: &OutsidePolicies,
-    has_traffic_permission: bool,
-    listener: &str,
-    chain: &mut ChainDraft,
-) {
+pub fn egress_chain(policies: &OutsidePolicies, has_traffic_permission: bool, listener: &str, chain: &mut ChainDraft) {
     policies.faults.set_chain(chain);
     policies.limits.set_chain(chain);
     match &policies.permission {

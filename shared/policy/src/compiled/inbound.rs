@@ -54,7 +54,8 @@ impl InboundPolicies {
             faults: Faults::new(&chosen.policies(Kind::MeshFaultInjection)),
             limits: limits(chosen),
             timeouts: chosen.inbound(Kind::MeshTimeout).unwrap_or_default(),
-            permission: (!permissions.is_empty()).then(|| Permission::new(&permissions, &chosen.mesh.mesh, chosen.mesh.settings())),
+            permission: (!permissions.is_empty())
+                .then(|| Permission::new(&permissions, &chosen.mesh.mesh, chosen.mesh.settings())),
             breakers: Breakers::new(&breakers),
         }
     }

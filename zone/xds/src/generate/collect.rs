@@ -304,14 +304,7 @@ impl<'a> Collector<'a> {
         }
         let previous = self.previous.map(|previous| (&previous.resources, &previous.joined));
         let (resources, joined) = own.joined(others, previous);
-        Generated {
-            resources,
-            joined,
-            services,
-            warnings: self.warnings,
-            own: self.own,
-            _shared: self.shared,
-        }
+        Generated { resources, joined, services, warnings: self.warnings, own: self.own, _shared: self.shared }
     }
 }
 

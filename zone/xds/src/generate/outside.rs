@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use tandem_model::{Kri, Protocol};
 use tandem_model::label::SERVICE_TAG;
+use tandem_model::{Kri, Protocol};
 use tandem_policy::envoy::pb::{core, listener};
 use tandem_policy::envoy::{ChainDraft, DownstreamTransport, Draft, NetworkFilter, Origin};
 use tandem_policy::{EgressPolicies, OutsidePolicies, legacy};

@@ -10,12 +10,12 @@ use tandem_proto::mesh::v1alpha1::{
 
 use super::{between, service, stored};
 use crate::Protocol;
+use crate::envoy::names::ROUTER;
 use crate::envoy::pb::core::health_check::HealthChecker;
 use crate::envoy::pb::http::http_connection_manager::RouteSpecifier;
 use crate::envoy::pb::http::{HttpConnectionManager, HttpFilter};
 use crate::envoy::pb::route::{Route, RouteAction, RouteConfiguration, VirtualHost, route::Action};
 use crate::envoy::pb::{Duration, UInt32Value};
-use crate::envoy::names::ROUTER;
 use crate::envoy::{ChainDraft, ClusterDraft, DownstreamTransport, ListenerDraft, NetworkFilter};
 use crate::legacy::{
     Decoded, InboundPolicies, circuit_breaker, health_check, inbound_chain, retry, source_tags, timeout,
