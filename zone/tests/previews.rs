@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value, json};
-use tandem_api::{ProxyConfigurationError, ProxyConfigurations};
+use tandem_api::{ProxyConfigurationError, ProxyConfigurations, SupposedChange, Supposition};
 use tandem_model::ResourceKey;
 use tandem_proto::mesh::v1alpha1::DataplaneInsight;
 use tandem_store::{ChangeBatch, SharedStore};
@@ -23,13 +23,8 @@ use zone_cp::proxy::preview::Previews;
 /// Makes configurations from what the store holds at the moment.
 struct OfStore(SharedStore);
 
-impl ProxyConfigurations for OfStore {
-    fn make(
-        &self,
-        dataplane: &ResourceKey,
-        insight: &DataplaneInsight,
-        with_shadow: bool,
-    ) -> Result<Map<String, Value>, ProxyConfigurationError> {
+impl OfStore {
+    fn previews(&self) -> Previews {
         let mut index = MeshIndex::new(ZoneSettings::new("default"));
         if let Some(ChangeBatch::Reset { resources, .. }) = self.0.changes(0).pending() {
             index.reset(&resources);
@@ -37,7 +32,22 @@ impl ProxyConfigurations for OfStore {
         // Certificates are not needed.
         let needed = |problem: &tandem_xds::Problem| !problem.reason.starts_with("mtls: the secret");
         assert_eq!(index.take_problems().into_iter().find(needed), None);
-        Previews(Arc::new(ArcSwap::new(index.snapshot()))).make(dataplane, insight, with_shadow)
+        Previews(Arc::new(ArcSwap::new(index.snapshot())))
+    }
+}
+
+impl ProxyConfigurations for OfStore {
+    fn make(
+        &self,
+        dataplane: &ResourceKey,
+        insight: &DataplaneInsight,
+        with_shadow: bool,
+    ) -> Result<Map<String, Value>, ProxyConfigurationError> {
+        self.previews().make(dataplane, insight, with_shadow)
+    }
+
+    fn suppose(&self, before: &[SupposedChange], after: &[SupposedChange]) -> Option<Box<dyn Supposition>> {
+        self.previews().suppose(before, after)
     }
 }
 
@@ -94,4 +104,58 @@ async fn what_a_proxy_said_of_itself_counts_and_no_key_is_shown() {
         *identity,
         json!({"certificateChain": {"inlineBytes": "Q0VSVA=="}, "privateKey": {"inlineBytes": "S0VZ"}})
     );
+}
+
+#[tokio::test]
+async fn explanations_name_resources_and_dry_runs_what_would_differ_in_them() {
+    let api = setup().start().await;
+    api.load(json!({"type": "Mesh", "name": "m"})).await;
+    for name in ["web", "shop", "new"] {
+        let inbound = json!({"port": 8080, "tags": {"kuma.io/service": name, "kuma.io/protocol": "http"}});
+        let outbound = json!({"port": 10001, "tags": {"kuma.io/service": "shop"}});
+        let networking = json!({"address": "10.0.0.1", "inbound": [inbound], "outbound": [outbound]});
+        api.load(json!({"type": "Dataplane", "mesh": "m", "name": name, "networking": networking})).await;
+        if name != "new" {
+            let metadata = json!({"dataplane.admin.port": "9901", "dataplane.readinessReporter.port": "9902"});
+            api.load(json!({"type": "DataplaneInsight", "mesh": "m", "name": name, "metadata": metadata})).await;
+        }
+    }
+    let timeout = |seconds: u32| {
+        let target = json!({"kind": "MeshSubset", "tags": {"kuma.io/service": "web"}});
+        let to = json!([{"targetRef": {"kind": "Mesh"}, "default": {"connectionTimeout": format!("{seconds}s")}}]);
+        json!({"type": "MeshTimeout", "mesh": "m", "name": "p", "spec": {"targetRef": target, "to": to}})
+    };
+    let path = "/meshes/m/meshtimeouts/p/_dry-run";
+    let config =
+        async |name: &str| api.get(&format!("/meshes/m/dataplanes/{name}/_config")).await.json()["xds"].clone();
+
+    let run = api.post(path, &timeout(7)).await;
+    assert_eq!(run.status, 200, "{}", run.text);
+    let run = run.json();
+    assert_eq!((&run["total"], &run["items"][0]["proxy"]["name"]), (&json!(1), &json!("web")), "{run}");
+    assert_eq!(run["envoy"], json!({"known": true}));
+    let diff = run["items"][0]["diff"].as_array().cloned().unwrap_or_default();
+    let added = diff.iter().find(|operation| operation["op"] == "add").expect("something changes");
+    assert_eq!(added["value"], "7s", "{diff:?}");
+    let place = added["path"].as_str().unwrap_or_default();
+    assert_eq!(place, "/type.googleapis.com~1envoy.config.cluster.v3.Cluster/shop/connectTimeout");
+    // Nothing is stored, and nothing of it reaches the previews of others.
+    assert_eq!(api.get("/meshes/m/meshtimeouts").await.json()["total"], 0);
+    let before = config("web").await;
+    assert_ne!(before.pointer(place), Some(&json!("7s")));
+
+    api.load(timeout(7)).await;
+    assert_eq!(config("web").await.pointer(place), Some(&json!("7s")));
+    let answer = api.get("/meshes/m/dataplanes/web/_explain?policy=MeshTimeout&to=shop").await.json();
+    let resources = &answer["policies"][0]["outbound"][0]["destinations"][0]["resources"];
+    assert_eq!(*resources, json!([{"type": "Cluster", "name": "shop", "changes": ["/connectTimeout"]}]), "{answer}");
+    let never = api.get("/meshes/m/dataplanes/new/_explain").await.json();
+    assert_eq!(never["envoy"]["known"], false, "{never}");
+
+    let explained = api.post("/meshes/m/dataplanes/web/_explain", &timeout(8)).await.json();
+    let values: Vec<&Value> =
+        explained["change"]["diff"].as_array().into_iter().flatten().map(|operation| &operation["value"]).collect();
+    assert_eq!(values, ["7s", "7s", "8s"], "{explained}");
+    let deleted = api.delete(path).await.json();
+    assert_eq!((&deleted["result"], &deleted["total"]), (&json!("deleted"), &json!(1)), "{deleted}");
 }
