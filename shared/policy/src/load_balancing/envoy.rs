@@ -77,7 +77,8 @@ const MIN_RING_SIZE: u32 = 1024;
 
 /// The first prime number that is not smaller: Envoy takes no other number as the size of a table.
 fn prime(size: u32) -> u32 {
-    let is_prime = |number: &u32| *number > 1 && (2..).take_while(|by| by * by <= *number).all(|by| number % by != 0);
+    let is_prime =
+        |number: &u32| *number > 1 && (2..).take_while(|by| by * by <= *number).all(|by| !number.is_multiple_of(by));
     // The schema limits sizes to 5000011, a prime number, so the search is short and divisors are small.
     (size..).find(is_prime).unwrap_or(size)
 }
