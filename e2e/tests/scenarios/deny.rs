@@ -97,7 +97,7 @@ async fn what_is_denied_stays_denied_unless_somebody_makes_an_exception() -> Res
     // Rules about identities do not open what is denied by tags.
     put(&permission("of-echo", &echo, "from", from(&[("first", "Deny")]))).await?;
     like_kuma.becomes(DENIED, DENIED).await?;
-    let everyone = json!([{"spiffeID": {"type": "Prefix", "value": "spiffe://default/"}}]);
+    let everyone = json!([{"spiffeID": {"type": "Prefix", "value": "spiffe://default"}}]);
     put(&permission("identities", &all, "rules", json!([{"default": {"allow": everyone}}]))).await?;
     here.becomes(DENIED, ALLOWED).await?;
     like_kuma.becomes(ALLOWED, ALLOWED).await?;
