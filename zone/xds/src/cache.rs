@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher as _, Hash};
+use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::sync::{Arc, Weak};
 
 use foldhash::quality::RandomState;
@@ -69,8 +69,10 @@ pub(crate) struct Canonical<V> {
 }
 
 struct CanonicalState<V> {
-    /// Those that stand for their equals. Few: as many as there are values that differ.
-    values: Vec<Weak<V>>,
+    /// Those that stand for their equals, by a digest of how they print. Equal values that print differently are just not found.
+    values: HashMap<u64, Vec<Weak<V>>, RandomState>,
+    /// Number of digests at which values that died are looked for.
+    sweep_values_at: usize,
     /// What was found before: the value asked for, by its address, and the one that stands for it. An allocation lives as long
     /// as a weak reference to it, so no other value can come to the address.
     found: HashMap<usize, (Weak<V>, Weak<V>), RandomState>,
@@ -80,7 +82,8 @@ struct CanonicalState<V> {
 
 impl<V> Default for Canonical<V> {
     fn default() -> Self {
-        let state = CanonicalState { values: Vec::new(), found: HashMap::default(), sweep_at: 64 };
+        let state =
+            CanonicalState { values: HashMap::default(), sweep_values_at: 64, found: HashMap::default(), sweep_at: 64 };
         Self { state: Mutex::new(state) }
     }
 }
@@ -91,7 +94,17 @@ impl<V> fmt::Debug for Canonical<V> {
     }
 }
 
-impl<V: PartialEq> Canonical<V> {
+/// Takes in text for a digest.
+struct Digest<H>(H);
+
+impl<H: Hasher> fmt::Write for Digest<H> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl<V: PartialEq + fmt::Debug> Canonical<V> {
     /// The first value equal to this one that is still in use.
     pub(crate) fn of(&self, value: &Arc<V>) -> Arc<V> {
         let address = Arc::as_ptr(value).addr();
@@ -99,12 +112,20 @@ impl<V: PartialEq> Canonical<V> {
         if let Some(known) = state.found.get(&address).and_then(|(_, known)| known.upgrade()) {
             return known;
         }
-        state.values.retain(|known| known.strong_count() > 0);
-        let known = state.values.iter().filter_map(Weak::upgrade).find(|known| known == value);
+        let mut digest = Digest(state.values.hasher().build_hasher());
+        // A digest takes everything.
+        let _ = fmt::write(&mut digest, format_args!("{value:?}"));
+        let alike = state.values.entry(digest.0.finish()).or_default();
+        alike.retain(|known| known.strong_count() > 0);
+        let known = alike.iter().filter_map(Weak::upgrade).find(|known| known == value);
         let known = known.unwrap_or_else(|| {
-            state.values.push(Arc::downgrade(value));
+            alike.push(Arc::downgrade(value));
             value.clone()
         });
+        if state.values.len() >= state.sweep_values_at {
+            state.values.retain(|_, alike| alike.iter().any(|known| known.strong_count() > 0));
+            state.sweep_values_at = (state.values.len() * 2).max(64);
+        }
         state.found.insert(address, (Arc::downgrade(value), Arc::downgrade(&known)));
         if state.found.len() >= state.sweep_at {
             state.found.retain(|_, (of, known)| of.strong_count() > 0 && known.strong_count() > 0);
@@ -174,7 +195,7 @@ mod tests {
             assert_eq!(*canonical.of(&Arc::new(number)), number);
         }
         let state = canonical.state.lock();
-        assert!(state.values.len() <= 1 && state.found.len() <= 64, "{} found", state.found.len());
+        assert!(state.values.len() <= 64 && state.found.len() <= 64, "{} found", state.found.len());
     }
 
     #[test]
