@@ -260,7 +260,7 @@ mod tests {
         let conf = json!({"tcp": {}, "failTrafficOnPanic": true});
         let mut cluster = ClusterDraft::default();
         let weighted = LocalityConfigSpecifier::LocalityWeightedLbConfig(LocalityWeightedLbConfig::default());
-        cluster.common_lb_mut().locality_config_specifier = Some(weighted.clone());
+        cluster.common_lb_mut().locality_config_specifier = Some(weighted);
         checks(conf.clone()).set_cluster(Protocol::Tcp, None, &mut cluster);
         assert_eq!(cluster.common_lb_mut().locality_config_specifier, Some(weighted));
         cluster.common_lb_mut().locality_config_specifier = None;

@@ -75,12 +75,15 @@ impl Strategy {
 /// Envoy's lower limit of the size of a ring, where none is set.
 const MIN_RING_SIZE: u32 = 1024;
 
+/// The greatest size of a table that Envoy takes.
+const MAX_TABLE_SIZE: u32 = 5_000_011;
+
 /// The first prime number that is not smaller: Envoy takes no other number as the size of a table.
 fn prime(size: u32) -> u32 {
     let is_prime =
         |number: &u32| *number > 1 && (2..).take_while(|by| by * by <= *number).all(|by| !number.is_multiple_of(by));
-    // The schema limits sizes to 5000011, a prime number, so the search is short and divisors are small.
-    (size..).find(is_prime).unwrap_or(size)
+    // The greatest one is a prime number, too.
+    (size..MAX_TABLE_SIZE).find(is_prime).unwrap_or(MAX_TABLE_SIZE)
 }
 
 fn number32(value: u32) -> UInt32Value {
@@ -251,7 +254,15 @@ mod tests {
         assert_eq!(ring(json!({"maxRingSize": 2000})), (None, Some(2000)));
         assert_eq!(ring(json!({"maxRingSize": 100})), (Some(100), Some(100)));
         assert_eq!(ring(json!({"minRingSize": 200, "maxRingSize": 100})), (Some(100), Some(100)));
-        let primes = [(1, 2), (2, 2), (4, 5), (65_537, 65_537), (100_000, 100_003), (5_000_011, 5_000_011)];
+        let primes = [
+            (1, 2),
+            (2, 2),
+            (4, 5),
+            (65_537, 65_537),
+            (100_000, 100_003),
+            (5_000_011, 5_000_011),
+            (u32::MAX, 5_000_011),
+        ];
         for (size, expected) in primes {
             assert_eq!(prime(size), expected, "{size}");
         }
