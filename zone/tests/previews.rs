@@ -148,7 +148,11 @@ async fn explanations_name_resources_and_dry_runs_what_would_differ_in_them() {
     assert_eq!(config("web").await.pointer(place), Some(&json!("7s")));
     let answer = api.get("/meshes/m/dataplanes/web/_explain?policy=MeshTimeout&to=shop").await.json();
     let resources = &answer["policies"][0]["outbound"][0]["destinations"][0]["resources"];
-    assert_eq!(*resources, json!([{"type": "Cluster", "name": "shop", "changes": ["/connectTimeout"]}]), "{answer}");
+    assert_eq!(resources[0], json!({"type": "Cluster", "name": "shop", "changes": ["/connectTimeout"]}), "{answer}");
+    assert_eq!(
+        (&resources[1]["type"], &resources[1]["name"]),
+        (&json!("Listener"), &json!("outbound:127.0.0.1:10001"))
+    );
     let never = api.get("/meshes/m/dataplanes/new/_explain").await.json();
     assert_eq!(never["envoy"]["known"], false, "{never}");
 
