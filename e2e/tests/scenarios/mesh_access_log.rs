@@ -5,13 +5,14 @@ use std::path::Path;
 use anyhow::Result;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tandem_e2e::wait;
+use tandem_e2e::proxy::{Inbound, Proxy, ProxySpec};
+use tandem_e2e::{ports, wait};
 
 use crate::support::collector::{Collector, attribute, text};
 use crate::support::pipe::{LineServer, LogPipe};
-use crate::support::web::{By, Web, service};
+use crate::support::web::{By, MESH, Web, outbound, service};
 use crate::support::workload::get;
-use crate::support::{PATIENCE, answered};
+use crate::support::{PATIENCE, answered, apps};
 
 const POLICY: &str = "MeshAccessLog";
 
@@ -59,7 +60,7 @@ async fn written(outbound: u16, path: &Path, line: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn logs_of_clients_and_servers_are_written_sent_and_collected() -> Result<()> {
+async fn logs_of_clients_and_servers_are_written_and_sent() -> Result<()> {
     let web = Web::start(By::Resource).await?;
     let (of_client, of_server) = (web.stage.folder().join("client.log"), web.stage.folder().join("server.log"));
 
@@ -92,28 +93,51 @@ async fn logs_of_clients_and_servers_are_written_sent_and_collected() -> Result<
         Ok(has(OF_CLIENT) && has(OF_SERVER) && lines.iter().any(is_object))
     })
     .await?;
+    web.passed(&[]).await
+}
 
-    // To a collector: with a body of its own, and with the default one.
+/// Sidecars of the service `books` and of `reader`, which calls it, with the port of its outbound. Their names are unified: a collector
+/// is asked for by the name of its cluster, and this one takes no names with two colons.
+async fn unified(web: &Web) -> Result<(Proxy, Proxy, u16)> {
+    let inbound = Inbound::http("books", web.workload.port())?;
+    let mut books = ProxySpec::sidecar(MESH, "books-1", &inbound, &[]);
+    let port = ports::free()?;
+    let mut reader = apps::caller(MESH, "reader", &[])?;
+    reader.resource["networking"]["outbound"] = json!([outbound(port, "books", inbound.port, By::Resource)]);
+    for spec in [&mut books, &mut reader] {
+        spec.features.push("feature-unified-resource-naming");
+    }
+    let books = web.stage.zone(0).start_sidecar(books).await?;
+    let reader = web.stage.zone(0).start_sidecar(reader).await?;
+    answered(port, StatusCode::OK).await?;
+    Ok((books, reader, port))
+}
+
+#[tokio::test]
+async fn logs_of_clients_and_servers_reach_an_open_telemetry_collector() -> Result<()> {
+    let web = Web::start(By::Resource).await?;
+    let (books, reader, port) = unified(&web).await?;
     let collector = Collector::start().await?;
     let endpoint = format!("127.0.0.1:{}", collector.port);
-    let body = json!({"stringValue": FORMAT});
-    let outgoing = json!({"endpoint": endpoint, "body": body, "attributes": [member("method", "%REQ(:METHOD)%")]});
+    let attributes = json!([{"key": "method", "value": "%REQ(:METHOD)%"}]);
+    let outgoing = json!({"endpoint": endpoint, "body": {"stringValue": FORMAT}, "attributes": attributes});
     let collected = |backend: Value| json!([{"type": "OpenTelemetry", "openTelemetry": backend}]);
-    web.put(POLICY, "outgoing", to(web.service(), collected(outgoing))).await?;
+    web.put(POLICY, "outgoing", to(service("books", By::Resource), collected(outgoing))).await?;
     web.put(POLICY, "incoming", incoming(collected(json!({"endpoint": endpoint})))).await?;
-    after_requests(web.outbound, "both logs arrive at the collector", || {
+    // One has a body of its own, the other the default one.
+    after_requests(port, "both logs arrive at the collector", || {
         let logs = collector.logs();
         let body = |wanted: &dyn Fn(&str) -> bool| {
             logs.iter().find(|log| log.body.as_ref().and_then(text).is_some_and(wanted))
         };
-        let of_client = body(&|body| body == OF_CLIENT);
+        let of_client = body(&|body| body == "default OUTBOUND reader@127.0.0.1:0 to books: GET /hello 200");
         let of_server =
-            body(&|body| body.contains(r#""GET /hello HTTP/2" 200"#) && body.contains(r#""unknown" "web""#));
+            body(&|body| body.contains(r#""GET /hello HTTP/2" 200"#) && body.contains(r#""unknown" "books""#));
         let method = of_client.and_then(|log| attribute(&log.attributes, "method"));
         Ok(method == Some("GET") && of_server.is_some())
     })
     .await?;
-    web.passed(&[]).await
+    web.passed(&[&books, &reader]).await
 }
 
 #[tokio::test]
