@@ -164,7 +164,9 @@ impl Sidecar<'_> {
             (dataplane.address(), AdminInput(metadata), input.admin_tls.map(|tls| &tls.certificate)),
             |set| admin(set, dataplane.address(), metadata, input.admin_tls),
         )?;
-        collector.warn(&self.policies.warnings);
+        for warning in self.policies.warnings.iter() {
+            collector.left_out(&warning.policy, &warning.reason);
+        }
         self.transparent(collector);
         let tracing = self.tracing(collector);
         self.collectors(collector);
