@@ -28,7 +28,6 @@ use crate::candidates::Candidates;
 use crate::destinations::Destinations;
 use crate::matching::{Choice, Selection, select};
 use crate::policy::Policy;
-use crate::rules::usable_to_rules;
 use crate::subject::Subject;
 use chosen::Chosen;
 use memo::{Key, Table};
@@ -239,15 +238,6 @@ impl MeshPolicies {
         let destinations = key.destinations.as_ref();
         destinations.is_none_or(|destinations| Arc::ptr_eq(&destinations.0, &self.destinations))
             && key.policies.values().flatten().all(|policy| self.position(&policy.0).is_some())
-    }
-
-    /// True when a policy of a kind about routes says something about destinations by tags of a proxy.
-    pub fn routes_by_tags(&self, kind: Kind, subject: &Subject<'_>) -> bool {
-        let selected = self.selected(subject).filter(|(policy, _)| policy.kind() == kind);
-        let selected: Vec<Arc<Policy>> = selected.map(|(policy, _)| policy.clone()).collect();
-        let routes = self.of_kind(Kind::MeshHTTPRoute);
-        !selected.is_empty()
-            && !usable_to_rules(&selected, routes, &self.destinations).0.rules.is_empty()
     }
 
     /// What the policies amount to at a ZoneEgress; always the same value.

@@ -228,7 +228,7 @@ enum List {
 
 impl List {
     /// The name of an entry, and what it says.
-    fn entry<'a>(self, origin: &'a RuleOrigin) -> Option<(String, &'a Value)> {
+    fn entry(self, origin: &RuleOrigin) -> Option<(String, &Value)> {
         let policy = &origin.policy;
         let (name, items) = match self {
             Self::To => ("to", &policy.to),
