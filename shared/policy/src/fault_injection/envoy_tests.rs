@@ -24,7 +24,10 @@ fn abort_with(status: u16) -> Value {
     json!({"http": [{"abort": {"httpStatus": status, "percentage": 100}}]})
 }
 
-fn from(entries: &[(&[(&str, &str)], Value)]) -> Arc<Policy> {
+/// Tags of clients, and the faults they meet.
+type Entry<'a> = (&'a [(&'a str, &'a str)], Value);
+
+fn from(entries: &[Entry<'_>]) -> Arc<Policy> {
     let from: Vec<Value> = entries
         .iter()
         .map(|(tags, conf)| {
@@ -85,7 +88,7 @@ fn the_strongest_entry_about_a_client_decides() {
     let (a, b) = ([(SERVICE_TAG, "a")], [(SERVICE_TAG, "b")]);
     let (east, a_east) = ([("zone", "east")], [(SERVICE_TAG, "a"), ("zone", "east")]);
     let everyone: &[(&str, &str)] = &[];
-    let cases: [Vec<(&[(&str, &str)], Value)>; 5] = [
+    let cases: [Vec<Entry<'_>>; 5] = [
         vec![(everyone, abort_with(500))],
         vec![(everyone, abort_with(500)), (&a, abort_with(501)), (&b, abort_with(502))],
         vec![(&a, abort_with(501)), (&east, abort_with(502)), (&a_east, abort_with(503))],

@@ -34,7 +34,7 @@ fn what_is_disabled_or_has_no_rate_is_not_limited() {
         json!({"http": {"disabled": true, RATE: rate}, "tcp": {"disabled": true, "connectionRate": rate}}),
         json!({"http": {"onRateLimit": {"status": 503}}, "tcp": {"disabled": false}}),
     ] {
-        assert_eq!(limits(&[conf.clone()]), Limits::default(), "{conf}");
+        assert_eq!(limits(std::slice::from_ref(&conf)), Limits::default(), "{conf}");
     }
     assert_eq!(limits(&[]), Limits::default());
 }
