@@ -25,6 +25,7 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 use tandem_api::{ProxyConfigurationError, ProxyConfigurations};
 use tandem_model::ResourceKey;
+use tandem_policy::PolicySettings;
 use tandem_proto::mesh::v1alpha1::DataplaneInsight;
 use tandem_store::{ChangeBatch, SharedStore};
 use tandem_xds::{MeshIndex, ZoneSettings};
@@ -37,11 +38,14 @@ const ZONE: &str = "kuma-3";
 /// Kinds of resources whose effect on Envoy is not made here.
 const WITHOUT_EFFECT: [&str; 2] = ["MeshGateway", "MeshMetric"];
 
+/// Where clients are listed that may use an inbound. What differs there on purpose can be set back.
+const PRINCIPALS: &str = ".principals";
+
 /// What differs on purpose: in which cases, where, and why.
 const DIFFERENT: [(&[&str], &str, &str); 3] = [
     (
         &["meshtrafficpermission/from-rules-long.test-server"],
-        ".principals",
+        PRINCIPALS,
         "clients that an entry allows are not logged as denied because another entry denies others on trial",
     ),
     (
@@ -68,7 +72,10 @@ const DIFFERENT: [(&[&str], &str, &str); 3] = [
 ];
 
 /// Makes configurations from what the store holds at the moment.
-struct OfStore(SharedStore);
+struct OfStore {
+    store: SharedStore,
+    policies: Arc<PolicySettings>,
+}
 
 impl ProxyConfigurations for OfStore {
     fn make(
@@ -77,8 +84,9 @@ impl ProxyConfigurations for OfStore {
         insight: &DataplaneInsight,
         with_shadow: bool,
     ) -> Result<Map<String, Value>, ProxyConfigurationError> {
-        let mut index = MeshIndex::new(ZoneSettings::new(ZONE));
-        if let Some(ChangeBatch::Reset { resources, .. }) = self.0.changes(0).pending() {
+        let settings = ZoneSettings { policies: self.policies.clone(), ..ZoneSettings::new(ZONE) };
+        let mut index = MeshIndex::new(settings);
+        if let Some(ChangeBatch::Reset { resources, .. }) = self.store.changes(0).pending() {
             index.reset(&resources);
         }
         assert_eq!(index.take_problems(), []);
@@ -95,6 +103,7 @@ struct Scene {
     resources: Vec<Value>,
     /// MeshServices as the zone makes them: name, port and protocol.
     services: &'static [(&'static str, u32, &'static str)],
+    policies: Arc<PolicySettings>,
 }
 
 impl Scene {
@@ -118,7 +127,13 @@ impl Scene {
             json!({"type": "MeshTrafficPermission", "mesh": mesh, "name": format!("allow-all-{mesh}"), "spec": allow}),
         ];
         resources.append(&mut more);
-        Self { mesh, proxies, resources, services }
+        Self { mesh, proxies, resources, services, policies: Arc::default() }
+    }
+
+    /// As [`Scene::sidecars`], with permissions as Kuma makes them.
+    fn sidecars_by_precedence() -> Self {
+        let policies = Arc::new(PolicySettings { deny_overrides_allow: false, ..PolicySettings::default() });
+        Self { policies, ..Self::sidecars() }
     }
 
     fn sidecars() -> Self {
@@ -166,7 +181,7 @@ impl Scene {
     async fn start(&self, documents: &[Value]) -> support::Api {
         let mut setup = support::Setup::new(support::ALONE);
         setup.admission.zone = ZONE.to_owned();
-        setup.configurations = Some(Arc::new(OfStore(setup.store.clone())));
+        setup.configurations = Some(Arc::new(OfStore { store: setup.store.clone(), policies: self.policies.clone() }));
         let api = setup.start().await;
         for document in &self.resources {
             put(&api, document).await;
@@ -306,7 +321,9 @@ async fn run(folder_name: &str, scene: &Scene) {
             }
             let case = format!("{folder_name}/{name}");
             let is_meant = |cases: &[&str]| cases.iter().any(|meant| case.ends_with(meant));
-            let different: Vec<_> = DIFFERENT.iter().filter(|(cases, ..)| is_meant(cases)).collect();
+            let is_made = |place: &str| place != PRINCIPALS || scene.policies.deny_overrides_allow;
+            let different: Vec<_> =
+                DIFFERENT.iter().filter(|(cases, place, _)| is_meant(cases) && is_made(place)).collect();
             let is_on_purpose = |found: &String| {
                 found.starts_with(".diff") || different.iter().any(|(_, place, _)| found.contains(place))
             };
@@ -343,6 +360,7 @@ folders! {
     timeout: sidecars / "sidecars/meshtimeout",
     tls: sidecars / "sidecars/meshtls",
     traffic_permission: sidecars / "sidecars/meshtrafficpermission",
+    traffic_permission_by_precedence: sidecars_by_precedence / "sidecars/meshtrafficpermission",
     gateway_access_log: builtin_gateway / "builtingateway/meshaccesslog",
     gateway_timeout: builtin_gateway / "builtingateway/meshtimeout",
     gateway_tls: builtin_gateway / "builtingateway/meshtls",
