@@ -6,9 +6,9 @@
 
 pub mod access_log;
 mod apply;
+pub mod backend;
 mod by_address;
 mod candidates;
-pub mod backend;
 mod check;
 pub mod circuit_breaker;
 mod cluster_name;
@@ -50,12 +50,12 @@ pub mod trace;
 pub mod traffic_permission;
 mod validation;
 
+pub use apply::{
+    InboundFacts, egress_chain, egress_cluster, egress_external_service_chain, egress_routes, inbound_cluster,
+    inbound_listener, outbound_cluster, outbound_listener, outbound_security, passthrough_logs,
+};
 pub use by_address::ByAddress;
 pub use candidates::Marks;
-pub use apply::{
-    InboundFacts, egress_chain, egress_cluster, egress_external_service_chain, egress_routes, inbound_cluster, inbound_listener,
-    outbound_cluster, outbound_listener, outbound_security, passthrough_logs,
-};
 pub use check::{Checked, check, check_as, check_received};
 pub use cluster_name::service_cluster;
 pub use compiled::{

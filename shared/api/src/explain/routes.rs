@@ -68,9 +68,8 @@ fn of_policy(kind: Kind) -> Endpoint {
             .answers(200, Shape::component("DryRun"))
             .refuses(&[400, 403, 404, 405, 409])
     };
-    let put = move |state, user, origin, uri, place, headers, body| {
-        dry_run::put(kind, state, user, origin, uri, place, headers, body)
-    };
+    let put =
+        move |state, user, source, place, headers, body| dry_run::put(kind, state, user, source, place, headers, body);
     let delete = move |state, user, origin, uri, place| dry_run::delete(kind, state, user, origin, uri, place);
     Endpoint::new(on(MethodFilter::POST, put).on(MethodFilter::DELETE, delete), "POST, DELETE")
         .describe(Method::POST, tells("a write").takes(Shape::component(item_name(kind))))

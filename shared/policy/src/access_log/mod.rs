@@ -8,8 +8,8 @@ mod needs;
 mod schema;
 mod validation;
 
-pub(crate) use connection::{HTTP_FORMAT, TCP_FORMAT};
 pub use connection::{Connection, TrafficDirection};
+pub(crate) use connection::{HTTP_FORMAT, TCP_FORMAT};
 pub use log::AccessLog;
 pub(crate) use log::Logger;
 pub use needs::Needs;

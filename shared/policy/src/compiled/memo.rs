@@ -53,10 +53,4 @@ impl<V: Clone> Table<V> {
         self.entries.insert(key, built.clone());
         built
     }
-
-    /// Number of results.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
 }

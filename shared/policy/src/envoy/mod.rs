@@ -17,18 +17,18 @@ mod header;
 pub(crate) mod health_check;
 mod listener;
 pub(crate) mod matcher;
-pub(crate) mod regex;
 mod percent;
+pub(crate) mod regex;
 mod set;
 
 pub use assignment::{AssignmentDraft, EndpointAddress, EndpointDraft, LocalityDraft};
 pub(crate) use client::{any_client, extension};
 pub use cluster::{ClusterDraft, UpstreamTransport};
-pub(crate) use encode::{encode_metadata_field, grpc_cluster};
 pub use encode::{duration, pack, packed_filter, sanitize_stat_prefix};
+pub(crate) use encode::{encode_metadata_field, grpc_cluster};
 pub(crate) use header::{header_to_add, headers_to_add};
-pub(crate) use listener::{inline_routes, insert_before_router};
 pub use listener::{ChainDraft, DownstreamTransport, ListenerDraft, NetworkFilter};
+pub(crate) use listener::{inline_routes, insert_before_router};
 pub(crate) use percent::percent;
 pub use set::{Draft, DraftSet, Origin};
 

@@ -49,7 +49,7 @@ impl Scene {
     }
 
     /// A scene with an outbound to a resource with one port.
-    fn to_resource(mut self, kind: Kind, name: &'static str, port: u32) -> Self {
+    fn for_resource(mut self, kind: Kind, name: &'static str, port: u32) -> Self {
         let reference = match kind {
             Kind::MeshService => json!({"kind": "MeshService", "labels": {NAMESPACE: namespace(name)}, "port": port}),
             _ => json!({"kind": kind.name(), "name": name, "port": port}),
@@ -230,11 +230,11 @@ fn access_logs() {
         ),
         (
             "basic_outbound_real_meshservice",
-            to_mesh(log()).to_resource(Kind::MeshService, "other-meshservice-http", 27777),
+            to_mesh(log()).for_resource(Kind::MeshService, "other-meshservice-http", 27777),
         ),
         (
             "basic_outbound_real_meshexternalservice",
-            to_mesh(log()).to_resource(Kind::MeshExternalService, "other-meshexternalservice-http", 47777),
+            to_mesh(log()).for_resource(Kind::MeshExternalService, "other-meshexternalservice-http", 47777),
         ),
     ];
     for (name, scene) in simple {
@@ -309,7 +309,7 @@ fn with_routes(of_route: &[&'static str], count: usize, is_silenced: bool) -> Sc
     }));
     let mut policies = vec![(Kind::MeshAccessLog, "logs", json!({"to": to}))];
     policies.extend(all.into_iter().take(count).map(route));
-    Scene::new(policies).to_resource(Kind::MeshService, "other-meshservice-http", 27777)
+    Scene::new(policies).for_resource(Kind::MeshService, "other-meshservice-http", 27777)
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn traces() {
     };
     let real = |conf: &Value| {
         let scene = Scene::new(vec![(Kind::MeshTrace, "trace", json!({"default": conf}))]);
-        scene.to_resource(Kind::MeshService, "backend", 27777)
+        scene.for_resource(Kind::MeshService, "backend", 27777)
     };
     let cases = [
         ("inbound-outbound-zipkin", scene(&full(&zipkin("httpProto")))),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tandem_model::rest::{Unknown, from_json};
 use tandem_model::{Kind, Resource, ResourceKey};
-use tandem_policy::legacy::Decoded;
 use tandem_policy::access_log::{AccessLog, Connection, TrafficDirection};
+use tandem_policy::legacy::Decoded;
 use tandem_policy::legacy::traffic_log::access_log;
 
 use super::{Report, Resources, differences, folder, generated, golden, metadata, yaml};

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tandem_policy::envoy::{ChainDraft, Draft, DraftSet, NetworkFilter, Origin, UpstreamTransport};
 use tandem_policy::access_log::AccessLog;
+use tandem_policy::envoy::{ChainDraft, Draft, DraftSet, NetworkFilter, Origin, UpstreamTransport};
 
 use super::credential::Credential;
 use super::outbounds;

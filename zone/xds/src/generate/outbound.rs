@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tandem_model::{Kri, Protocol};
 use tandem_policy::ByDestination;
-use tandem_policy::http_route::RouteTable;
 use tandem_policy::envoy::pb::{core, http};
 use tandem_policy::envoy::{ChainDraft, ClusterDraft, Draft, ListenerDraft, NetworkFilter, Origin, UpstreamTransport};
+use tandem_policy::http_route::RouteTable;
 
 use super::credential::Credential;
 use super::http::{everything_to, grpc_stats, manager, route_table};

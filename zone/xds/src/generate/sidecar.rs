@@ -14,11 +14,11 @@ use tandem_model::dataplane::{DataplaneExt as _, InboundInterface};
 use tandem_model::{Kind, Protocol, ResourceKey, prometheus};
 use tandem_policy::envoy::Origin;
 use tandem_policy::http_route::RouteTable;
-use tandem_policy::reporter::Reporter;
-use tandem_policy::trace::Tracing;
 use tandem_policy::load_balancing::{Localities, Standpoint};
+use tandem_policy::reporter::Reporter;
 use tandem_policy::subject::Subject;
 use tandem_policy::tls;
+use tandem_policy::trace::Tracing;
 use tandem_policy::{OutboundPolicies, OwnTags, ProxyPolicies, legacy};
 
 use super::admin::admin;
@@ -407,11 +407,8 @@ impl Sidecar<'_> {
         let Self { cache, outbound_policies: policies, .. } = self;
         let destination = source.destination.clone();
         let reporter = self.reporting.outgoing.clone();
-        let key = ListenerKey {
-            source: source.clone(),
-            reporter: reporter.clone(),
-            policies: ByAddress(policies.clone()),
-        };
+        let key =
+            ListenerKey { source: source.clone(), reporter: reporter.clone(), policies: ByAddress(policies.clone()) };
         let build = || {
             let mut draft = outbound_listener(&source, table, &self.internal_addresses());
             tandem_policy::outbound_listener(policies, reporter.as_deref(), &mut draft);

@@ -10,13 +10,13 @@ use tandem_proto::mesh::v1alpha1::traffic_route::http::r#match::string_matcher::
 use tandem_proto::mesh::v1alpha1::traffic_route::http::modify::{Headers, RegexReplace, host, path};
 use tandem_proto::mesh::v1alpha1::traffic_route::http::{Match, Modify};
 
+use crate::envoy::header_to_add;
 use crate::envoy::pb::core::HeaderValueOption;
 use crate::envoy::pb::route::header_matcher::HeaderMatchSpecifier;
 use crate::envoy::pb::route::route::Action;
 use crate::envoy::pb::route::route_action::HostRewriteSpecifier;
 use crate::envoy::pb::route::route_match::PathSpecifier;
 use crate::envoy::pb::route::{HeaderMatcher, Route, RouteMatch};
-use crate::envoy::header_to_add;
 
 /// The requests that a rule takes: all when it does not say which.
 pub fn matches(rule: Option<&Match>) -> RouteMatch {

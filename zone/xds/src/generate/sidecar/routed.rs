@@ -66,9 +66,8 @@ fn by_policy<S>(policy: Option<&Arc<Decoded<S>>>) -> ByPolicy<S> {
 /// What requests tell of the proxy's tags, for inbounds that treat callers differently; `None` in meshes without such policies.
 pub(super) fn tags_header(state: &MeshState, dataplane: &DataplaneView) -> Option<Arc<str>> {
     let older = state.legacy.policies();
-    let is_used = !older.rate_limits.is_empty()
-        || !older.fault_injections.is_empty()
-        || state.compiled.tells_callers_apart();
+    let is_used =
+        !older.rate_limits.is_empty() || !older.fault_injections.is_empty() || state.compiled.tells_callers_apart();
     is_used.then(|| own_tags(dataplane))
 }
 
@@ -92,7 +91,6 @@ impl Sidecar<'_> {
             own_tags: own_tags(self.dataplane),
         })
     }
-
 
     fn route(&self, tags: &Tags) -> Option<&Arc<Decoded<TrafficRoute>>> {
         self.legacy.outbound.traffic_routes.of(Service::name_in(tags))
