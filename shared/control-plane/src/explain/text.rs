@@ -199,7 +199,7 @@ fn resources(text: &mut String, resources: &[EnvoyResource]) {
         let changes = match resource.changes.len() {
             0 => " (as it would be anyway)".to_owned(),
             1 => format!(" at {}", resource.changes[0]),
-            more => format!(" at {} and {} more places", resource.changes[0], more - 1),
+            more => format!(" at {} and {} more", resource.changes[0], more - 1),
         };
         let _ = writeln!(text, "    in Envoy: {} {}{changes}", resource.kind, resource.name);
     }
