@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::answer::{InboundRule, KindExplanation, Outcome, RuleChange};
+use super::answer::{InboundRule, KindExplanation, Outcome};
+use super::report::RuleChange;
 
 /// The rules that differ, sorted by what they are about.
 pub fn changed_rules(before: Option<&KindExplanation>, after: Option<&KindExplanation>) -> Vec<RuleChange> {

@@ -12,6 +12,7 @@ mod outbound;
 mod own;
 mod reasons;
 mod references;
+mod report;
 
 use std::sync::Arc;
 
@@ -26,12 +27,13 @@ use crate::rules::{RuleOrigin, Unusable};
 use crate::subject::Subject;
 
 pub use answer::{
-    ClientTag, Configuration, Contribution, Destination, DryRun, Effect, EnvoyKnowledge, EnvoyResource, Explanation,
-    Field, Inbound, InboundRule, KindExplanation, LeftOutPolicy, OutboundRule, Outcome, Overridden, PolicyName,
-    PolicyProblem, ProxyChange, ProxyName, ProxyRule, Reason, RuleChange, SelectedPolicy,
+    ClientTag, Configuration, Contribution, Destination, Effect, EnvoyResource, Field, Inbound, InboundRule,
+    KindExplanation, LeftOutPolicy, OutboundRule, Outcome, Overridden, PolicyName, PolicyProblem, ProxyRule, Reason,
+    SelectedPolicy,
 };
 pub use changes::changed_rules;
 pub use references::references_to_nothing;
+pub use report::{DryRun, EnvoyKnowledge, Explanation, ProxyChange, ProxyName, RuleChange};
 
 /// Most policies without part in the result that are listed.
 pub const MOST_LEFT_OUT: usize = 1000;
