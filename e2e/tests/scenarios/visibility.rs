@@ -102,7 +102,7 @@ async fn a_zone_that_stands_still_is_seen_although_its_connection_lives() -> Res
     let refused = zones(&["nowhere", "--url", &url]).await.expect_err("there is no such zone").to_string();
     ensure!(refused.contains("there is no zone \"nowhere\""), "{refused}");
     let nobody = zones(&["--url", "http://127.0.0.1:1"]).await.expect_err("nobody listens").to_string();
-    ensure!(nobody.contains("no global control plane answers at http://127.0.0.1:1"), "{nobody}");
+    ensure!(nobody.contains("no control plane answers at http://127.0.0.1:1"), "{nobody}");
     stage.passed();
     Ok(())
 }
