@@ -4,10 +4,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tandem_auth::ca::{self, CaError, Signer};
+use tandem_auth::ca::{self, CaError, KeyType, Signer};
 use tandem_model::mesh::{MeshExt as _, builtin_cert_secret, builtin_key_secret};
 use tandem_model::{DecodeError, Kind, ResourceKey};
 use tandem_proto::mesh::v1alpha1 as pb;
@@ -15,6 +16,8 @@ use tandem_proto::plugins::ca::ProvidedCertificateAuthorityConfig;
 use tandem_proto::system::v1alpha1::{DataSource, Secret, data_source};
 use tandem_store::{SharedStore, StoreError};
 use tandem_xds::{Identity, IdentityRequest};
+
+use crate::issuing;
 
 /// Why a proxy gets no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,9 @@ pub enum IdentityError {
         /// What is missing.
         reason: String,
     },
+    /// Making it failed in a way that nobody expected.
+    #[error("making a certificate failed: {0}")]
+    Lost(#[from] tokio::task::JoinError),
 }
 
 /// A certificate, and what it was made from.
@@ -56,10 +62,54 @@ pub struct IssuedIdentity {
     pub not_after: Timestamp,
     /// When it is to be replaced.
     pub renew_at: Timestamp,
-    /// What was asked for.
-    pub request: IdentityRequest,
-    /// Authority that signed it.
+    offer: IdentityOffer,
+}
+
+impl IssuedIdentity {
+    /// Backend of the mesh that signed it.
+    pub fn backend(&self) -> &str {
+        &self.offer.request.backend
+    }
+
+    /// True when another certificate would say the same and be signed by the same authority.
+    pub fn is(&self, offer: &IdentityOffer) -> bool {
+        self.offer.is_like(offer)
+    }
+}
+
+/// A certificate that could be issued.
+#[derive(Debug, Clone)]
+pub struct IdentityOffer {
+    request: IdentityRequest,
+    validity: Duration,
+    key_type: KeyType,
     signer: Arc<Signer>,
+}
+
+impl IdentityOffer {
+    /// True when both say the same about the proxy and are signed by the same authority.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.request == other.request && Arc::ptr_eq(&self.signer, &other.signer)
+    }
+
+    /// Issues the certificate. That takes a while; see [`Issuing`](crate::issuing::Issuing).
+    ///
+    /// # Errors
+    /// When the proxy has a name that cannot be certified, or signing fails.
+    pub fn issue(self) -> Result<IssuedIdentity, IdentityError> {
+        let IdentityRequest { mesh, backend, tags, .. } = &self.request;
+        let certificate = ca::issue(&self.signer, mesh, tags, self.validity, self.key_type)
+            .map_err(|error| authority_error(mesh, backend, error))?;
+        Ok(IssuedIdentity {
+            renew_at: issuing::renew_at(&certificate),
+            not_after: certificate.not_after,
+            identity: Arc::new(Identity {
+                certificate_chain: certificate.cert_pem.into_bytes(),
+                private_key: certificate.key_pem.into_bytes(),
+            }),
+            offer: self,
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -72,50 +122,29 @@ struct Source {
 /// Issues certificates; shared by all streams.
 pub struct Identities {
     store: SharedStore,
+    key_type: KeyType,
     signers: Mutex<HashMap<String, (Source, Arc<Signer>)>>,
 }
 
 impl Identities {
-    /// An issuer that reads authorities from `store`.
-    pub fn new(store: SharedStore) -> Self {
-        Self { store, signers: Mutex::default() }
+    /// An issuer that reads authorities from `store` and makes keys of this type.
+    pub fn new(store: SharedStore, key_type: KeyType) -> Self {
+        Self { store, key_type, signers: Mutex::default() }
     }
 
-    /// A certificate as requested: `current` as long as it is good, else a new one.
+    /// What a certificate as requested would be.
     ///
     /// # Errors
     /// When the authority of the mesh cannot be used.
-    pub async fn issue(
-        &self,
-        request: &IdentityRequest,
-        current: Option<&IssuedIdentity>,
-    ) -> Result<IssuedIdentity, IdentityError> {
+    pub async fn offer(&self, request: &IdentityRequest) -> Result<IdentityOffer, IdentityError> {
         let mesh = &request.mesh;
         let source = self.source(mesh, &request.backend).await?;
         let signer = self.signer(mesh, &source)?;
-        if let Some(current) = current
-            && current.request == *request
-            && Arc::ptr_eq(&current.signer, &signer)
-            && Timestamp::now() < current.renew_at
-        {
-            return Ok(current.clone());
-        }
-        let failed = |error| authority_error(mesh, &request.backend, error);
         let validity = match request.expiration.as_str() {
             "" => ca::DEFAULT_VALIDITY,
-            text => ca::parse_duration(text).map_err(failed)?,
+            text => ca::parse_duration(text).map_err(|error| authority_error(mesh, &request.backend, error))?,
         };
-        let certificate = ca::issue(&signer, mesh, &request.tags, validity).map_err(failed)?;
-        Ok(IssuedIdentity {
-            renew_at: certificate.renew_at(),
-            not_after: certificate.not_after,
-            identity: Arc::new(Identity {
-                certificate_chain: certificate.cert_pem.into_bytes(),
-                private_key: certificate.key_pem.into_bytes(),
-            }),
-            request: request.clone(),
-            signer,
-        })
+        Ok(IdentityOffer { request: request.clone(), validity, key_type: self.key_type, signer })
     }
 
     /// The parsed authority. The same `Arc` as long as nothing about it changed.

@@ -41,6 +41,7 @@ use crate::proxy::preview::Previews;
 use crate::proxy::problem_metrics::ProblemMetrics;
 use crate::proxy::registry::Registry;
 use crate::proxy::{abandoned, expired};
+use crate::refusals::Refusals;
 use crate::services::{self, ServicesSettings};
 use crate::virtual_addresses::{self, VipMetrics, VirtualAddressSettings};
 use crate::workload_identity::WorkloadIdentities;
@@ -141,6 +142,7 @@ async fn serve_proxies(start: &Start, parts: &Parts, context: Arc<ProxyContext>,
         store: parts.store.clone(),
         settings: Arc::new(bootstrap_settings(config)?),
         certificate: Arc::new(certificate),
+        refusals: context.refusals.clone(),
     };
     let mut discovery = tonic::service::Routes::new(AdsService::new(context.clone()));
     if config.dp_server.hds.enabled {
@@ -167,6 +169,7 @@ fn proxy_context(start: &Start, parts: &Parts) -> Arc<ProxyContext> {
     let config = &start.loaded.config;
     let instance_id = start.instance.as_str().to_owned();
     let zone = config.multizone.zone.name.clone();
+    let key_type = config.dp_server.certificates.key_type;
     let empty = MeshIndex::new(ZoneSettings::new(zone.clone())).snapshot();
     Arc::new(ProxyContext {
         store: parts.store.clone(),
@@ -186,9 +189,10 @@ fn proxy_context(start: &Start, parts: &Parts) -> Arc<ProxyContext> {
         snapshot: Arc::new(ArcSwap::new(empty)),
         cache: Cache::default(),
         left_out: LeftOut::default(),
-        identities: Identities::new(parts.store.clone()),
-        workload_identities: WorkloadIdentities::new(parts.store.clone()),
+        identities: Identities::new(parts.store.clone(), key_type),
+        workload_identities: WorkloadIdentities::new(parts.store.clone(), key_type),
         envoy_admin: EnvoyAdmin::new(parts.store.clone()),
+        refusals: start.metrics.register(Refusals::register),
         settings: ProxySettings { instance_id, deregistration_delay: config.xds_server.dataplane_deregistration_delay },
         shutdown: start.shutdown.clone(),
     })

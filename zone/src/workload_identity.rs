@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tandem_auth::ca::{self, CaError, Signer};
+use tandem_auth::ca::{self, CaError, KeyType, Signer};
 use tandem_model::ResourceKey;
 use tandem_store::{SharedStore, StoreError};
 use tandem_xds::{Identity, SpiffeId, TrustBundle, WorkloadIdentity, WorkloadRequest};
 
+use crate::issuing;
 use crate::mesh_identities::authority;
 
 /// Why a MeshIdentity gives a proxy no certificate.
@@ -30,13 +31,16 @@ pub enum WorkloadError {
         /// What is wrong.
         reason: String,
     },
+    /// Making it failed in a way that nobody expected.
+    #[error("making a certificate failed: {0}")]
+    Lost(#[from] tokio::task::JoinError),
 }
 
 impl WorkloadError {
     /// The MeshIdentity that it is about.
     pub fn identity(&self) -> Option<&ResourceKey> {
         match self {
-            Self::Store(_) => None,
+            Self::Store(_) | Self::Lost(_) => None,
             Self::Unusable { identity, .. } => Some(identity),
         }
     }
@@ -51,13 +55,14 @@ type Pair = (String, String);
 /// Issues certificates; shared by all streams.
 pub struct WorkloadIdentities {
     store: SharedStore,
+    key_type: KeyType,
     signers: Mutex<HashMap<ResourceKey, (Pair, Arc<Signer>)>>,
 }
 
 impl WorkloadIdentities {
-    /// An issuer that reads authorities by way of `store`.
-    pub fn new(store: SharedStore) -> Self {
-        Self { store, signers: Mutex::default() }
+    /// An issuer that reads authorities by way of `store` and makes keys of this type.
+    pub fn new(store: SharedStore, key_type: KeyType) -> Self {
+        Self { store, key_type, signers: Mutex::default() }
     }
 
     /// What a certificate as requested would be.
@@ -75,7 +80,14 @@ impl WorkloadIdentities {
         let parameters = bundled.certificate_parameters.as_ref();
         let expiry = parameters.and_then(|parameters| u64::try_from(parameters.expiry?.0).ok());
         let validity = expiry.map_or(ca::DEFAULT_VALIDITY, |nanos| Duration::from_nanos(nanos).max(SHORTEST));
-        Ok(Offer { name: identity.kri.to_string().into(), identity: key.clone(), spiffe_id, validity, signer })
+        Ok(Offer {
+            name: identity.kri.to_string().into(),
+            identity: key.clone(),
+            spiffe_id,
+            validity,
+            key_type: self.key_type,
+            signer,
+        })
     }
 
     /// The parsed authority. The same `Arc` as long as nothing about it changed.
@@ -100,17 +112,23 @@ pub struct Offer {
     identity: ResourceKey,
     spiffe_id: SpiffeId,
     validity: Duration,
+    key_type: KeyType,
     signer: Arc<Signer>,
 }
 
 impl Offer {
     /// True when both say the same about the proxy and are signed by the same authority.
     pub fn is_like(&self, other: &Self) -> bool {
-        let Self { name, identity, spiffe_id, validity: _, signer } = self;
+        let Self { name, identity, spiffe_id, validity: _, key_type: _, signer } = self;
         *name == other.name
             && *identity == other.identity
             && *spiffe_id == other.spiffe_id
             && Arc::ptr_eq(signer, &other.signer)
+    }
+
+    /// True when both are alike and valid for as long.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.is_like(other) && self.validity == other.validity
     }
 
     /// True when those who trust `bundle` would accept the certificate.
@@ -118,20 +136,21 @@ impl Offer {
         bundle.trusts(&self.spiffe_id.trust_domain, self.signer.root_pem().as_bytes())
     }
 
-    /// Issues the certificate.
+    /// Issues the certificate. That takes a while; see [`Issuing`](crate::issuing::Issuing).
     ///
     /// # Errors
     /// When it cannot be signed.
     pub fn issue(self) -> Result<IssuedWorkload, WorkloadError> {
         let unusable =
             |error: CaError| WorkloadError::Unusable { identity: self.identity.clone(), reason: error.to_string() };
-        let certificate = ca::issue_identity(&self.signer, &self.spiffe_id.uri, self.validity).map_err(unusable)?;
+        let certificate =
+            ca::issue_identity(&self.signer, &self.spiffe_id.uri, self.validity, self.key_type).map_err(unusable)?;
         let identity = Identity {
             certificate_chain: certificate.cert_pem.clone().into_bytes(),
             private_key: certificate.key_pem.clone().into_bytes(),
         };
         Ok(IssuedWorkload {
-            renew_at: certificate.renew_at(),
+            renew_at: issuing::renew_at(&certificate),
             not_after: certificate.not_after,
             identity: Arc::new(WorkloadIdentity { name: self.name.clone(), certificate: Arc::new(identity) }),
             offer: self,
@@ -159,6 +178,6 @@ impl IssuedWorkload {
 
     /// True when another certificate, valid for as long, would say the same.
     pub fn is(&self, offer: &Offer) -> bool {
-        self.offer.is_like(offer) && self.offer.validity == offer.validity
+        self.offer.is_same(offer)
     }
 }

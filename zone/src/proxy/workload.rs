@@ -2,7 +2,8 @@
 //!
 //! A certificate that is good is replaced by another one only when others can be expected to accept that: its authority is
 //! trusted in the mesh, and for a while, so that all proxies, also those of other zones, have heard of it. So neither the move
-//! from mutual TLS of the mesh to a MeshIdentity nor a new authority breaks a connection.
+//! from mutual TLS of the mesh to a MeshIdentity nor a new authority breaks a connection. While another one is made, the earlier one
+//! serves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tandem_model::{Kind, ResourceKey};
 use tandem_xds::{Snapshot, TrustBundle, WorkloadIdentity};
+use tokio::sync::Notify;
 
+use crate::issuing::{Issue, Issuing};
 use crate::workload_identity::{IssuedWorkload, Offer, WorkloadError, WorkloadIdentities};
 
 /// How long others may take to hear whom to trust: across zones some seconds at most.
@@ -21,6 +24,25 @@ const SPREAD: Duration = Duration::from_secs(5);
 pub struct Workload {
     issued: Option<IssuedWorkload>,
     next: Option<(Offer, Timestamp)>,
+    coming: Option<Coming>,
+}
+
+/// A certificate that is being made.
+#[derive(Debug)]
+struct Coming {
+    offer: Offer,
+    issue: Issue<Result<IssuedWorkload, WorkloadError>>,
+}
+
+/// Who makes certificates from MeshIdentities, and who is to be told.
+#[derive(Debug, Clone, Copy)]
+pub struct Issuer<'a> {
+    /// What certificates would be.
+    pub identities: &'a WorkloadIdentities,
+    /// Makes them.
+    pub issuing: &'a Issuing,
+    /// Notified when one is made.
+    pub done: &'a Arc<Notify>,
 }
 
 /// What a proxy is without a certificate from its MeshIdentity.
@@ -47,18 +69,31 @@ impl Workload {
 
     /// When it has to be looked at again although nothing changes.
     pub fn due(&self) -> Option<Timestamp> {
-        let renewal = self.issued.as_ref().map(|issued| issued.renew_at);
+        // What is being made tells when it is there.
+        let renewal = self.issued.as_ref().filter(|_| self.coming.is_none()).map(|issued| issued.renew_at);
         let next = self.next.as_ref().map(|(_, at)| *at);
         renewal.into_iter().chain(next).min()
     }
 
-    /// Brings the certificate in line with what the state asks for.
+    /// True while a certificate is being made.
+    pub fn is_coming(&self) -> bool {
+        self.coming.is_some()
+    }
+
+    /// Keeps only the certificate itself.
+    pub fn settle(&mut self) {
+        self.next = None;
+        self.coming = None;
+    }
+
+    /// Brings the certificate in line with what the state asks for. A new one is only begun; when it is made, `issuer.done` is notified and
+    /// the next call takes it over.
     ///
     /// # Errors
     /// When there is to be one but none can be issued. The earlier one stays as long as it is valid.
     pub async fn refresh(
         &mut self,
-        issuer: &WorkloadIdentities,
+        issuer: Issuer<'_>,
         snapshot: &Snapshot,
         proxy: &ResourceKey,
         otherwise: Otherwise,
@@ -72,14 +107,22 @@ impl Workload {
         };
         if !request.identity.ready {
             // What is wrong with it is told by its status, and takes no certificate away.
-            self.next = None;
+            self.settle();
             return Ok(());
         }
-        let offer = issuer.offer(&request).await?;
+        let offer = issuer.identities.offer(&request).await?;
+        self.coming.take_if(|coming| !coming.offer.is_same(&offer));
+        if let Some(coming) = &self.coming {
+            let Some(made) = coming.issue.take() else { return Ok(()) };
+            self.coming = None;
+            self.issued = Some(made??);
+            return Ok(());
+        }
         let none = TrustBundle::default();
         let trust = snapshot.trust(&proxy.mesh).map_or(&none, |trust| trust);
         if self.is_time_for(&offer, trust, otherwise, now) {
-            self.issued = Some(offer.issue()?);
+            let wanted = offer.clone();
+            self.coming = Some(Coming { offer, issue: issuer.issuing.begin(issuer.done, move || wanted.issue()) });
             self.next = None;
         }
         Ok(())
@@ -115,7 +158,7 @@ impl Workload {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tandem_auth::ca::BuiltinAuthority;
+    use tandem_auth::ca::{BuiltinAuthority, KeyType};
     use tandem_model::Resource;
     use tandem_proto::mesh::v1alpha1 as pb;
     use tandem_proto::system::v1alpha1::Secret;
@@ -123,12 +166,15 @@ mod tests {
     use tandem_xds::{MeshIndex, ZoneSettings};
 
     use super::*;
+    use crate::issuing::IssuingMetrics;
 
     /// A Dataplane with a MeshIdentity, and what a session has of both.
     struct Stage {
         store: SharedStore,
         index: MeshIndex,
-        issuer: WorkloadIdentities,
+        identities: WorkloadIdentities,
+        issuing: Issuing,
+        done: Arc<Notify>,
         workload: Workload,
     }
 
@@ -144,8 +190,10 @@ mod tests {
         async fn new() -> Self {
             let store: SharedStore = Arc::new(MemoryStore::new());
             let index = MeshIndex::new(ZoneSettings::new("east"));
-            let issuer = WorkloadIdentities::new(store.clone());
-            let mut stage = Self { store, index, issuer, workload: Workload::default() };
+            let identities = WorkloadIdentities::new(store.clone(), KeyType::default());
+            let issuing = Issuing::new(1, IssuingMetrics::default());
+            let (done, workload) = (Arc::default(), Workload::default());
+            let mut stage = Self { store, index, identities, issuing, done, workload };
             stage.put(Resource::from_proto(ResourceKey::global(Kind::Mesh, "demo"), &pb::Mesh::default())).await;
             let web = Resource::from_proto(key(Kind::Dataplane, "web"), &pb::Dataplane::default());
             stage.put(web.with_labels([("kuma.io/workload", "web")])).await;
@@ -184,9 +232,21 @@ mod tests {
             self.put(Resource::from_json(key(Kind::MeshTrust, "id"), spec)).await;
         }
 
-        async fn refresh(&mut self, otherwise: Otherwise) -> Result<(), WorkloadError> {
+        /// Refreshes once.
+        async fn look(&mut self, otherwise: Otherwise) -> Result<(), WorkloadError> {
             let snapshot = self.index.snapshot();
-            self.workload.refresh(&self.issuer, &snapshot, &key(Kind::Dataplane, "web"), otherwise).await
+            let issuer = Issuer { identities: &self.identities, issuing: &self.issuing, done: &self.done };
+            self.workload.refresh(issuer, &snapshot, &key(Kind::Dataplane, "web"), otherwise).await
+        }
+
+        /// Refreshes until nothing is being made.
+        async fn refresh(&mut self, otherwise: Otherwise) -> Result<(), WorkloadError> {
+            self.look(otherwise).await?;
+            while self.workload.is_coming() {
+                self.done.notified().await;
+                self.look(otherwise).await?;
+            }
+            Ok(())
         }
 
         fn certificate(&self) -> Option<Arc<WorkloadIdentity>> {
@@ -242,6 +302,24 @@ mod tests {
         stage.pass_time();
         stage.refresh(Otherwise::Plain).await.expect("all is there");
         assert_ne!(stage.certificate(), first);
+    }
+
+    #[tokio::test]
+    async fn the_earlier_certificate_serves_while_another_one_is_made() {
+        let mut stage = Stage::new().await;
+        stage.sign_with(&authority()).await;
+        stage.refresh(Otherwise::New).await.expect("all is there");
+        let first = stage.certificate();
+        let grow_old = |stage: &mut Stage| {
+            stage.workload.issued.as_mut().expect("it has one").renew_at = Timestamp::now();
+        };
+        grow_old(&mut stage);
+        stage.look(Otherwise::Plain).await.expect("all is there");
+        assert!(stage.workload.is_coming() && stage.certificate() == first);
+        assert_eq!(stage.workload.due(), None, "nothing more is to be done until it is there");
+        stage.refresh(Otherwise::Plain).await.expect("all is there");
+        assert!(first.is_some() && stage.certificate().is_some() && stage.certificate() != first);
+        assert_eq!(stage.issuing.issued(), 2);
     }
 
     #[tokio::test]

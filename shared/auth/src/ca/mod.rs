@@ -17,4 +17,5 @@ pub use duration::parse_duration;
 pub use error::CaError;
 pub use inspect::{is_same_certificate, is_self_signed};
 pub use signer::Signer;
+pub use tandem_runtime::config::KeyType;
 pub use workload::{DEFAULT_VALIDITY, WorkloadCertificate, ZONE_EGRESS_SERVICE, issue, issue_identity};

@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose}
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
@@ -111,7 +111,7 @@ fn size_and_life_of_an_authority_are_as_asked() {
 fn workload_certificates_have_kumas_contents() {
     let (authority, signer) = authority("default");
     let all = tags(&[("kuma.io/zone", &["east"]), ("kuma.io/service", &["web", "api"]), ("version", &["2"])]);
-    let issued = issue(&signer, "default", &all, DEFAULT_VALIDITY).expect("issued");
+    let issued = issue(&signer, "default", &all, DEFAULT_VALIDITY, KeyType::Ecdsa).expect("issued");
     let root_id = parsed(&authority.cert_pem, subject_key_id);
     parsed(&issued.cert_pem, |leaf| {
         assert_eq!(leaf.subject().iter().count(), 0);
@@ -147,13 +147,36 @@ fn workload_certificates_have_kumas_contents() {
 }
 
 #[test]
+fn keys_are_of_the_type_that_is_asked_for() {
+    let (authority, signer) = authority("default");
+    for (key_type, label, size) in [
+        (KeyType::Ecdsa, "-----BEGIN PRIVATE KEY-----\n", 256),
+        (KeyType::Rsa, "-----BEGIN RSA PRIVATE KEY-----\n", 2048),
+    ] {
+        let all = tags(&[("kuma.io/service", &["web"])]);
+        let by_tags = issue(&signer, "default", &all, DAY, key_type).expect("issued");
+        let by_name = issue_identity(&signer, "spiffe://default/web", DAY, key_type).expect("issued");
+        for issued in [by_tags, by_name] {
+            assert!(issued.key_pem.starts_with(label), "{key_type:?}");
+            let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("PEM");
+            let key = KeyPair::try_from(&key).expect("a key");
+            parsed(&issued.cert_pem, |leaf| {
+                assert_eq!(leaf.public_key().subject_public_key.data, key.public_key_raw(), "they belong together");
+                assert_eq!(leaf.public_key().parsed().expect("a key").key_size(), size);
+            });
+            verify(&authority.cert_pem, &issued.cert_pem).expect("trusted");
+        }
+    }
+}
+
+#[test]
 fn peers_trust_what_their_authority_signed_and_nothing_else() {
     let (one, signer) = authority("one");
     let (two, _) = authority("one");
-    let issued = issue(&signer, "one", &tags(&[("kuma.io/service", &["web"])]), DAY).expect("issued");
+    let issued = issue(&signer, "one", &tags(&[("kuma.io/service", &["web"])]), DAY, KeyType::Ecdsa).expect("issued");
     verify(&one.cert_pem, &issued.cert_pem).expect("trusted");
     assert!(verify(&two.cert_pem, &issued.cert_pem).is_err());
-    let expired = issue(&signer, "one", &BTreeMap::new(), Duration::ZERO).expect("issued");
+    let expired = issue(&signer, "one", &BTreeMap::new(), Duration::ZERO, KeyType::Ecdsa).expect("issued");
     std::thread::sleep(Duration::from_millis(1100));
     assert!(verify(&one.cert_pem, &expired.cert_pem).is_err());
 }
@@ -161,7 +184,7 @@ fn peers_trust_what_their_authority_signed_and_nothing_else() {
 #[test]
 fn renewal_is_due_after_four_fifths_of_the_life() {
     let (_, signer) = authority("m");
-    let issued = issue(&signer, "m", &BTreeMap::new(), Duration::from_secs(1000)).expect("issued");
+    let issued = issue(&signer, "m", &BTreeMap::new(), Duration::from_secs(1000), KeyType::Ecdsa).expect("issued");
     assert_eq!(issued.renew_at().duration_since(issued.issued).as_secs(), 800);
     assert!(issued.issued <= Timestamp::now());
 }
@@ -170,7 +193,8 @@ fn renewal_is_due_after_four_fifths_of_the_life() {
 fn names_that_are_no_identity_are_refused() {
     let (_, signer) = authority("m");
     for service in ["", "a b", "a/b", "..", "ä"] {
-        let error = issue(&signer, "m", &tags(&[("kuma.io/service", &[service])]), DAY).expect_err(service);
+        let error =
+            issue(&signer, "m", &tags(&[("kuma.io/service", &[service])]), DAY, KeyType::Ecdsa).expect_err(service);
         assert!(matches!(error, CaError::Identity(_)), "{service}: {error}");
     }
 }
@@ -187,7 +211,7 @@ fn provided_authorities_of_any_key_type_sign() {
     let chain = format!("{root}{second}");
     let signer = Signer::from_pem(chain.as_bytes(), key.serialize_pem().as_bytes()).expect("usable");
     assert_eq!(signer.root_pem(), chain);
-    let issued = issue(&signer, "m", &BTreeMap::new(), DAY).expect("issued");
+    let issued = issue(&signer, "m", &BTreeMap::new(), DAY, KeyType::Ecdsa).expect("issued");
     verify(&root, &issued.cert_pem).expect("trusted");
 }
 
@@ -208,12 +232,12 @@ fn workload_identities_are_named_by_nothing_else() {
     let authority = BuiltinAuthority::for_trust_domain("demo.east.mesh.local").expect("a trust domain");
     let signer = Signer::from_pem(authority.cert_pem.as_bytes(), authority.key_pem.as_bytes()).expect("read back");
     let uri = "spiffe://demo.east.mesh.local/workload/web";
-    let issued = issue_identity(&signer, uri, DAY).expect("issued");
+    let issued = issue_identity(&signer, uri, DAY, KeyType::Ecdsa).expect("issued");
     parsed(&issued.cert_pem, |leaf| {
         assert_eq!(uris(leaf), [uri]);
         assert_eq!(lifetime(leaf), 24 * 3600 + 10);
         assert_eq!(leaf.subject().iter().count(), 0);
     });
     verify(&authority.cert_pem, &issued.cert_pem).expect("trusted");
-    assert!(matches!(issue_identity(&signer, "spiffe://td/ä", DAY), Err(CaError::Identity(_))));
+    assert!(matches!(issue_identity(&signer, "spiffe://td/ä", DAY, KeyType::Ecdsa), Err(CaError::Identity(_))));
 }

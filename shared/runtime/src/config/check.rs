@@ -197,6 +197,7 @@ impl Check<'_> {
         self.global_address();
         self.zone_proves();
         self.positive("xdsServer.dataplaneStatusFlushInterval");
+        self.one_of("dpServer.certificates.keyType", &["ecdsa", "rsa"]);
         for path in ["dpServer.authn.dpProxy.type", "dpServer.authn.zoneProxy.type"] {
             let token = if path.contains("dpProxy") { "dpToken" } else { "zoneToken" };
             if self.settings.text(path) == "serviceAccountToken" {

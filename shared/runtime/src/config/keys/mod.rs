@@ -69,6 +69,7 @@ const OWN: &[&str] = &[
     "multizone.zone.kds.auth.clientCertFile",
     "multizone.zone.kds.auth.clientKeyFile",
     "policies.denyOverridesAllow",
+    "dpServer.certificates.keyType",
 ];
 
 /// A table of keys; see the module for the columns.

@@ -24,6 +24,7 @@ keys! {
     used   "dpServer.tlsCipherSuites" "KUMA_DP_SERVER_TLS_CIPHER_SUITES" Texts "";
     used   "dpServer.readHeaderTimeout" "KUMA_DP_SERVER_READ_HEADER_TIMEOUT" Duration "5s";
     used   "dpServer.gracefulShutdownTimeout" "KUMA_DP_SERVER_GRACEFUL_SHUTDOWN_TIMEOUT" Duration "10s";
+    used   "dpServer.certificates.keyType" "KUMA_DP_SERVER_CERTIFICATES_KEY_TYPE" Text "ecdsa";
     used   "dpServer.authn.dpProxy.type" "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE" Text "";
     used   "dpServer.authn.dpProxy.dpToken.enableIssuer" "KUMA_DP_SERVER_AUTHN_DP_PROXY_DP_TOKEN_ENABLE_ISSUER"
         Bool "true";

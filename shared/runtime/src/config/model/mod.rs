@@ -20,8 +20,8 @@ pub use multizone::{
     ZoneHealthCheck, ZoneKds, ZoneKdsAuth, ZoneSettings,
 };
 pub use proxies::{
-    Bootstrap, BootstrapParams, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, Proxy, ProxyAuthn,
-    TokenAuthn, XdsServer, ZoneProxyAuthn,
+    Bootstrap, BootstrapParams, Certificates, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, KeyType,
+    Proxy, ProxyAuthn, TokenAuthn, XdsServer, ZoneProxyAuthn,
 };
 
 use super::{Role, Tls, duration};

@@ -23,10 +23,31 @@ pub struct DpServer {
     /// How long open streams may go on after the process was told to stop.
     #[serde(deserialize_with = "duration::deserialize")]
     pub graceful_shutdown_timeout: Duration,
+    /// Certificates that proxies get.
+    pub certificates: Certificates,
     /// Authentication of proxies.
     pub authn: DpServerAuthn,
     /// Health discovery.
     pub hds: Hds,
+}
+
+/// Certificates that proxies get.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Certificates {
+    /// Of which type their keys are.
+    pub key_type: KeyType,
+}
+
+/// Type of the keys of certificates that proxies get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyType {
+    /// Elliptic, P-256.
+    #[default]
+    Ecdsa,
+    /// RSA of 2048 bits. Making one takes some hundred times as long.
+    Rsa,
 }
 
 /// Health discovery: proxies probe their applications and report.
