@@ -23,6 +23,7 @@ use super::envoy::{BootstrapInput, proxy_type_name};
 use super::request::BootstrapRequest;
 use super::server_certificate::{ServerCertificate, check_is_ca};
 use crate::proxy::resource;
+use crate::refusals::{Door, Reason, Refusals};
 
 /// Settings of the endpoint.
 #[derive(Debug, Clone)]
@@ -62,6 +63,8 @@ pub struct BootstrapContext {
     pub settings: Arc<BootstrapSettings>,
     /// Certificate of the dataplane server.
     pub certificate: Arc<ServerCertificate>,
+    /// Counters of who is turned away.
+    pub refusals: Refusals,
 }
 
 /// Why there is no bootstrap configuration.
@@ -105,9 +108,28 @@ enum BootstrapError {
     /// The proxy is not known.
     #[error("{0} not found")]
     NotFound(ResourceKey),
-    /// The store failed, or the resource is not of the type of the proxy.
+    /// The resource is not of the type of the proxy.
+    #[error("{0}")]
+    WrongResource(String),
+    /// The store failed.
     #[error("{0}")]
     Internal(String),
+}
+
+impl From<&BootstrapError> for Reason {
+    fn from(error: &BootstrapError) -> Self {
+        match error {
+            BootstrapError::Malformed(_) => Self::MessageMalformed,
+            BootstrapError::UnknownProxyType(_) => Self::NodeInvalid,
+            BootstrapError::TokenRequired => Self::TokenMissing,
+            BootstrapError::Invalid(_) => Self::ResourceInvalid,
+            BootstrapError::WrongResource(_) => Self::ResourceMismatch,
+            BootstrapError::HostNotInCertificate { .. } => Self::HostMismatch,
+            BootstrapError::Ca(_) => Self::AuthorityInvalid,
+            BootstrapError::NotFound(_) => Self::ResourceNotFound,
+            BootstrapError::Internal(_) => Self::Internal,
+        }
+    }
 }
 
 impl IntoResponse for BootstrapError {
@@ -116,7 +138,7 @@ impl IntoResponse for BootstrapError {
             Self::Malformed(_) | Self::HostNotInCertificate { .. } | Self::Ca(_) => StatusCode::BAD_REQUEST,
             Self::TokenRequired | Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::UnknownProxyType(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::UnknownProxyType(_) | Self::WrongResource(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             error!(error = %self, "cannot answer a bootstrap request");
@@ -125,9 +147,11 @@ impl IntoResponse for BootstrapError {
         }
         match self {
             // kuma-dp retries a 404 only if its body is empty.
-            Self::Malformed(_) | Self::NotFound(_) | Self::UnknownProxyType(_) | Self::Internal(_) => {
-                status.into_response()
-            }
+            Self::Malformed(_)
+            | Self::NotFound(_)
+            | Self::UnknownProxyType(_)
+            | Self::WrongResource(_)
+            | Self::Internal(_) => status.into_response(),
             told => (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], told.to_string()).into_response(),
         }
     }
@@ -149,11 +173,23 @@ async fn bootstrap(
     headers: HeaderMap,
     uri: http::Uri,
     body: Bytes,
+) -> Response {
+    respond(&context, &headers, &uri, &body).await.unwrap_or_else(|error| {
+        context.refusals.count(Door::Bootstrap, Reason::from(&error));
+        error.into_response()
+    })
+}
+
+async fn respond(
+    context: &BootstrapContext,
+    headers: &HeaderMap,
+    uri: &http::Uri,
+    body: &[u8],
 ) -> Result<Response, BootstrapError> {
-    let request: BootstrapRequest = serde_json::from_slice(&body)?;
+    let request: BootstrapRequest = serde_json::from_slice(body)?;
     let authority =
         headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(|a| a.as_str()));
-    let answer = answer(&context, &request, &host_of(authority.unwrap_or_default())).await?;
+    let answer = answer(context, &request, &host_of(authority.unwrap_or_default())).await?;
     let yaml =
         serde_norway::to_string(&sorted(answer.bootstrap)).map_err(|e| BootstrapError::Internal(e.to_string()))?;
     if headers.get(header::ACCEPT).is_none_or(|accept| accept != "application/json") {
@@ -340,7 +376,7 @@ async fn proxy_resource(
     let resource = resource::parse(&request.dataplane_resource)
         .map_err(|error| BootstrapError::Invalid(Violations::one(&Path::root(), error.to_string())))?;
     if resource.kind() != kind {
-        return Err(BootstrapError::Internal(format!(
+        return Err(BootstrapError::WrongResource(format!(
             "a proxy of type {} brought a resource of type {}",
             proxy_type_name(proxy_type),
             resource.kind()
