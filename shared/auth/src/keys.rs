@@ -41,7 +41,20 @@ impl Realm {
 
     /// The key with a serial; serial 0 stands for a key without one, from before serials.
     pub fn key(&self, serial: u32) -> ResourceKey {
-        self.resource(key_name(&self.prefix(), serial))
+        self.key_of(&serial.to_string())
+    }
+
+    /// The key with an id as tokens name it: the serial, or whatever its secret is called by. `0` is as in [`Realm::key`].
+    pub fn key_of(&self, kid: &str) -> ResourceKey {
+        self.resource(key_name(&self.prefix(), kid))
+    }
+
+    /// The mesh whose proxies have these tokens; empty for zones and users.
+    pub fn mesh(&self) -> &str {
+        match self {
+            Self::Dataplane { mesh } => mesh,
+            Self::Zone | Self::User => "",
+        }
     }
 
     fn resource(&self, name: String) -> ResourceKey {
@@ -80,13 +93,13 @@ impl Realm {
     }
 }
 
-/// The public half of the zone token key with a serial, as global sends it to zones.
-pub fn zone_public_key(serial: u32) -> ResourceKey {
-    ResourceKey::global(Kind::GlobalSecret, key_name("zone-token-signing-public-key", serial))
+/// The public half of the zone token key with an id, as global sends it to zones.
+pub fn zone_public_key(kid: &str) -> ResourceKey {
+    ResourceKey::global(Kind::GlobalSecret, key_name("zone-token-signing-public-key", kid))
 }
 
-fn key_name(prefix: &str, serial: u32) -> String {
-    if serial == 0 { prefix.to_owned() } else { format!("{prefix}-{serial}") }
+fn key_name(prefix: &str, kid: &str) -> String {
+    if kid == "0" { prefix.to_owned() } else { format!("{prefix}-{kid}") }
 }
 
 /// The first key of a realm, to be created; `None` when the realm has keys. Makes the key on a thread for blocking work.
@@ -224,7 +237,7 @@ mod tests {
         let realm = Realm::Dataplane { mesh: "default".into() };
         assert_eq!(realm.key(1), ResourceKey::new(Kind::Secret, "default", "dataplane-token-signing-key-default-1"));
         assert_eq!(Realm::Zone.key(0).name, "zone-token-signing-key");
-        assert_eq!(zone_public_key(3).name, "zone-token-signing-public-key-3");
+        assert_eq!(zone_public_key("3").name, "zone-token-signing-public-key-3");
         for (name, serial) in [
             ("dataplane-token-signing-key-default-12", Some(12)),
             ("dataplane-token-signing-key-default", Some(0)),

@@ -34,15 +34,7 @@ pub struct DataplaneIdentity<'a> {
 /// # Errors
 /// The first claim that does not hold.
 pub fn check_dataplane(claims: &DataplaneClaims, proxy: &DataplaneIdentity<'_>) -> Result<(), Mismatch> {
-    let differs = |claim: &str, actual: &str| !claim.is_empty() && claim != actual;
-    if differs(&claims.name, proxy.name) {
-        let text = format!("proxy name from requestor: {} is different than in token: {}", proxy.name, claims.name);
-        return Err(Mismatch(text));
-    }
-    if differs(&claims.mesh, proxy.mesh) {
-        let text = format!("proxy mesh from requestor: {} is different than in token: {}", proxy.mesh, claims.mesh);
-        return Err(Mismatch(text));
-    }
+    check_subject(claims, proxy.name, proxy.mesh)?;
     for (tag, allowed) in &claims.tags {
         let Some(values) = proxy.tags.get(tag) else {
             return Err(Mismatch(format!("dataplane has no tag {tag:?} required by the token")));
@@ -57,6 +49,23 @@ pub fn check_dataplane(claims: &DataplaneClaims, proxy: &DataplaneIdentity<'_>) 
         }
     }
     check_workload(&claims.workload, proxy)
+}
+
+/// The part of [`check_dataplane`] that needs no more than the name of the proxy and its mesh, and that it is a data plane proxy.
+///
+/// Kuma does not look at the type. Nobody needs a dataplane token for a zone proxy, so one that was asked for by mistake admits
+/// nothing here, rather than a data plane proxy.
+///
+/// # Errors
+/// The first claim that does not hold.
+pub fn check_subject(claims: &DataplaneClaims, name: &str, mesh: &str) -> Result<(), Mismatch> {
+    let actual = [("name", name, &claims.name), ("mesh", mesh, &claims.mesh), ("type", "dataplane", &claims.r#type)];
+    match actual.into_iter().find(|(_, actual, claim)| !claim.is_empty() && claim.as_str() != *actual) {
+        None => Ok(()),
+        Some((what, actual, claim)) => {
+            Err(Mismatch(format!("proxy {what} from requestor: {actual} is different than in token: {claim}")))
+        }
+    }
 }
 
 fn check_workload(claim: &str, proxy: &DataplaneIdentity<'_>) -> Result<(), Mismatch> {
@@ -172,6 +181,11 @@ mod tests {
                 None,
                 "dataplane contains tag \"kuma.io/service\" with value \"web-api\" which is not allowed with this token. \
                  Allowed values in token are [\"web\" \"other\"]",
+            ),
+            (
+                DataplaneClaims { r#type: "ingress".into(), ..none() },
+                None,
+                "proxy type from requestor: dataplane is different than in token: ingress",
             ),
             (
                 DataplaneClaims { workload: "a".into(), ..none() },

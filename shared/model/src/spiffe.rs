@@ -61,12 +61,22 @@ impl MeshIdentity {
         Ok(template.render(field, |name| resource.label(name))?)
     }
 
+    /// Form of the path of identities.
+    pub fn path(&self) -> &str {
+        self.spiffe_id.as_ref().and_then(|spiffe| spiffe.path.as_deref()).unwrap_or(PATH)
+    }
+
+    /// True when the label `kuma.io/workload` of a Dataplane is part of its identity.
+    pub fn uses_workload(&self) -> bool {
+        let template = Template::parse(self.path());
+        template.is_ok_and(|template| template.uses_field("Workload") || template.uses_label(WORKLOAD))
+    }
+
     /// The identity of a Dataplane in a trust domain.
     ///
     /// # Errors
     /// When the template is wrong, asks for something that is not there, or what comes out is no SPIFFE ID.
     pub fn spiffe_id(&self, trust_domain: &str, dataplane: &Resource) -> Result<String, SpiffeError> {
-        let given = self.spiffe_id.as_ref().and_then(|spiffe| spiffe.path.as_deref());
         let label = |name: &str| dataplane.label(name);
         let field = |name: &str| match name {
             "TrustDomain" => Some(trust_domain),
@@ -75,7 +85,7 @@ impl MeshIdentity {
             "Workload" => Some(label(WORKLOAD).unwrap_or_default()),
             _ => None,
         };
-        let path = Template::parse(given.unwrap_or(PATH))?.render(field, label)?;
+        let path = Template::parse(self.path())?.render(field, label)?;
         let id = format!("spiffe://{trust_domain}{path}");
         match check(trust_domain, &path) {
             Ok(()) => Ok(id),
@@ -182,6 +192,20 @@ mod tests {
             Ok("spiffe://a.demo/ns/ns/sa/sa/a.demo")
         );
         assert!(matches!(identity.trust_domain(&dataplane(&[]), "east"), Err(SpiffeError::Render(_))));
+    }
+
+    #[test]
+    fn some_identities_name_the_workload() {
+        for (path, expected) in [
+            (None, true),
+            (Some("/w/{{.Workload}}"), true),
+            (Some("/w/{{ label \"kuma.io/workload\" }}"), true),
+            (Some("/ns/{{ .Namespace }}/workload"), false),
+            (Some("/w/{{ .Workload"), false),
+        ] {
+            let identity = identity(path.map_or(json!({}), |path| json!({"spiffeID": {"path": path}})));
+            assert_eq!(identity.uses_workload(), expected, "{path:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub struct DataplaneClaims {
     pub mesh: String,
     /// Values that the tags of the Dataplane may have; it must have all these tags.
     pub tags: BTreeMap<String, Vec<String>>,
-    /// Type of the proxy; not checked, as in Kuma.
+    /// Type of the proxy: `dataplane`; `ingress` and `egress` are from before there were zone tokens and admit nothing.
     pub r#type: String,
     /// Workload the Dataplane must belong to.
     pub workload: String,

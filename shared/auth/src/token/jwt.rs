@@ -3,12 +3,15 @@
 //! Source of the format: RFC 7515 and RFC 7519; of the texts: `golang-jwt/jwt` v5 as Kuma's
 //! `pkg/core/tokens/validator.go` uses it.
 
+use std::fmt;
+
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::Fault;
 use super::claims::member;
 use crate::keys::{KeyError, SigningKey};
 
@@ -55,49 +58,71 @@ pub(super) fn sign(key: &SigningKey, kid: &str, claims: &Map<String, Value>) -> 
     Ok(format!("{signed}.{signature}"))
 }
 
+/// What is wrong with a token, and the words for it.
+#[derive(Debug)]
+pub(super) struct Flaw {
+    pub(super) fault: Fault,
+    pub(super) reason: String,
+}
+
+impl Flaw {
+    pub(super) fn malformed(what: impl fmt::Display) -> Self {
+        Self { fault: Fault::Malformed, reason: format!("token is malformed: {what}") }
+    }
+
+    /// What keeps the token from being verified, before a key is looked for.
+    pub(super) fn unverifiable(fault: Fault, reason: impl fmt::Display) -> Self {
+        Self { fault, reason: format!("token is unverifiable: {reason}") }
+    }
+
+    /// As [`unverifiable`](Self::unverifiable), while the key is looked for.
+    pub(super) fn without_key(fault: Fault, reason: impl fmt::Display) -> Self {
+        Self::unverifiable(fault, format!("error while executing keyfunc: {reason}"))
+    }
+}
+
 /// Takes a token apart.
-pub(super) fn parse(token: &str) -> Result<Parsed, String> {
-    let malformed = |what: &str| format!("token is malformed: {what}");
+pub(super) fn parse(token: &str) -> Result<Parsed, Flaw> {
+    let malformed = |what: &str| Flaw::malformed(what);
     if token.len() > MAX_LENGTH {
         return Err(malformed(&format!("token is longer than {MAX_LENGTH} characters")));
     }
     let mut parts = token.split('.');
     let (Some(header), Some(claims), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(malformed("token contains an invalid number of segments"));
+        let fault = if token.is_empty() { Fault::Missing } else { Fault::Malformed };
+        return Err(Flaw { fault, ..malformed("token contains an invalid number of segments") });
     };
     let decode = |part: &str, what: &str| {
         let bytes = URL_SAFE_NO_PAD.decode(part);
         bytes.map_err(|error| malformed(&format!("could not base64 decode {what}: {error}")))
     };
-    let object = |part: &str, what: &str| -> Result<Map<String, Value>, String> {
+    let object = |part: &str, what: &str| -> Result<Map<String, Value>, Flaw> {
         let value = serde_json::from_slice(&decode(part, what)?);
         value.map_err(|error| malformed(&format!("could not JSON decode {what}: {error}")))
     };
     let (header_members, claims) = (object(header, "header")?, object(claims, "claim")?);
     let signature = decode(signature, "signature")?;
 
-    let unverifiable = |reason: String| format!("token is unverifiable: {reason}");
-    let key_function = |reason: String| unverifiable(format!("error while executing keyfunc: {reason}"));
     let name = match header_members.get("alg") {
         Some(Value::String(name)) => name.as_str(),
-        _ => return Err(unverifiable("signing method (alg) is unspecified".to_owned())),
+        _ => return Err(Flaw::unverifiable(Fault::Algorithm, "signing method (alg) is unspecified")),
     };
     let is_known = OTHER_ALGORITHMS.contains(&name) || matches!(name, "RS256" | "HS256");
     if !is_known {
-        return Err(unverifiable("signing method (alg) is unavailable".to_owned()));
+        return Err(Flaw::unverifiable(Fault::Algorithm, "signing method (alg) is unavailable"));
     }
     let kid = match header_members.get("kid") {
         Some(Value::String(kid)) => kid.clone(),
-        Some(_) => return Err(key_function("JWT token kid header must be a string".to_owned())),
-        None => return Err(key_function("JWT token must have kid header".to_owned())),
+        Some(_) => return Err(Flaw::without_key(Fault::Malformed, "JWT token kid header must be a string")),
+        None => return Err(Flaw::without_key(Fault::Malformed, "JWT token must have kid header")),
     };
     let algorithm = match name {
         "RS256" => Algorithm::Rs256,
         "HS256" => Algorithm::Hs256,
         other => {
             let reason = format!("unsupported token alg {other}. Allowed algorithms are RS256 and HS256");
-            return Err(key_function(reason));
+            return Err(Flaw::without_key(Fault::Algorithm, reason));
         }
     };
     let time = |name: &str| match member(&claims, name) {

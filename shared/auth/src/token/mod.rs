@@ -8,6 +8,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,11 +17,11 @@ use tandem_store::SharedStore;
 
 use claims::Claims;
 pub use claims::{DataplaneClaims, UserClaims, ZoneClaims};
-use jwt::{Algorithm, Parsed};
+use jwt::{Algorithm, Flaw};
 use ring::KeyRing;
 pub use ring::{PublicKeyError, PublicKeys};
 
-use crate::keys::{KeyError, Realm, VerifyingKey};
+use crate::keys::{KeyError, Realm};
 
 /// How long tokens are valid before they are made, for peers whose clocks are behind.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
@@ -92,9 +93,11 @@ pub enum TokenError {
     /// The key that signed it is not known.
     #[error(transparent)]
     UnknownKey(#[from] KeyNotFound),
-    /// It is malformed, wrongly signed, or outside of its time.
+    /// It is malformed, or cannot be verified.
     #[error("could not parse token{}: {reason}", if *memory { MEMORY_HINT } else { "" })]
     Invalid {
+        /// What is wrong with it, in short.
+        fault: Fault,
         /// What is wrong with it.
         reason: String,
         /// The store is lost at a restart.
@@ -111,6 +114,21 @@ pub enum TokenError {
     /// It was revoked.
     #[error("token is revoked")]
     Revoked,
+}
+
+/// What is wrong with a token that was not found valid, in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no token.
+    Missing,
+    /// It does not have the form of one.
+    Malformed,
+    /// Its algorithm is not accepted.
+    Algorithm,
+    /// The key it names is there, but cannot verify it.
+    Key,
+    /// The key it names did not sign it.
+    Signature,
 }
 
 /// A token that holds.
@@ -134,6 +152,12 @@ pub struct KeyNotFound {
     /// Id in the header of the token.
     pub kid: String,
     place: String,
+}
+
+impl KeyNotFound {
+    fn in_configuration(kid: &str) -> Self {
+        Self { kid: kid.to_owned(), place: "Public key in the configuration".to_owned() }
+    }
 }
 
 /// Why no token was issued.
@@ -261,61 +285,45 @@ impl Tokens {
 
     fn check<C: Claims>(&self, settings: &TokenSettings, realm: &Realm, token: &str) -> Result<Valid<C>, TokenError> {
         let memory = self.settings.is_memory_store;
-        let invalid = |reason: String| TokenError::Invalid { reason, memory };
+        let invalid = |Flaw { fault, reason }: Flaw| TokenError::Invalid { fault, reason, memory };
         let parsed = jwt::parse(token).map_err(invalid)?;
         let claims = C::from_members(&parsed.claims)
-            .map_err(|reason| invalid(format!("token is malformed: could not JSON decode claim: {reason}")))?;
+            .map_err(|reason| invalid(Flaw::malformed(format!("could not JSON decode claim: {reason}"))))?;
+        let from_global = self.settings.is_federated_zone && *realm == Realm::Zone;
+        // The keys are looked up once, and used when nobody waits for them any more.
+        let known = self.ring.look_up(realm, from_global, &parsed.kid, &parsed.id);
         let is_signed = match parsed.algorithm {
-            Algorithm::Hs256 => self.is_signed_with_secret(settings, realm, &parsed).map_err(invalid)?,
-            Algorithm::Rs256 => self
-                .verifying_key(settings, realm, &parsed.kid, &invalid)?
-                .verifies(parsed.signed.as_bytes(), &parsed.signature),
+            Algorithm::Hs256 => {
+                // Anybody can sign with an empty secret.
+                let usable = |secret: &Arc<[u8]>| settings.use_secrets && !from_global && !secret.is_empty();
+                let secret = known.legacy.filter(usable);
+                let secret = secret
+                    .ok_or_else(|| invalid(Flaw::without_key(Fault::Algorithm, "legacy key are not supported")))?;
+                jwt::is_hmac(&secret, &parsed.signed, &parsed.signature)
+            }
+            Algorithm::Rs256 => {
+                let configured = settings.public_keys.get(&parsed.kid, realm.mesh());
+                let key = match configured {
+                    Some(key) => key.clone(),
+                    None if settings.use_secrets => {
+                        known.verifying?.map_err(|error| invalid(Flaw::without_key(Fault::Key, error)))?
+                    }
+                    None => return Err(KeyNotFound::in_configuration(&parsed.kid).into()),
+                };
+                key.verifies(parsed.signed.as_bytes(), &parsed.signature)
+            }
         };
         if !is_signed {
             let reason = match parsed.algorithm {
                 Algorithm::Rs256 => "token signature is invalid: crypto/rsa: verification error",
                 Algorithm::Hs256 => "token signature is invalid: signature is invalid",
             };
-            return Err(invalid(reason.to_owned()));
+            return Err(invalid(Flaw { fault: Fault::Signature, reason: reason.to_owned() }));
         }
         parsed.check_time(Timestamp::now()).map_err(|reason| TokenError::OutOfTime { reason, memory })?;
-        if self.ring.is_revoked(realm, &parsed.id) {
+        if known.revoked {
             return Err(TokenError::Revoked);
         }
         Ok(Valid { claims, expires: parsed.expires() })
-    }
-
-    fn verifying_key(
-        &self,
-        settings: &TokenSettings,
-        realm: &Realm,
-        kid: &str,
-        invalid: &impl Fn(String) -> TokenError,
-    ) -> Result<VerifyingKey, TokenError> {
-        let mesh = match realm {
-            Realm::Dataplane { mesh } => mesh,
-            Realm::Zone | Realm::User => "",
-        };
-        if let Some(key) = settings.public_keys.get(kid, mesh) {
-            return Ok(key.clone());
-        }
-        if !settings.use_secrets {
-            let place = "Public key in the configuration".to_owned();
-            return Err(KeyNotFound { kid: kid.to_owned(), place }.into());
-        }
-        let from_global = self.settings.is_federated_zone && *realm == Realm::Zone;
-        match self.ring.verifying(realm, from_global, kid)? {
-            Ok(key) => Ok(key),
-            Err(error) => Err(invalid(format!("token is unverifiable: error while executing keyfunc: {error}"))),
-        }
-    }
-
-    /// Tokens from before Kuma 1.4 are signed with the secret itself.
-    fn is_signed_with_secret(&self, settings: &TokenSettings, realm: &Realm, parsed: &Parsed) -> Result<bool, String> {
-        let has_legacy = settings.use_secrets && !(self.settings.is_federated_zone && *realm == Realm::Zone);
-        let secret = if has_legacy { self.ring.legacy(realm) } else { None };
-        let secret =
-            secret.ok_or("token is unverifiable: error while executing keyfunc: legacy key are not supported")?;
-        Ok(jwt::is_hmac(&secret, &parsed.signed, &parsed.signature))
     }
 }

@@ -79,23 +79,38 @@ impl PublicKeys {
 }
 
 /// A secret that matters for tokens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Entry {
     Signing { key: Result<Arc<SigningKey>, Arc<KeyError>>, data: Arc<[u8]> },
     Verifying(Result<VerifyingKey, Arc<KeyError>>),
-    Revoked(HashSet<String>),
+    Revoked(Arc<HashSet<String>>),
 }
+
+/// Entries by the secret that holds them, each with the version of that.
+type Entries = HashMap<ResourceKey, (u64, Entry)>;
 
 #[derive(Debug)]
 struct State {
     feed: ChangeFeed,
-    entries: HashMap<ResourceKey, Entry>,
+    entries: Entries,
 }
 
 /// Keys and revoked tokens by the secret that holds them.
+///
+/// The lock is held to read what is new in the feed and to find entries, never to use a key.
 #[derive(Debug)]
 pub(super) struct KeyRing {
     state: Mutex<State>,
+}
+
+/// What the ring knows of a token.
+pub(super) struct Known {
+    /// The key that the token names. The inner error is that the secret holds no key.
+    pub(super) verifying: Result<Result<VerifyingKey, Arc<KeyError>>, KeyNotFound>,
+    /// Content of the secret from before keys had serials.
+    pub(super) legacy: Option<Arc<[u8]>>,
+    /// The token is on the list of its realm.
+    pub(super) revoked: bool,
 }
 
 impl KeyRing {
@@ -107,7 +122,7 @@ impl KeyRing {
     /// The key of a realm that new tokens are signed with: that of the highest serial.
     pub(super) fn latest(&self, realm: &Realm) -> Result<(u32, Arc<SigningKey>), IssueError> {
         self.with(|entries| {
-            let signing = entries.iter().filter_map(|(key, entry)| match entry {
+            let signing = entries.iter().filter_map(|(key, (_, entry))| match entry {
                 Entry::Signing { key: parsed, .. } if is_of(key, realm) => Some((realm.serial(&key.name)?, parsed)),
                 _ => None,
             });
@@ -119,62 +134,51 @@ impl KeyRing {
         })
     }
 
-    /// The key with an id. The inner error is that the secret holds no key. `from_global` looks for a public half only.
-    pub(super) fn verifying(
-        &self,
-        realm: &Realm,
-        from_global: bool,
-        kid: &str,
-    ) -> Result<Result<VerifyingKey, Arc<KeyError>>, KeyNotFound> {
-        // An id that is no number names no secret of ours; the message must name the one that was looked for.
-        let serial = kid.parse().ok().filter(|serial: &u32| serial.to_string() == kid);
-        let key = match serial {
-            Some(serial) if from_global => keys::zone_public_key(serial),
-            Some(serial) => realm.key(serial),
-            None => {
-                let prefix = if from_global { keys::zone_public_key(0).name } else { realm.prefix() };
-                return Err(not_found(&ResourceKey { name: format!("{prefix}-{kid}"), ..realm.key(0) }, kid));
-            }
-        };
-        self.with(|entries| match entries.get(&key) {
-            Some(Entry::Signing { key: Ok(key), .. }) => Ok(Ok(key.public().clone())),
-            Some(Entry::Signing { key: Err(error), .. } | Entry::Verifying(Err(error))) => Ok(Err(error.clone())),
-            Some(Entry::Verifying(Ok(key))) => Ok(Ok(key.clone())),
-            Some(Entry::Revoked(_)) | None => Err(not_found(&key, kid)),
-        })
-    }
-
-    /// Content of the secret from before keys had serials.
-    pub(super) fn legacy(&self, realm: &Realm) -> Option<Arc<[u8]>> {
-        self.with(|entries| match entries.get(&realm.key(0)) {
-            Some(Entry::Signing { data, .. }) => Some(data.clone()),
-            _ => None,
-        })
-    }
-
-    /// True when a token is on the list of its realm.
-    pub(super) fn is_revoked(&self, realm: &Realm, id: &str) -> bool {
+    /// What there is to check a token with that names the key `kid` and itself `id`. `from_global` looks for the public half of
+    /// the key only.
+    pub(super) fn look_up(&self, realm: &Realm, from_global: bool, kid: &str, id: &str) -> Known {
+        let key = if from_global { keys::zone_public_key(kid) } else { realm.key_of(kid) };
+        let (legacy, lists) = (realm.key(0), realm.revocations());
         self.with(|entries| {
-            realm
-                .revocations()
-                .iter()
-                .any(|key| matches!(entries.get(key), Some(Entry::Revoked(ids)) if ids.contains(id)))
+            let entry = |key: &ResourceKey| entries.get(key).map(|(_, entry)| entry);
+            Known {
+                verifying: match entry(&key) {
+                    Some(Entry::Signing { key: Ok(key), .. }) => Ok(Ok(key.public().clone())),
+                    Some(Entry::Signing { key: Err(error), .. } | Entry::Verifying(Err(error))) => {
+                        Ok(Err(error.clone()))
+                    }
+                    Some(Entry::Verifying(Ok(key))) => Ok(Ok(key.clone())),
+                    Some(Entry::Revoked(_)) | None => Err(not_found(&key, kid)),
+                },
+                legacy: match entry(&legacy) {
+                    Some(Entry::Signing { data, .. }) => Some(data.clone()),
+                    _ => None,
+                },
+                revoked: lists.iter().any(|key| matches!(entry(key), Some(Entry::Revoked(ids)) if ids.contains(id))),
+            }
         })
     }
 
     /// Runs `read` on the keys as of now.
-    fn with<T>(&self, read: impl FnOnce(&HashMap<ResourceKey, Entry>) -> T) -> T {
+    fn with<T>(&self, read: impl FnOnce(&Entries) -> T) -> T {
         let mut state = self.state.lock();
         let State { feed, entries } = &mut *state;
         match feed.pending() {
             None => {}
+            // Everything anew, which is no reason to parse again what is the same.
             Some(ChangeBatch::Reset { resources, .. }) => {
-                *entries =
-                    resources.iter().filter_map(|resource| Some((resource.key.clone(), entry(resource)?))).collect();
+                let earlier = std::mem::take(entries);
+                let again = |resource: &Arc<Resource>| {
+                    let same = earlier.get(&resource.key).filter(|(version, _)| *version == resource.version);
+                    let entry = same.map(|(_, entry)| entry.clone()).or_else(|| entry(resource))?;
+                    Some((resource.key.clone(), (resource.version, entry)))
+                };
+                *entries = resources.iter().filter_map(again).collect();
             }
             Some(ChangeBatch::Changes { changes, .. }) => {
-                for change in changes {
-                    match change.new.as_deref().and_then(entry) {
+                for change in changes.iter().filter(|change| is_secret(change.key.kind)) {
+                    let new = change.new.as_deref().and_then(|new| Some((new.version, entry(new)?)));
+                    match new {
                         Some(entry) => entries.insert(change.key.clone(), entry),
                         None => entries.remove(&change.key),
                     };
@@ -185,6 +189,10 @@ impl KeyRing {
     }
 }
 
+fn is_secret(kind: Kind) -> bool {
+    matches!(kind, Kind::Secret | Kind::GlobalSecret)
+}
+
 fn is_of(key: &ResourceKey, realm: &Realm) -> bool {
     let first = realm.key(keys::FIRST_SERIAL);
     key.kind == first.kind && key.mesh == first.mesh
@@ -192,7 +200,7 @@ fn is_of(key: &ResourceKey, realm: &Realm) -> bool {
 
 /// What a resource means for tokens; `None` for nothing.
 fn entry(resource: &Resource) -> Option<Entry> {
-    if !matches!(resource.key.kind, Kind::Secret | Kind::GlobalSecret) {
+    if !is_secret(resource.key.kind) {
         return None;
     }
     let name = resource.key.name.as_str();
@@ -207,12 +215,18 @@ fn entry(resource: &Resource) -> Option<Entry> {
     } else if rest.starts_with("signing-public-key") {
         Some(Entry::Verifying(VerifyingKey::read(&data).map_err(Arc::new)))
     } else if rest.starts_with("revocations") {
-        let text = String::from_utf8_lossy(&data);
-        let ids = text.strip_suffix('\n').unwrap_or(&text).split(',').filter(|id| !id.is_empty());
-        Some(Entry::Revoked(ids.map(str::to_owned).collect()))
+        Some(Entry::Revoked(Arc::new(revoked(&String::from_utf8_lossy(&data)))))
     } else {
         None
     }
+}
+
+/// Ids in a list of revoked tokens: separated by commas, and by the line ends and spaces that editors and people add.
+fn revoked(list: &str) -> HashSet<String> {
+    // An id that has such characters itself is found as it stands.
+    let as_it_stands = list.strip_suffix('\n').unwrap_or(list).split(',');
+    let trimmed = list.split([',', '\n']).map(str::trim);
+    as_it_stands.chain(trimmed).filter(|id| !id.is_empty()).map(str::to_owned).collect()
 }
 
 fn not_found(key: &ResourceKey, kid: &str) -> KeyNotFound {

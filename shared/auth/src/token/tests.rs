@@ -1,4 +1,5 @@
-use std::sync::Arc;
+mod rotation;
+mod store_reads;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -265,7 +266,7 @@ async fn federated_zones_verify_with_the_public_half() {
         refusal(tokens.check_zone(&token))
             .contains("GlobalSecret of name \"zone-token-signing-public-key-1\" is not found")
     );
-    put(&zone, zone_public_key(1), &public_pem(&pem)).await;
+    put(&zone, zone_public_key("1"), &public_pem(&pem)).await;
     tokens.check_zone(&token).expect("valid");
     let error = tokens.issue_zone(&ZoneClaims::default(), HOUR).expect_err("no private key");
     assert!(error.to_string().contains("zone-token-signing-key-1"), "{error}");
