@@ -16,11 +16,12 @@ pub mod index;
 pub mod input;
 pub mod metadata;
 mod modifications;
+pub mod monitoring;
 #[cfg(test)]
 mod testing;
 
 pub use encoded::{Encoded, ResourceList, ResourceSet, ResourceType, Version};
-pub use generate::{Cache, generate, identity_requests, workload_request};
+pub use generate::{Cache, generate, identity_requests, is_redirected, mesh_identity, workload_request};
 pub use index::{
     DataplaneView, MeshIdentityView, MeshIndex, Problem, ServiceKey, Snapshot, Touched, TrustBundle, ZoneSettings,
 };

@@ -1,14 +1,15 @@
 //! The certificates that proxies need.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tandem_model::dataplane::DataplaneExt as _;
 use tandem_model::label::SERVICE_TAG;
-use tandem_model::{Kind, ResourceKey, spiffe};
+use tandem_model::{Kind, Labels, ResourceKey, spiffe};
 
 use super::outside::has_services;
 use super::tls;
-use crate::index::{MeshView, Snapshot};
+use crate::index::{MeshIdentityView, MeshView, Snapshot};
 use crate::input::{IdentityRequest, SpiffeId, WorkloadRequest};
 
 /// The certificates from authorities of meshes that a proxy needs before [`generate`](super::generate) can succeed, at most one
@@ -38,15 +39,19 @@ pub fn identity_requests(snapshot: &Snapshot, proxy: &ResourceKey) -> Vec<Identi
     }
 }
 
+/// The MeshIdentity that a Dataplane with these labels belongs to, whether it is ready or not; `None` for none.
+pub fn mesh_identity<'a>(snapshot: &'a Snapshot, mesh: &str, labels: &Labels) -> Option<&'a Arc<MeshIdentityView>> {
+    let identities = &snapshot.meshes.get(mesh)?.identities;
+    spiffe::best_match(identities.iter().map(|(name, identity)| (&**name, &identity.spec, identity)), labels)
+}
+
 /// The certificate that a Dataplane needs from the MeshIdentity that selects it; `None` when none does. Without it the Dataplane
 /// is as one that none selects.
 ///
 /// The MeshIdentity may not be ready: then nothing is to be issued.
 pub fn workload_request(snapshot: &Snapshot, proxy: &ResourceKey) -> Option<WorkloadRequest> {
     let dataplane = snapshot.dataplane(&proxy.mesh, &proxy.name).filter(|_| proxy.kind == Kind::Dataplane)?;
-    let state = snapshot.meshes.get(proxy.mesh.as_str())?;
-    let identities = state.identities.iter().map(|(name, identity)| (&**name, &identity.spec, identity));
-    let identity = spiffe::best_match(identities, &dataplane.resource.labels)?;
+    let identity = mesh_identity(snapshot, &proxy.mesh, &dataplane.resource.labels)?;
     let spiffe_id = || {
         let trust_domain = identity.spec.trust_domain(&identity.resource, &snapshot.settings.zone)?;
         let uri = identity.spec.spiffe_id(&trust_domain, &dataplane.resource)?;

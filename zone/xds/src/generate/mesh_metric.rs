@@ -129,20 +129,10 @@ fn labels(dataplane: &DataplaneView, naming: Naming) -> BTreeMap<String, String>
     if naming == Naming::Unified {
         return labels;
     }
-    // A tag named as the list of another one's values has the label.
-    for (tag, values) in dataplane.spec.all_tags() {
-        let listed: Vec<&str> = values.iter().map(String::as_str).collect();
-        labels.insert(label_name(&tag), listed.first().copied().unwrap_or_default().to_owned());
-        labels.insert(label_name(&format!("{tag}s")), format!(",{},", listed.join(",")));
-    }
+    labels.extend(dataplane.tag_labels());
     let key = &dataplane.resource.key;
     labels.insert("mesh".to_owned(), key.mesh.clone());
     labels.insert("dataplane".to_owned(), key.name.clone());
     labels.insert("service".to_owned(), dataplane.spec.identifying_service().to_owned());
     labels
-}
-
-/// The text as the name of a label of Prometheus.
-fn label_name(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
 }

@@ -159,7 +159,7 @@ fn clean(text: &str) -> String {
 /// Cluster without endpoints: for redirected traffic that no port takes.
 pub(crate) const NO_DESTINATION: &str = "self_transparentproxy_no_destination_inbound";
 
-fn host_port(address: &str, port: u32) -> String {
+pub(crate) fn host_port(address: &str, port: u32) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 

@@ -19,13 +19,6 @@ use super::names::Naming;
 use crate::index::{DataplaneView, MeshView};
 use crate::metadata::ProxyMetadata;
 
-/// Address of a proxy under which others know it.
-fn known_address(dataplane: &DataplaneView) -> &str {
-    let networking = dataplane.spec.networking.as_ref();
-    let advertised = networking.map_or("", |networking| &networking.advertised_address);
-    if advertised.is_empty() { dataplane.address() } else { advertised }
-}
-
 /// Path at which kuma-dp reads logs to be sent on.
 fn pipe(dataplane: &DataplaneView, metadata: &ProxyMetadata) -> String {
     let key = &dataplane.resource.key;
@@ -66,7 +59,7 @@ impl<'a> Logging<'a> {
         let connection = Connection {
             mesh: &self.mesh.name,
             source_service: self.dataplane.spec.identifying_service(),
-            source_address: known_address(self.dataplane),
+            source_address: self.dataplane.advertised_address(),
             destination_service: destination,
             direction,
         };
@@ -132,7 +125,7 @@ impl Reporting {
         let all = Reporter {
             mesh: mesh.name.clone(),
             service: dataplane.spec.identifying_service().into(),
-            address: known_address(dataplane).into(),
+            address: dataplane.advertised_address().into(),
             pipe: pipe(dataplane, metadata).into(),
             collectors: Arc::new(log_collectors(endpoints, naming)),
             tracing: tracing.map(Arc::new),

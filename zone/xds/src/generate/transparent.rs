@@ -53,6 +53,11 @@ impl Redirection {
     }
 }
 
+/// True when the traffic of a proxy's host is redirected, as the proxy's metadata or, for older ones, its Dataplane says.
+pub fn is_redirected(dataplane: &Dataplane, metadata: &ProxyMetadata) -> bool {
+    Redirection::of(dataplane, metadata).enabled
+}
+
 /// Which traffic of the workload to unknown destinations passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outbound<'a> {

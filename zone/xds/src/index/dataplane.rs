@@ -107,4 +107,29 @@ impl DataplaneView {
     pub fn address(&self) -> &str {
         self.spec.networking.as_ref().map_or("", |networking| &networking.address)
     }
+
+    /// Address of the proxy under which others know it.
+    pub(crate) fn advertised_address(&self) -> &str {
+        let advertised = self.spec.networking.as_ref().map_or("", |networking| &networking.advertised_address);
+        if advertised.is_empty() { self.address() } else { advertised }
+    }
+
+    /// Its tags as labels of metrics: by the name of the tag its first value, by the plural of the name all values between commas.
+    /// A tag that is named as the plural of another one has the label.
+    ///
+    /// Source: Kuma `pkg/mads/util.go`.
+    pub(crate) fn tag_labels(&self) -> BTreeMap<String, String> {
+        let mut labels = BTreeMap::new();
+        for (tag, values) in self.spec.all_tags() {
+            let listed: Vec<&str> = values.iter().map(String::as_str).collect();
+            labels.insert(label_name(&tag), listed.first().copied().unwrap_or_default().to_owned());
+            labels.insert(label_name(&format!("{tag}s")), format!(",{},", listed.join(",")));
+        }
+        labels
+    }
+}
+
+/// The text as the name of a label of Prometheus.
+fn label_name(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
 }

@@ -10,6 +10,7 @@ use tandem_model::{Kind, Kri, Resource, ResourceKey};
 use tandem_policy::destinations::Destinations;
 use tandem_policy::legacy;
 use tandem_policy::policy::Policy;
+use tandem_policy::subject::Gateway;
 use tandem_policy::{MeshPolicies, PolicySettings};
 
 use super::dataplane::DataplaneView;
@@ -95,6 +96,8 @@ pub struct MeshState {
     pub(crate) insights: RedBlackTreeMapSync<Arc<str>, Arc<Resource>>,
     /// Services at their virtual addresses.
     pub(crate) vips: SharedVips,
+    /// MeshGateways, sorted by key.
+    pub(crate) gateways: Arc<Vec<Gateway>>,
     /// VirtualOutbounds by name.
     pub(crate) virtual_outbounds: RedBlackTreeMapSync<Arc<str>, Arc<VirtualOutbound>>,
     /// Services whose every proxy has a certificate; only kept in meshes that accept plain text.
@@ -284,6 +287,7 @@ impl MeshState {
             outside_tls: RedBlackTreeMapSync::default(),
             insights: RedBlackTreeMapSync::default(),
             vips: Arc::default(),
+            gateways: Arc::default(),
             virtual_outbounds: RedBlackTreeMapSync::default(),
             tls_ready: Arc::default(),
         }
@@ -310,6 +314,7 @@ impl MeshState {
             && self.secrets.is_empty()
             && self.insights.is_empty()
             && self.vips.is_empty()
+            && self.gateways.is_empty()
             && self.virtual_outbounds.is_empty()
     }
 }

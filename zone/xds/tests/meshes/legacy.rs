@@ -7,7 +7,7 @@ use crate::choice::Choice;
 use crate::slots::{Make, Place, SERVICES};
 
 /// Kinds and contents.
-pub const KINDS: [(Kind, Make); 12] = [
+pub const KINDS: [(Kind, Make); 13] = [
     (Kind::TrafficPermission, permission),
     (Kind::TrafficRoute, route),
     (Kind::TrafficLog, log),
@@ -20,6 +20,7 @@ pub const KINDS: [(Kind, Make); 12] = [
     (Kind::RateLimit, rate_limit),
     (Kind::ProxyTemplate, proxy_template),
     (Kind::MeshGatewayRoute, gateway_route),
+    (Kind::MeshGateway, gateway),
 ];
 
 fn selector(choice: &mut Choice) -> Value {
@@ -130,4 +131,10 @@ fn gateway_route(place: &Place, choice: &mut Choice) -> Value {
     let destination = json!({"kuma.io/service": choice.of(&SERVICES), "version": choice.of(&["v1", "v2"])});
     let rule = json!({"matches": matches, "backends": [{"weight": 1, "destination": destination}]});
     json!({"selectors": selector(choice), "conf": {"http": {"rules": [rule]}}})
+}
+
+fn gateway(place: &Place, choice: &mut Choice) -> Value {
+    let tags = json!({"gateway-of": place.mesh()});
+    let listener = json!({"port": 8080, "protocol": "HTTP", "hostname": place.host("gateway"), "tags": tags});
+    json!({"selectors": selector(choice), "conf": {"listeners": [listener]}})
 }

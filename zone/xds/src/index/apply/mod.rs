@@ -64,6 +64,7 @@ pub(super) fn apply<'a>(
             }
             kind if KINDS.contains(&kind) => legacy::policy(index, key, new, &mut touched),
             Kind::Config => vips::config(index, key, new, &mut touched),
+            Kind::MeshGateway => proxies::gateway(index, key, new),
             Kind::VirtualOutbound => vips::virtual_outbound(index, key, new, &mut touched),
             Kind::ServiceInsight => meshes::insight(index, key, new, &mut touched),
             _ => {}

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tandem_model::ResourceKey;
+use tandem_policy::subject::Gateway;
 
 use super::New;
 use crate::index::MeshIndex;
@@ -71,6 +72,26 @@ pub(super) fn dataplane(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>, 
     }
     index.drop_mesh_if_empty(&key.mesh);
     touched.proxies.insert(key.clone());
+}
+
+/// Takes in a MeshGateway, by which builtin gateways are known to those who read their metrics. No proxy is configured by it.
+pub(super) fn gateway(index: &mut MeshIndex, key: &ResourceKey, new: New<'_>) {
+    let gateway = index.decoded(key, new, |resource| Gateway::decode(resource.clone()));
+    let state = index.mesh_mut(&key.mesh);
+    let known = state.gateways.binary_search_by(|known| known.resource.key.cmp(key));
+    if let (Ok(at), Some(gateway)) = (known, &gateway)
+        && state.gateways[at].spec == gateway.spec
+        && state.gateways[at].resource.labels == gateway.resource.labels
+    {
+        return;
+    }
+    match (known, gateway.map(Arc::unwrap_or_clone)) {
+        (Ok(at), Some(gateway)) => Arc::make_mut(&mut state.gateways)[at] = gateway,
+        (Ok(at), None) => drop(Arc::make_mut(&mut state.gateways).remove(at)),
+        (Err(at), Some(gateway)) => Arc::make_mut(&mut state.gateways).insert(at, gateway),
+        (Err(_), None) => {}
+    }
+    index.drop_mesh_if_empty(&key.mesh);
 }
 
 /// Touches those who reach a Dataplane at its own addresses, if these changed.
