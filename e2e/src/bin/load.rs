@@ -16,14 +16,18 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             tokio::select! {
                 outcome = load::run(&options) => outcome,
-                _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+                // A soak sees to it itself.
+                _ = tokio::signal::ctrl_c(), if options.soak.soak.is_none() => Err(anyhow::anyhow!("interrupted")),
             }
         })
     });
     match outcome {
-        Ok(report) => {
-            println!("{}", report.trim_end());
-            ExitCode::SUCCESS
+        Ok(outcome) => {
+            println!("{}", outcome.report.trim_end());
+            for broken in &outcome.broken {
+                eprintln!("{broken}");
+            }
+            if outcome.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("{error:#}");

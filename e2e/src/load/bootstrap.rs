@@ -3,13 +3,13 @@
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::connection::{Dialer, Server};
 use super::definition::Definition;
 use super::node::NodeEncoder;
+use super::wire::EncodedNode;
 
 /// What one proxy asks its bootstrap server.
 #[derive(Debug)]
@@ -65,7 +65,12 @@ impl BootstrapRequest {
     }
 
     /// Sends the request, as kuma-dp does, and returns the node of the answer.
-    pub(super) async fn fetch_node(&self, dialer: &Dialer, server: &Server, nodes: &NodeEncoder) -> Result<Bytes> {
+    pub(super) async fn fetch_node(
+        &self,
+        dialer: &Dialer,
+        server: &Server,
+        nodes: &NodeEncoder,
+    ) -> Result<EncodedNode> {
         let (status, body) = dialer.post_json(server, "/bootstrap", &self.body).await.context("bootstrap request")?;
         if !status.is_success() {
             bail!("bootstrap request: {status}: {}", String::from_utf8_lossy(&body));

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -18,15 +19,24 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_util::io::InspectReader;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::client::Grpc;
 
+use super::line::{Ending, Line};
 use super::tally::Tally;
 
 /// Receive windows of Envoy are large enough never to hold a control plane back.
 const WINDOW: u32 = 16 << 20;
+
+/// How long an Envoy waits for its connection to a control plane, the TLS handshake included
+/// (`bootstrapServer.params.xdsConnectTimeout` of Kuma).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is said of a connection that took longer.
+pub(super) const NOT_CONNECTED: &str = "no connection within a second";
 
 /// Largest response that is accepted.
 const LARGEST_RESPONSE: usize = 256 << 20;
@@ -96,21 +106,19 @@ impl Dialer {
         Ok(Self { http1: connector(b"http/1.1")?, http2: connector(b"h2")?, tally })
     }
 
-    async fn dial(&self, tls: &TlsConnector, server: &Server) -> Result<TlsStream<impl Io + use<>>> {
+    async fn dial(&self, tls: &TlsConnector, server: &Server, ending: Ending) -> Result<TlsStream<Line>> {
         let tcp = TcpStream::connect(&server.authority)
             .await
             .with_context(|| format!("cannot connect to {}", server.authority))?;
         tcp.set_nodelay(true)?;
-        let tally = Arc::clone(&self.tally);
-        let counted = InspectReader::new(tcp, move |bytes| tally.received(bytes.len()));
-        tls.connect(server.name.clone(), counted)
+        tls.connect(server.name.clone(), Line::new(tcp, Arc::clone(&self.tally), ending))
             .await
             .with_context(|| format!("TLS handshake with {}", server.authority))
     }
 
     /// Posts a JSON document on a connection of its own.
     pub(super) async fn post_json(&self, server: &Server, path: &str, body: &Value) -> Result<(StatusCode, Bytes)> {
-        let stream = self.dial(&self.http1, server).await?;
+        let stream = self.dial(&self.http1, server, Ending::default()).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let request = Request::post(path)
@@ -125,20 +133,39 @@ impl Dialer {
 
     /// Opens a connection for gRPC calls. It lasts as long as the client or one of its calls.
     pub(super) async fn grpc(&self, server: &Server) -> Result<Grpc<Http2>> {
-        let stream = self.dial(&self.http2, server).await?;
+        let (client, connection) = self.http2(server, Ending::default()).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Opens a connection for gRPC calls as an Envoy does, which waits for it no longer than a second. It ends with the returned
+    /// handle, in the way that `ending` says then.
+    pub(super) async fn cuttable(
+        &self,
+        server: &Server,
+        ending: Ending,
+    ) -> Result<(Grpc<Http2>, AbortOnDropHandle<()>)> {
+        let (client, connection) =
+            timeout(CONNECT_TIMEOUT, self.http2(server, ending)).await.context(NOT_CONNECTED)??;
+        Ok((client, AbortOnDropHandle::new(tokio::spawn(connection))))
+    }
+
+    async fn http2(
+        &self,
+        server: &Server,
+        ending: Ending,
+    ) -> Result<(Grpc<Http2>, impl Future<Output = ()> + Send + use<>)> {
+        let stream = self.dial(&self.http2, server, ending).await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .handshake(TokioIo::new(stream))
             .await?;
-        tokio::spawn(connection);
-        Ok(Grpc::with_origin(Http2(sender), server.origin.clone()).max_decoding_message_size(LARGEST_RESPONSE))
+        let client = Grpc::with_origin(Http2(sender), server.origin.clone());
+        // How the connection ends is told by the calls on it.
+        Ok((client.max_decoding_message_size(LARGEST_RESPONSE), async move { drop(connection.await) }))
     }
 }
-
-/// What connections are made over.
-trait Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static {}
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static> Io for T {}
 
 /// Accepts the certificate of any control plane. The generator sends nothing that is worth protecting, and control planes
 /// sign their own certificates.

@@ -22,7 +22,15 @@ pub(super) struct Definition {
     redirection: Option<Redirection>,
     /// Each proxy has a label by which policies find it.
     labelled: bool,
+    /// Number of groups that proxies belong to, by a label; 0 for none.
+    groups: usize,
 }
+
+/// Label with the number of the group of a proxy.
+pub(super) const GROUP: &str = "load-group";
+
+/// So many proxies of successive numbers are of one group.
+pub(super) const NEIGHBOURS: usize = 10;
 
 /// What proxies with redirected traffic reach.
 #[derive(Debug, Clone)]
@@ -45,7 +53,18 @@ impl Definition {
                 .transparent_proxy
                 .then(|| Redirection { reachable: options.reachable, users: options.users.clone() }),
             labelled: options.policies > 0,
+            groups: options.groups(),
         }
+    }
+
+    /// The group that a proxy belongs to.
+    pub(super) fn group(&self, index: usize) -> Option<usize> {
+        (self.groups > 0).then(|| index / NEIGHBOURS % self.groups)
+    }
+
+    /// Number of groups that are changed in turn. As each has few members, a change of one costs little.
+    pub(super) fn groups(&self) -> usize {
+        self.groups
     }
 
     pub(super) fn name(&self, index: usize) -> String {
@@ -84,8 +103,9 @@ impl Definition {
         }
         let mut resource =
             json!({"type": "Dataplane", "mesh": self.mesh, "name": self.name(index), "networking": networking});
-        if self.labelled {
-            resource["labels"] = json!({LABEL: index.to_string()});
+        let of_its_own = self.labelled.then(|| (LABEL, index));
+        for (label, value) in of_its_own.into_iter().chain(self.group(index).map(|group| (GROUP, group))) {
+            resource["labels"][label] = json!(value.to_string());
         }
         resource
     }
@@ -128,6 +148,7 @@ mod tests {
             outbounds: 3,
             redirection,
             labelled: false,
+            groups: 2,
         }
     }
 
@@ -150,6 +171,8 @@ mod tests {
         let definition = definition(None);
         let resource = definition.resource(4);
         assert_eq!(resource["name"], "p-4");
+        assert_eq!(resource["labels"], json!({GROUP: "0"}));
+        assert_eq!([10, 19, 20].map(|index| definition.group(index)), [Some(1), Some(1), Some(0)]);
         assert_eq!(resource["networking"]["address"], "10.0.0.5");
         let tags = |list: &str| -> HashSet<String> {
             let items = resource["networking"][list].as_array().expect("a list");

@@ -27,6 +27,9 @@ impl Type {
     pub(super) const NAMED: [Self; 3] = [Self::Endpoint, Self::Route, Self::Secret];
     /// Number of types.
     pub(super) const COUNT: usize = 5;
+    /// In the order in which an Envoy subscribes to them for the first time, and therefore again on each new stream.
+    pub(super) const SUBSCRIBED: [Self; Self::COUNT] =
+        [Self::Cluster, Self::Endpoint, Self::Secret, Self::Listener, Self::Route];
 
     pub(super) fn url(self) -> &'static str {
         match self {
@@ -39,13 +42,15 @@ impl Type {
     }
 
     pub(super) fn from_url(url: &str) -> Option<Self> {
-        [Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret].into_iter().find(|t| t.url() == url)
+        Self::SUBSCRIBED.into_iter().find(|kind| kind.url() == url)
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Cluster {
     connect_timeout: Duration,
+    /// Limit of connections, if it has one.
+    max_connections: Option<u32>,
     /// Name of its endpoints, when they come by EDS.
     endpoints: Option<String>,
     secrets: Vec<String>,
@@ -56,6 +61,9 @@ struct Listener {
     routes: Vec<String>,
     secrets: Vec<String>,
 }
+
+/// How the names of secrets begin that hold the certificate of the proxy.
+const CERTIFICATE: &str = "identity_cert";
 
 /// The resources of one simulated Envoy.
 #[derive(Debug, Default)]
@@ -72,13 +80,15 @@ pub(super) struct Envoy {
 }
 
 impl Envoy {
-    /// Takes resources in. With `complete`, those that are not among them are gone.
+    /// Takes resources in, and tells whether the certificate of the proxy is among them. With `complete`, those that are not among them
+    /// are gone.
     pub(super) fn accept<'a>(
         &mut self,
         kind: Type,
         bodies: impl Iterator<Item = &'a Bytes>,
         complete: bool,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let mut certified = false;
         match kind {
             Type::Cluster => {
                 if complete {
@@ -107,11 +117,12 @@ impl Envoy {
                         self.moved_to = endpoints::moved_to(body).or(self.moved_to);
                     }
                     let named = wire::Named::decode(body.clone()).with_context(|| format!("undecodable {kind:?}"))?;
+                    certified |= kind == Type::Secret && named.name.starts_with(CERTIFICATE);
                     self.held(kind).insert(named.name);
                 }
             }
         }
-        Ok(())
+        Ok(certified)
     }
 
     /// Drops resources by name.
@@ -167,13 +178,18 @@ impl Envoy {
         match sign {
             Sign::Timeout(timeout) => self.has_connect_timeout(timeout),
             Sign::Endpoint(address) => self.moved_to == Some(address),
+            Sign::Connections(limit) => self.all_outbound(|cluster| cluster.max_connections == Some(limit)),
         }
     }
 
-    /// Whether all clusters towards other proxies have this connect timeout, and there is one.
     fn has_connect_timeout(&self, timeout: Duration) -> bool {
+        self.all_outbound(|cluster| cluster.connect_timeout == timeout)
+    }
+
+    /// Whether all clusters towards other proxies are so, and there is one.
+    fn all_outbound(&self, are: impl Fn(&Cluster) -> bool) -> bool {
         let mut outbound = self.clusters.values().filter(|cluster| cluster.endpoints.is_some()).peekable();
-        outbound.peek().is_some() && outbound.all(|cluster| cluster.connect_timeout == timeout)
+        outbound.peek().is_some() && outbound.all(are)
     }
 }
 
@@ -189,7 +205,10 @@ fn cluster(body: &Bytes) -> Result<(String, Cluster)> {
         _ => cluster.name.clone(),
     });
     let connect_timeout = cluster.connect_timeout.and_then(|timeout| timeout.try_into().ok()).unwrap_or_default();
-    Ok((cluster.name, Cluster { connect_timeout, endpoints, secrets }))
+    // The first threshold is that of the default priority.
+    let thresholds = cluster.circuit_breakers.as_ref().and_then(|breakers| breakers.thresholds.first());
+    let max_connections = thresholds.and_then(|threshold| threshold.max_connections);
+    Ok((cluster.name, Cluster { connect_timeout, max_connections, endpoints, secrets }))
 }
 
 fn listener(body: &Bytes) -> Result<(String, Listener)> {
@@ -259,7 +278,8 @@ mod tests {
         envoy.accept(Type::Route, [routes].iter(), true).expect("routes");
         for name in ["identity_cert", "mesh_ca"] {
             let secret = bytes(&Secret { name: name.into(), ..Default::default() });
-            envoy.accept(Type::Secret, [secret].iter(), true).expect("secrets");
+            let certified = envoy.accept(Type::Secret, [secret].iter(), true).expect("secrets");
+            assert_eq!(certified, name == "identity_cert");
         }
         assert!(!envoy.complete());
         let secret = bytes(&Secret { name: "other_cert".into(), ..Default::default() });

@@ -139,8 +139,8 @@ impl Fleet {
     }
 
     /// What went wrong so far, as the end of a sentence.
-    fn trouble(&self) -> String {
-        match self.tally.last_error() {
+    pub(super) fn trouble(&self) -> String {
+        match self.tally.failures().last() {
             Some(error) => format!("{} failed attempts, the last one: {error}", self.tally.disconnects()),
             None => "no connection failed".to_owned(),
         }

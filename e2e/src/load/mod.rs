@@ -8,13 +8,18 @@
 //! → [`fleet`] (one [`session`] for each proxy, tallied in [`tally`]) → [`rounds`] (policy changes)
 //! and [`endpoints`] (endpoints that move) → [`report`].
 //! With `--policies` many policies are in the way, and what a change of one costs is measured in [`policies`].
+//! A [`storm`] lets many connections break at once, a [`soak`] goes on for long.
 //! With `--api` the load is on the HTTP API instead: [`api`]; with `--kds` on synchronization: [`kds`].
 
 pub mod kds;
 pub mod options;
+pub mod soak;
+pub mod storm;
 
 mod api;
+mod backoff;
 mod bootstrap;
+mod changes;
 mod connection;
 mod definition;
 mod delta;
@@ -23,6 +28,7 @@ mod envoy;
 #[cfg(test)]
 mod fixtures;
 mod fleet;
+mod line;
 mod node;
 mod policies;
 mod progress;
@@ -36,4 +42,4 @@ mod target;
 mod usage;
 mod wire;
 
-pub use run::run;
+pub use run::{Outcome, run};

@@ -1,13 +1,13 @@
 //! The `Node` message with which a proxy introduces itself.
 
 use anyhow::{Context, Result};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message;
 use serde_json::{Map, Value, json};
 use tandem_proto::json::struct_from_json;
 
 use super::bootstrap::BootstrapRequest;
-use super::wire::{Extension, Node, NodeExtensions};
+use super::wire::{EncodedNode, Extension, Node, NodeExtensions};
 
 /// Encodes nodes that list the same extensions.
 #[derive(Debug)]
@@ -26,17 +26,14 @@ impl NodeEncoder {
         Self { extensions: NodeExtensions { extensions: extensions.collect() }.encode_to_vec().into() }
     }
 
-    pub(super) fn encode(&self, id: String, cluster: String, metadata: &Map<String, Value>) -> Result<Bytes> {
+    pub(super) fn encode(&self, id: String, cluster: String, metadata: &Map<String, Value>) -> Result<EncodedNode> {
         let metadata = struct_from_json(metadata).context("node metadata")?;
         let node = Node { id, cluster, metadata: Some(metadata), user_agent_name: "envoy".to_owned() };
-        let mut bytes = BytesMut::with_capacity(node.encoded_len() + self.extensions.len());
-        node.encode(&mut bytes).context("node")?;
-        bytes.extend_from_slice(&self.extensions);
-        Ok(bytes.freeze())
+        Ok(EncodedNode::new(node.encode_to_vec().into(), self.extensions.clone()))
     }
 
     /// The node that a bootstrap server would have answered this request with.
-    pub(super) fn compose(&self, request: &BootstrapRequest) -> Result<Bytes> {
+    pub(super) fn compose(&self, request: &BootstrapRequest) -> Result<EncodedNode> {
         let metadata = json!({
             "dataplane.admin.address": "127.0.0.1",
             "dataplane.admin.port": "9901",
@@ -69,7 +66,7 @@ mod tests {
         let encoder = NodeEncoder::new(2);
         let Value::Object(metadata) = json!({"a": {"b": [1]}}) else { panic!("an object") };
         let bytes = encoder.encode("m.p".into(), "s".into(), &metadata).expect("encodes");
-        let node = core::Node::decode(bytes).expect("decodes");
+        let node = core::Node::decode(bytes.encode_to_vec().as_slice()).expect("decodes");
         assert_eq!((node.id.as_str(), node.cluster.as_str(), node.user_agent_name.as_str()), ("m.p", "s", "envoy"));
         assert!(node.metadata.expect("is set").fields.contains_key("a"));
         assert_eq!(node.extensions.len(), 2);

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
 
+use super::definition::NEIGHBOURS;
 use super::kds::options::KdsOptions;
+use super::soak::options::SoakOptions;
+use super::storm::options::StormOptions;
 
 /// Connects simulated proxies to a zone, changes a policy at global in rounds, and reports how long the change took to
 /// arrive and what it cost.
@@ -154,6 +157,14 @@ pub struct Options {
     #[allow(missing_docs)] // a text here would stand in for that of the command
     pub kds: KdsOptions,
 
+    #[command(flatten)]
+    #[allow(missing_docs)] // a text here would stand in for that of the command
+    pub storm: StormOptions,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // a text here would stand in for that of the command
+    pub soak: SoakOptions,
+
     /// Threads of the generator itself.
     #[arg(long, default_value_t = 2)]
     pub threads: usize,
@@ -193,10 +204,31 @@ impl Options {
             return Err("--resources, --clients and --readers must be at least 1".to_owned());
         }
         self.kds.check()?;
+        self.storm.check(self.proxies)?;
+        self.soak.check()?;
+        if self.outbounds == 0 && self.groups() > 0 {
+            return Err(
+                "--storm and --soak need --outbounds of at least 1: changes concern clusters of outbounds".to_owned()
+            );
+        }
         if !self.start && !self.kds.kds && self.zone.is_none() && self.zone_dp.is_empty() {
             return Err("give --start or --kds, or --zone or --zone-dp of a running zone".to_owned());
         }
         Ok(())
+    }
+}
+
+impl Options {
+    /// Number of groups of proxies that small changes concern; 0 without such changes.
+    pub(super) fn groups(&self) -> usize {
+        /// Of a soak, which changes them for so long that each has its turn.
+        const SOAKED: usize = 40;
+        let neighbours = self.proxies.div_ceil(NEIGHBOURS);
+        match (self.storm.wanted(), self.soak.soak) {
+            (true, _) => neighbours,
+            (false, Some(_)) => neighbours.min(SOAKED),
+            (false, None) => 0,
+        }
     }
 }
 
@@ -226,9 +258,24 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}
+
+/// A period such as `90s`, `30m` or `24h`.
+pub(super) fn period(text: &str) -> Result<Duration, String> {
+    let unit = |unit: char| match unit {
+        's' => Some(1),
+        'm' => Some(60),
+        'h' => Some(3_600),
+        _ => None,
+    };
+    let parsed = text.chars().last().and_then(unit).and_then(|unit| {
+        let number: u32 = text[..text.len() - 1].parse().ok()?;
+        Duration::from_secs(unit).checked_mul(number)
+    });
+    parsed.ok_or_else(|| format!("{text:?} is not a period such as 90s, 30m or 24h"))
 }
 
 #[cfg(test)]
@@ -268,6 +315,27 @@ pub(super) mod tests {
         assert!(parse(&["--users", "10"]).is_err(), "all proxies use all services");
         assert!(parse(&["--reachable", "5", "--users", "101"]).is_err());
         assert!(parse(&["--reachable", "21"]).is_err(), "there are 20 services");
+    }
+
+    #[test]
+    fn storms_are_of_some_of_the_proxies() {
+        let parse = |more: &[&str]| parse(&[&["--start", "--proxies", "100"], more].concat());
+        assert_eq!(parse(&["--storm", "100"]).expect("parses").groups(), 10);
+        assert!(parse(&["--storm", "101"]).is_err());
+        assert!(parse(&["--storm", "5", "--storm-restart"]).is_err());
+        assert!(parse(&["--storm-stale"]).is_err());
+        assert!(parse(&["--storm-restart", "--outbounds", "0", "--rounds", "0"]).is_err());
+    }
+
+    #[test]
+    fn soaks_have_a_length() {
+        let options = parse(&["--start", "--mtls", "--soak", "30m", "--certificates", "90s"]).expect("parses");
+        assert_eq!(options.soak.soak, Some(Duration::from_secs(1_800)));
+        assert_eq!(options.soak.certificates, Some(Duration::from_secs(90)));
+        for wrong in ["", "5", "m", "-1m", "1.5h", "5d", "4294967295h0"] {
+            assert!(parse(&["--start", "--soak", wrong]).is_err(), "{wrong:?}");
+        }
+        assert!(parse(&["--start", "--certificates", "90s"]).is_err(), "without certificates");
     }
 
     #[test]

@@ -30,6 +30,15 @@ impl Phase {
         Self(bar)
     }
 
+    /// Says something in between.
+    pub(super) fn note(&self, text: &str) {
+        if std::io::stderr().is_terminal() {
+            self.0.println(text);
+        } else {
+            eprintln!("{text}");
+        }
+    }
+
     /// Shows how far the phase is.
     pub(super) fn at(&self, position: usize) {
         self.0.set_position(position as u64);

@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use super::policies::PolicyRun;
 use super::rounds::Arrival;
+use super::soak::SoakRun;
+use super::storm::StormRun;
 
 /// All figures of a run. Field names are those of the JSON form.
 #[derive(Debug, Serialize)]
@@ -32,6 +34,12 @@ pub(super) struct Report {
     /// Changes of one of many policies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) policy_changes: Option<PolicyRun>,
+    /// Many connections that broke at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) storm: Option<StormRun>,
+    /// Comings and goings for a long time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) soak: Option<SoakRun>,
     /// The measured processes by name.
     #[serde(flatten)]
     pub(super) processes: BTreeMap<String, Process>,
@@ -43,6 +51,8 @@ pub(super) struct Report {
     pub(super) failed_connections: u64,
     /// Processor time of the generator itself, which shares the machine.
     pub(super) generator_cpu_seconds: f64,
+    /// Its resident memory at the end.
+    pub(super) generator_rss_bytes: u64,
 }
 
 /// From the first attempt to connect until all proxies were ready.
@@ -178,6 +188,12 @@ impl Report {
         if let Some(policies) = &self.policy_changes {
             policies.write(out)?;
         }
+        if let Some(storm) = &self.storm {
+            storm.write(out)?;
+        }
+        if let Some(soak) = &self.soak {
+            soak.write(out)?;
+        }
         if !self.processes.is_empty() {
             writeln!(out)?;
             writeln!(
@@ -200,10 +216,11 @@ impl Report {
         writeln!(out)?;
         writeln!(
             out,
-            "{} sent in all, {} failed connections, generator {:.2} s of processor time",
+            "{} sent in all, {} failed connections, generator {:.2} s of processor time and {} of memory",
             size(self.bytes_sent),
             self.failed_connections,
-            self.generator_cpu_seconds
+            self.generator_cpu_seconds,
+            size(self.generator_rss_bytes)
         )
     }
 }
@@ -239,7 +256,7 @@ impl Report {
     }
 }
 
-fn quantiles(times: &Quantiles) -> String {
+pub(super) fn quantiles(times: &Quantiles) -> String {
     format!("p50 {:>8.1} ms   p99 {:>8.1} ms   max {:>8.1} ms", times.p50, times.p99, times.max)
 }
 
@@ -282,6 +299,8 @@ mod tests {
                 cpu_ms: BTreeMap::from([("zone".to_owned(), 1.5)]),
             }],
             policy_changes: None,
+            storm: None,
+            soak: None,
             processes: BTreeMap::from([(
                 "zone".to_owned(),
                 Process {
@@ -297,6 +316,7 @@ mod tests {
             bytes_sent_per_round: 10,
             failed_connections: 0,
             generator_cpu_seconds: 0.1,
+            generator_rss_bytes: 5,
         };
         let json = serde_json::to_value(&report).expect("serializes");
         for pointer in [

@@ -15,7 +15,7 @@ use crate::api::Api;
 
 /// Name of the policy. Among policies for the same targets the alphabetically first wins, so that the default one and
 /// most others give way to it.
-const POLICY: &str = "aaa-load";
+pub(super) const POLICY: &str = "aaa-load";
 
 /// Longest time for a change to arrive everywhere.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
@@ -88,6 +88,15 @@ pub(super) async fn change_for_all(
     path: &str,
     timeout: Duration,
 ) -> Result<Option<Arrival>> {
+    tally.begin_round(Sign::Timeout(timeout));
+    let start = Instant::now();
+    write(global, mesh, path, timeout).await?;
+    fleet.all_seen(fleet.size(), LIMIT).await?;
+    Ok(Arrival::of(&tally.end_round(start)))
+}
+
+/// Writes a policy for all proxies, which sets the connect timeout.
+pub(super) async fn write(global: &Api, mesh: &str, path: &str, timeout: Duration) -> Result<()> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let policy = json!({
         "type": "MeshTimeout",
@@ -101,11 +110,7 @@ pub(super) async fn change_for_all(
             }],
         },
     });
-    tally.begin_round(Sign::Timeout(timeout));
-    let start = Instant::now();
-    global.put(path, &policy).await?;
-    fleet.all_seen(fleet.size(), LIMIT).await?;
-    Ok(Arrival::of(&tally.end_round(start)))
+    global.put(path, &policy).await.map(drop)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::api;
@@ -13,30 +15,49 @@ use super::definition::Definition;
 use super::endpoints;
 use super::fleet::Fleet;
 use super::kds;
+use super::line::Limbo;
 use super::node::NodeEncoder;
 use super::options::Options;
 use super::policies;
 use super::progress::Phase;
 use super::report::{Connect, Process, Propagation, Quantiles, Report, round};
 use super::rounds;
-use super::session::{self, Shared};
+use super::session::{self, Order, Shared};
+use super::soak::{Soak, SoakRun};
+use super::storm::Storm;
 use super::tally::Tally;
 use super::target::Target;
 use super::usage::{self, Usage};
 
-/// Runs the load that the options describe and returns the report, as text or as JSON.
+/// What a run found.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The report, as text or as JSON.
+    pub report: String,
+    /// What should not have been, a sentence each.
+    pub broken: Vec<String>,
+}
+
+impl From<String> for Outcome {
+    fn from(report: String) -> Self {
+        Self { report, broken: Vec::new() }
+    }
+}
+
+/// Runs the load that the options describe.
 ///
 /// # Errors
 /// When a control plane cannot be started or reached, refuses what it is sent, or does not serve all proxies in time.
-pub async fn run(options: &Options) -> Result<String> {
+pub async fn run(options: &Options) -> Result<Outcome> {
+    raise_open_files();
     if options.api {
-        return api::run(options).await;
+        return api::run(options).await.map(Outcome::from);
     }
     if options.kds.kds {
-        return kds::run(options).await;
+        return kds::run(options).await.map(Outcome::from);
     }
-    let target = Target::prepare(options).await?;
-    target.ensure_mesh(&options.mesh, options.mtls, options.transparent_proxy).await?;
+    let mut target = Target::prepare(options).await?;
+    target.ensure_mesh(options).await?;
     let token = target.token(options).await?;
     let tally = Arc::new(Tally::new(options.proxies));
     let shared = Shared {
@@ -48,6 +69,7 @@ pub async fn run(options: &Options) -> Result<String> {
         sotw: options.sotw,
         bootstrap: !options.no_bootstrap,
         tally: Arc::clone(&tally),
+        limbo: Limbo::default(),
     };
 
     let written = match options.policies {
@@ -59,7 +81,8 @@ pub async fn run(options: &Options) -> Result<String> {
     }
     let before = usage::read_all(&target.watched)?;
     let shared = Arc::new(shared);
-    let sessions = |index| session::run(Arc::clone(&shared), index);
+    let orders: Arc<[_]> = (0..options.proxies).map(|_| watch::Sender::new(Order::None)).collect();
+    let sessions = |index: usize| session::run(Arc::clone(&shared), index, orders[index].subscribe());
     let (fleet, connect_time) =
         Fleet::connect("proxies", Arc::clone(&tally), options.proxies, options.ramp, sessions).await?;
     let connected = usage::read_all(&target.watched)?;
@@ -93,8 +116,25 @@ pub async fn run(options: &Options) -> Result<String> {
         }
     };
 
+    // What is told of the processes is how they were before: a storm and a soak have a report of their own.
+    let watched = target.watched.clone();
+    let storm = if options.storm.wanted() {
+        let (definition, target) = (&shared.definition, &mut target);
+        Some(Storm { target, fleet: &fleet, tally: &tally, definition, options, orders: &orders }.run().await?)
+    } else {
+        None
+    };
+    let soak = match options.soak.soak {
+        None => None,
+        Some(time) => {
+            let (definition, target) = (&shared.definition, &target);
+            Some(Soak { target, fleet: &fleet, tally: &tally, definition, options, orders: &orders }.run(time).await?)
+        }
+    };
+    let broken = soak.as_ref().map(SoakRun::broken).unwrap_or_default();
+
     let mut processes = BTreeMap::new();
-    for (index, watched) in target.watched.iter().enumerate() {
+    for (index, watched) in watched.iter().enumerate() {
         let grown = end[index].rss.saturating_sub(before[index].rss);
         let process = Process {
             rss_bytes: end[index].rss,
@@ -106,6 +146,7 @@ pub async fn run(options: &Options) -> Result<String> {
         };
         processes.insert(watched.name.clone(), process);
     }
+    let own = usage::read_self()?;
     let report = Report {
         proxies: options.proxies,
         services: options.services,
@@ -124,14 +165,24 @@ pub async fn run(options: &Options) -> Result<String> {
         propagation_ms: Propagation::of(&arrivals),
         moves,
         policy_changes,
+        storm,
+        soak,
         processes,
         bytes_sent: tally.bytes(),
         bytes_sent_per_round: rounds_bytes / (options.rounds.max(1) as u64),
         failed_connections: tally.disconnects(),
-        generator_cpu_seconds: round(usage::read_self()?.cpu.as_secs_f64()),
+        generator_cpu_seconds: round(own.cpu.as_secs_f64()),
+        generator_rss_bytes: own.rss,
     };
     fleet.disconnect().await;
-    if options.json { Ok(serde_json::to_string(&report)?) } else { Ok(report.text()) }
+    let report = if options.json { serde_json::to_string(&report)? } else { report.text() };
+    Ok(Outcome { report, broken })
+}
+
+/// Each connection of the generator needs an open file; a limit that cannot be raised shows when there are too many.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Cores in use by each process over a quiet window, if one is wanted.

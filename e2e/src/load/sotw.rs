@@ -1,31 +1,26 @@
 //! The state-of-the-world variant of the discovery protocol, as Envoy speaks it.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use anyhow::{Context, Result, anyhow, bail};
-use bytes::Bytes;
 use tokio::sync::mpsc::Sender;
 
 use super::envoy::{Envoy, Type};
-use super::session::Call;
+use super::session::{Call, Exchange};
 use super::tally::Observer;
-use super::wire::{Request, Response};
+use super::wire::{EncodedNode, Request, Response};
 
 const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 
-/// Subscribes and acknowledges until the stream ends, which is always an error.
-pub(super) async fn run(call: &Call<'_>, node: Bytes, observer: &Observer<'_>) -> Result<()> {
-    let first = Request { node, type_url: Type::Cluster.url().to_owned(), ..Request::default() };
-    let (requests, mut responses) = call.open::<_, Response>(METHOD, first).await?;
-    let mut state = State { requests, envoy: Envoy::default(), subscriptions: Default::default(), listening: false };
-    while let Some(response) = responses.message().await.context("discovery stream")? {
-        let kind = Type::from_url(&response.type_url)
-            .ok_or_else(|| anyhow!("response of type {:?}, which nobody asked for", response.type_url))?;
-        state.take(kind, response).await?;
-        let envoy = &state.envoy;
-        observer.look(|| envoy.complete(), |sign| envoy.has(sign));
-    }
-    bail!("the control plane ended the discovery stream")
+/// What a proxy has, over all its streams.
+pub(super) struct Held {
+    node: EncodedNode,
+    envoy: Envoy,
+    /// By [`Type`].
+    subscriptions: [Subscription; Type::COUNT],
+    /// Whether listeners were asked for.
+    listening: bool,
 }
 
 /// What was last said about a type.
@@ -36,37 +31,88 @@ struct Subscription {
     names: BTreeSet<String>,
 }
 
-struct State {
-    requests: Sender<Request>,
-    envoy: Envoy,
-    /// By [`Type`].
-    subscriptions: [Subscription; Type::COUNT],
-    /// Whether listeners were asked for.
-    listening: bool,
+impl Held {
+    pub(super) fn new(node: EncodedNode) -> Self {
+        Self { node, envoy: Envoy::default(), subscriptions: Default::default(), listening: false }
+    }
+
+    /// Subscribes and acknowledges until the stream ends, which is always an error.
+    pub(super) async fn serve(&mut self, call: &mut Call<'_>, observer: &Observer<'_>) -> Result<Infallible> {
+        let mut exchange: Exchange<_, Response> = call.open(METHOD, self.subscribe()).await?;
+        let mut stream = Stream { held: self, requests: exchange.requests };
+        while let Some(response) = exchange.responses.message().await.context("discovery stream")? {
+            call.heard();
+            let kind = Type::from_url(&response.type_url)
+                .ok_or_else(|| anyhow!("response of type {:?}, which nobody asked for", response.type_url))?;
+            if stream.take(kind, response).await? {
+                observer.certified();
+            }
+            let envoy = &stream.held.envoy;
+            observer.look(|| envoy.complete(), |sign| envoy.has(sign));
+        }
+        bail!("the control plane ended the discovery stream")
+    }
+
+    /// The first requests of a stream: for all that was subscribed to before, with the versions that are there.
+    fn subscribe(&mut self) -> Vec<Request> {
+        for subscription in &mut self.subscriptions {
+            subscription.nonce.clear();
+        }
+        let wanted = Type::SUBSCRIBED.into_iter().filter(|kind| match kind {
+            Type::Cluster => true,
+            Type::Listener => self.listening,
+            _ => !self.subscriptions[*kind as usize].names.is_empty(),
+        });
+        let mut requests: Vec<_> = wanted.map(|kind| self.request(kind)).collect();
+        if let Some(first) = requests.first_mut() {
+            first.node = Some(self.node.clone());
+        }
+        requests
+    }
+
+    /// A request that acknowledges the last response of the type and names all that is wanted.
+    fn request(&self, kind: Type) -> Request {
+        let subscription = &self.subscriptions[kind as usize];
+        Request {
+            version: subscription.version.clone(),
+            node: None,
+            names: subscription.names.iter().cloned().collect(),
+            type_url: kind.url().to_owned(),
+            nonce: subscription.nonce.clone(),
+        }
+    }
 }
 
-impl State {
-    async fn take(&mut self, kind: Type, response: Response) -> Result<()> {
-        self.envoy.accept(kind, response.resources.iter().map(|resource| &resource.value), true)?;
-        let subscription = &mut self.subscriptions[kind as usize];
+/// One stream of a proxy.
+struct Stream<'a> {
+    held: &'a mut Held,
+    requests: Sender<Request>,
+}
+
+impl Stream<'_> {
+    /// Takes a response, and tells whether there was a certificate of the proxy in it.
+    async fn take(&mut self, kind: Type, response: Response) -> Result<bool> {
+        let certified =
+            self.held.envoy.accept(kind, response.resources.iter().map(|resource| &resource.value), true)?;
+        let subscription = &mut self.held.subscriptions[kind as usize];
         subscription.version = response.version;
         subscription.nonce = response.nonce;
         self.request(kind).await?;
         if matches!(kind, Type::Cluster | Type::Listener) {
             self.follow_references(kind).await?;
         }
-        if !self.listening && self.envoy.clusters_complete() {
-            self.listening = true;
+        if !self.held.listening && self.held.envoy.clusters_complete() {
+            self.held.listening = true;
             self.request(Type::Listener).await?;
         }
-        Ok(())
+        Ok(certified)
     }
 
     /// Asks for what clusters and listeners refer to by now.
     async fn follow_references(&mut self, changed: Type) -> Result<()> {
         for kind in Type::NAMED {
-            let wanted = self.envoy.wanted(kind);
-            let subscription = &mut self.subscriptions[kind as usize];
+            let wanted = self.held.envoy.wanted(kind);
+            let subscription = &mut self.held.subscriptions[kind as usize];
             // An Envoy asks again for the endpoints of clusters that it got anew, even under the same names.
             let again = changed == Type::Cluster && kind == Type::Endpoint && !wanted.is_empty();
             if again || subscription.names != wanted {
@@ -77,22 +123,15 @@ impl State {
         Ok(())
     }
 
-    /// Sends a request that acknowledges the last response of the type and names all that is wanted.
     async fn request(&self, kind: Type) -> Result<()> {
-        let subscription = &self.subscriptions[kind as usize];
-        let request = Request {
-            version: subscription.version.clone(),
-            node: Bytes::new(),
-            names: subscription.names.iter().cloned().collect(),
-            type_url: kind.url().to_owned(),
-            nonce: subscription.nonce.clone(),
-        };
+        let request = self.held.request(kind);
         self.requests.send(request).await.map_err(|_| anyhow!("the control plane no longer takes requests"))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use tokio::sync::mpsc;
 
     use super::super::fixtures::{bytes, inbound, outbound};
@@ -108,7 +147,7 @@ mod tests {
     fn sent(pending: &mut mpsc::Receiver<Request>) -> Vec<(Type, String, String, Vec<String>)> {
         std::iter::from_fn(|| pending.try_recv().ok())
             .map(|request| {
-                assert!(request.node.is_empty(), "only the first request of a stream carries the node");
+                assert!(request.node.is_none(), "only the first request of a stream carries the node");
                 let kind = Type::from_url(&request.type_url).expect("a known type");
                 (kind, request.version, request.nonce, request.names)
             })
@@ -122,8 +161,8 @@ mod tests {
     #[tokio::test]
     async fn names_all_it_wants_in_each_request() {
         let (requests, mut pending) = mpsc::channel(16);
-        let mut state =
-            State { requests, envoy: Envoy::default(), subscriptions: Default::default(), listening: false };
+        let mut held = Held::new(EncodedNode::new(Bytes::from_static(b"node"), Bytes::new()));
+        let mut state = Stream { held: &mut held, requests };
         let named = |name: &str| bytes(&Named { name: name.into() });
 
         state.take(Type::Cluster, response("a", "1", vec![outbound(5)])).await.expect("clusters");
@@ -161,5 +200,14 @@ mod tests {
                 line(Type::Secret, "", "", &["other_cert"]),
             ]
         );
+
+        let again = held.subscribe();
+        assert!(again[0].node.is_some() && again[1..].iter().all(|request| request.node.is_none()));
+        let again =
+            again.into_iter().map(|request| (Type::from_url(&request.type_url), request.version, request.nonce));
+        let line = |kind, version: &str| (Some(kind), version.to_owned(), String::new());
+        let expected =
+            [line(Type::Cluster, "e"), line(Type::Secret, ""), line(Type::Listener, "c"), line(Type::Route, "")];
+        assert_eq!(again.collect::<Vec<_>>(), expected, "another stream begins with the versions that are there");
     }
 }

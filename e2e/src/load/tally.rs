@@ -1,55 +1,38 @@
 //! What the clients of a run (proxies, or zones) have seen so far, kept in atomics so that counting costs next to nothing.
 
-use std::net::Ipv4Addr;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+mod attendance;
+mod certificates;
+mod failures;
+mod groups;
+mod sign;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// By what a client knows that the change of a round has reached it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sign {
-    /// Its clusters have this connect timeout.
-    Timeout(Duration),
-    /// A service has an endpoint at this address.
-    Endpoint(Ipv4Addr),
-}
-
-impl Sign {
-    const ENDPOINT: u64 = 1 << 63;
-
-    /// As a number that is not 0.
-    fn to_bits(self) -> u64 {
-        match self {
-            Self::Timeout(timeout) => {
-                u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).clamp(1, Self::ENDPOINT - 1)
-            }
-            Self::Endpoint(address) => Self::ENDPOINT | u64::from(address.to_bits()),
-        }
-    }
-
-    fn from_bits(bits: u64) -> Option<Self> {
-        match bits {
-            0 => None,
-            // The lower half is the address.
-            bits if bits & Self::ENDPOINT != 0 => Some(Self::Endpoint(Ipv4Addr::from_bits(bits as u32))),
-            bits => Some(Self::Timeout(Duration::from_millis(bits))),
-        }
-    }
-}
+use self::attendance::Attendance;
+use self::certificates::Certificates;
+pub(super) use self::failures::Failures;
+pub(super) use self::groups::Groups;
+pub(super) use self::sign::Sign;
 
 /// Counters of a run.
 #[derive(Debug)]
 pub(super) struct Tally {
     epoch: Instant,
     bytes: AtomicU64,
+    bytes_of_returning: AtomicU64,
     responses: AtomicU64,
+    responses_of_returning: AtomicU64,
     ready: AtomicUsize,
-    disconnects: AtomicU64,
-    last_error: Mutex<Option<String>>,
+    failures: Failures,
     /// For each client: microseconds from its first attempt to connect until it was ready, plus one; 0 before that.
     ready_after: Vec<AtomicU64>,
     round: Round,
+    /// Sign without which no client is ready; 0 for none.
+    required: AtomicU64,
+    attendance: Attendance,
+    groups: Groups,
+    certificates: Certificates,
 }
 
 /// A change that is under way.
@@ -68,27 +51,45 @@ impl Tally {
         Self {
             epoch: Instant::now(),
             bytes: AtomicU64::new(0),
+            bytes_of_returning: AtomicU64::new(0),
             responses: AtomicU64::new(0),
+            responses_of_returning: AtomicU64::new(0),
             ready: AtomicUsize::new(0),
-            disconnects: AtomicU64::new(0),
-            last_error: Mutex::new(None),
+            failures: Failures::default(),
             ready_after: zeros(),
             round: Round { sign: AtomicU64::new(0), seen: AtomicUsize::new(0), seen_at: zeros() },
+            required: AtomicU64::new(0),
+            attendance: Attendance::new(clients),
+            groups: Groups::new(clients),
+            certificates: Certificates::new(clients),
         }
     }
 
-    /// Counts bytes that arrived from control planes, TLS included.
-    pub(super) fn received(&self, bytes: usize) {
+    /// Counts bytes that arrived from control planes, TLS included, for a client that has been connected before or not.
+    pub(super) fn received(&self, bytes: usize, returning: bool) {
         self.bytes.fetch_add(bytes as u64, Relaxed);
+        if returning {
+            self.bytes_of_returning.fetch_add(bytes as u64, Relaxed);
+        }
     }
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }
 
+    /// Those of them that clients received which had been connected before.
+    pub(super) fn bytes_of_returning(&self) -> u64 {
+        self.bytes_of_returning.load(Relaxed)
+    }
+
     /// Number of responses that clients have looked at.
     pub(super) fn responses(&self) -> u64 {
         self.responses.load(Relaxed)
+    }
+
+    /// Those of them that clients looked at which had been connected before.
+    pub(super) fn responses_of_returning(&self) -> u64 {
+        self.responses_of_returning.load(Relaxed)
     }
 
     /// Number of clients that have all they asked for.
@@ -98,22 +99,38 @@ impl Tally {
 
     /// Number of attempts and connections that failed.
     pub(super) fn disconnects(&self) -> u64 {
-        self.disconnects.load(Relaxed)
+        self.failures.count()
     }
 
-    pub(super) fn failed(&self, error: String) {
-        self.disconnects.fetch_add(1, Relaxed);
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    /// Attempts and connections that failed.
+    pub(super) fn failures(&self) -> &Failures {
+        &self.failures
     }
 
-    pub(super) fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Who is in service.
+    pub(super) fn attendance(&self) -> &Attendance {
+        &self.attendance
+    }
+
+    /// Changes for groups of clients.
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// Certificates that clients received.
+    pub(super) fn certificates(&self) -> &Certificates {
+        &self.certificates
     }
 
     /// Times from the first attempt to connect until ready, of all clients that were ready once.
     pub(super) fn ready_after(&self) -> Vec<Duration> {
         let times = self.ready_after.iter().map(|time| time.load(Relaxed)).filter(|time| *time > 0);
         times.map(|time| Duration::from_micros(time - 1)).collect()
+    }
+
+    /// From now on, clients that become ready must have this sign.
+    pub(super) fn require(&self, sign: Option<Sign>) {
+        self.required.store(sign.map_or(0, Sign::to_bits), Relaxed);
     }
 
     /// Begins a round: from now on, clients count that have this sign.
@@ -145,31 +162,47 @@ impl Tally {
     }
 }
 
-/// Reports what one client sees.
+/// Reports what one client sees. When it is dropped, the client is gone.
 #[derive(Debug)]
 pub(super) struct Observer<'a> {
     tally: &'a Tally,
     index: usize,
     started: Instant,
     ready: AtomicBool,
+    /// It was ready before.
+    returning: AtomicBool,
 }
 
 impl<'a> Observer<'a> {
     /// For the client with this index, whose first attempt to connect begins now.
     pub(super) fn new(tally: &'a Tally, index: usize) -> Self {
-        Self { tally, index, started: Instant::now(), ready: AtomicBool::new(false) }
+        Self { tally, index, started: Instant::now(), ready: AtomicBool::new(false), returning: AtomicBool::new(false) }
+    }
+
+    /// The same for a client of a group.
+    pub(super) fn in_group(tally: &'a Tally, index: usize, group: Option<usize>) -> Self {
+        tally.groups.join(index, group);
+        Self::new(tally, index)
     }
 
     /// Looks at a client after a response: whether it has all it asked for, and whether it has the sign of the round.
-    pub(super) fn look(&self, complete: impl FnOnce() -> bool, has: impl FnOnce(Sign) -> bool) {
+    pub(super) fn look(&self, complete: impl FnOnce() -> bool, has: impl Fn(Sign) -> bool) {
         self.tally.responses.fetch_add(1, Relaxed);
-        if !self.ready.load(Relaxed) && complete() {
+        if self.returning.load(Relaxed) {
+            self.tally.responses_of_returning.fetch_add(1, Relaxed);
+        }
+        if !self.ready.load(Relaxed)
+            && complete()
+            && Sign::from_bits(self.tally.required.load(Relaxed)).is_none_or(&has)
+        {
             self.ready.store(true, Relaxed);
             self.tally.ready.fetch_add(1, Relaxed);
+            self.tally.attendance.enter(self.index);
             let after = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
             // Only the first time counts.
             let _ = self.tally.ready_after[self.index].compare_exchange(0, after, Relaxed, Relaxed);
         }
+        self.tally.groups.look(self.index, &has);
         let round = &self.tally.round;
         let Some(sign) = Sign::from_bits(round.sign.load(Relaxed)) else { return };
         if round.seen_at[self.index].load(Relaxed) == 0 && has(sign) {
@@ -178,12 +211,35 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// The connection of the client failed.
-    pub(super) fn failed(&self, error: String) {
+    /// The client received a certificate of its own.
+    pub(super) fn certified(&self) {
+        self.tally.certificates.received(self.index);
+    }
+
+    /// An attempt to connect, or the connection of the client failed.
+    pub(super) fn failed(&self, error: &anyhow::Error) {
+        self.lost();
+        self.tally.failures.add(error);
+    }
+
+    /// The client has lost its connection, which is nobody's failure.
+    pub(super) fn lost(&self) {
         if self.ready.swap(false, Relaxed) {
             self.tally.ready.fetch_sub(1, Relaxed);
+            self.tally.attendance.leave(self.index);
+            self.returning.store(true, Relaxed);
         }
-        self.tally.failed(error);
+    }
+
+    /// Whether the client was ready on an earlier connection.
+    pub(super) fn is_returning(&self) -> bool {
+        self.returning.load(Relaxed)
+    }
+}
+
+impl Drop for Observer<'_> {
+    fn drop(&mut self) {
+        self.lost();
     }
 }
 
@@ -192,10 +248,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signs_are_numbers() {
-        for sign in [Sign::Timeout(Duration::from_millis(10_007)), Sign::Endpoint(Ipv4Addr::new(198, 18, 255, 1))] {
-            assert_eq!(Sign::from_bits(sign.to_bits()), Some(sign));
-        }
-        assert_eq!(Sign::from_bits(0), None);
+    fn who_returns_counts_once_it_has_what_is_required() {
+        let tally = Tally::new(2);
+        let observer = Observer::new(&tally, 1);
+        observer.look(|| true, |_| false);
+        assert_eq!((tally.ready(), observer.is_returning()), (1, false));
+        tally.attendance().await_returns();
+        observer.lost();
+        assert_eq!((tally.ready(), observer.is_returning()), (0, true));
+        tally.require(Some(Sign::Connections(7)));
+        observer.look(|| true, |_| false);
+        assert_eq!(tally.ready(), 0);
+        observer.look(|| true, |sign| sign == Sign::Connections(7));
+        assert_eq!((tally.ready(), tally.responses(), tally.responses_of_returning()), (1, 3, 2));
+        assert_eq!(tally.attendance().returned([0, 1]), 1);
+        drop(observer);
+        assert_eq!(tally.ready(), 0);
     }
 }

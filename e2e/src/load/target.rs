@@ -22,19 +22,22 @@ const SYNC_LIMIT: Duration = Duration::from_secs(60);
 /// Pause between two looks at a zone.
 const POLL: Duration = Duration::from_millis(100);
 
+/// Name of the zone among the measured processes.
+const ZONE: &str = "zone";
+
 /// Where the load goes.
 pub(super) struct Target {
     pub(super) global: Api,
     pub(super) servers: Vec<Server>,
     pub(super) watched: Vec<WatchedPid>,
     zone: Option<Api>,
-    /// Keeps control planes that were started for the run alive.
-    _started: Option<Started>,
+    /// Control planes that were started for the run; they end with this.
+    started: Option<Started>,
 }
 
 struct Started {
-    _zone: ControlPlane,
-    _global: ControlPlane,
+    zone: ControlPlane,
+    global: ControlPlane,
     _dir: TempDir,
 }
 
@@ -59,7 +62,7 @@ impl Target {
             servers,
             watched: options.pid.clone(),
             zone,
-            _started: None,
+            started: None,
         })
     }
 
@@ -77,7 +80,7 @@ impl Target {
         let address = global.kds_address();
         let zone = ControlPlane::start_zone("load", Some(&address), with_env(zone_binary, "zone")).await?;
         let mut watched = Vec::new();
-        for (name, control_plane) in [("zone", &zone), ("global", &global)] {
+        for (name, control_plane) in [(ZONE, &zone), ("global", &global)] {
             watched.push(self::watched(name, control_plane)?);
         }
         Ok(Self {
@@ -85,8 +88,33 @@ impl Target {
             servers: vec![Server::parse(&zone.dp_server_url())?],
             watched,
             zone: Some(Api::new(zone.api_url())?),
-            _started: Some(Started { _zone: zone, _global: global, _dir: dir }),
+            started: Some(Started { zone, global, _dir: dir }),
         })
+    }
+
+    /// Folder of the store of a control plane that was started for the run.
+    pub(super) fn store(&self, name: &str) -> Option<PathBuf> {
+        let started = self.started.as_ref()?;
+        let control_plane = [&started.zone, &started.global].into_iter().find(|found| {
+            self.watched.iter().any(|watched| watched.name == name && found.pid() == u32::try_from(watched.pid).ok())
+        })?;
+        Some(control_plane.store())
+    }
+
+    /// Ends the zone at once, as `kill -9` does.
+    pub(super) async fn kill_zone(&mut self) -> Result<()> {
+        self.started.as_mut().context("only a zone that --start has started can be killed")?.zone.kill().await
+    }
+
+    /// Starts the zone again, and waits until it is ready. The process to measure is the new one.
+    pub(super) async fn start_zone(&mut self) -> Result<()> {
+        let started = self.started.as_mut().context("only a zone that --start has started can be started again")?;
+        started.zone.start().await?;
+        let now = watched(ZONE, &started.zone)?;
+        if let Some(zone) = self.watched.iter_mut().find(|watched| watched.name == ZONE) {
+            *zone = now;
+        }
+        Ok(())
     }
 
     /// The HTTP API of the zone.
@@ -95,14 +123,19 @@ impl Target {
     }
 
     /// Creates the mesh where it is missing, with mutual TLS and for MeshServices alone if so wished, and waits until the zone has it.
-    pub(super) async fn ensure_mesh(&self, mesh: &str, mtls: bool, exclusive: bool) -> Result<()> {
+    pub(super) async fn ensure_mesh(&self, options: &Options) -> Result<()> {
+        let Options { mesh, mtls, transparent_proxy: exclusive, .. } = options;
+        let (mtls, exclusive) = (*mtls, *exclusive);
         let _phase = Phase::open_ended(&format!("Waiting for mesh {mesh} to reach the zone"));
         let path = format!("/meshes/{mesh}");
         let answer = self.global.send(Method::GET, &path, None).await?;
         if answer.status == StatusCode::NOT_FOUND {
             let mut wish = json!({"type": "Mesh", "name": mesh});
             if mtls {
-                let backend = json!({"name": "builtin", "type": "builtin"});
+                let mut backend = json!({"name": "builtin", "type": "builtin"});
+                if let Some(valid) = options.soak.certificates {
+                    backend["dpCert"] = json!({"rotation": {"expiration": format!("{}s", valid.as_secs())}});
+                }
                 wish["mtls"] = json!({"enabledBackend": "builtin", "backends": [backend]});
             }
             if exclusive {

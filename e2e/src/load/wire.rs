@@ -5,23 +5,67 @@
 //! `envoy/config/listener/v3/listener.proto`, `envoy/extensions/transport_sockets/tls/v3/*.proto`,
 //! `envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto`.
 
-use bytes::Bytes;
-use prost::{Message, Oneof};
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut, Bytes};
+use prost::encoding::{DecodeContext, WireType, skip_field};
+use prost::{DecodeError, Message, Oneof};
 
 /// `type` of a cluster whose endpoints come by EDS.
 pub(super) const EDS: i32 = 3;
 
+/// An encoded `Node`: what is the sender's own, and behind it what many have in common and share in memory.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct EncodedNode {
+    own: Bytes,
+    common: Bytes,
+}
+
+impl EncodedNode {
+    pub(super) fn new(own: Bytes, common: Bytes) -> Self {
+        Self { own, common }
+    }
+}
+
+/// Only sent: what is decoded has no node.
+impl Message for EncodedNode {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        buf.put_slice(&self.own);
+        buf.put_slice(&self.common);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        skip_field(wire_type, tag, buf, context)
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.own.len() + self.common.len()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct DeltaRequest {
-    /// An encoded `Node`.
-    #[prost(bytes = "bytes", tag = "1")]
-    pub(super) node: Bytes,
+    #[prost(message, optional, tag = "1")]
+    pub(super) node: Option<EncodedNode>,
     #[prost(string, tag = "2")]
     pub(super) type_url: String,
     #[prost(string, repeated, tag = "3")]
     pub(super) subscribe: Vec<String>,
     #[prost(string, repeated, tag = "4")]
     pub(super) unsubscribe: Vec<String>,
+    /// Versions by name that the client has from earlier streams.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub(super) versions: BTreeMap<String, String>,
     #[prost(string, tag = "6")]
     pub(super) nonce: String,
 }
@@ -40,6 +84,8 @@ pub(super) struct DeltaResponse {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Resource {
+    #[prost(string, tag = "1")]
+    pub(super) version: String,
     #[prost(message, optional, tag = "2")]
     pub(super) body: Option<Any>,
     #[prost(string, tag = "3")]
@@ -50,9 +96,9 @@ pub(super) struct Resource {
 pub(super) struct Request {
     #[prost(string, tag = "1")]
     pub(super) version: String,
-    /// An encoded `Node`; empty after the first request of a stream.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub(super) node: Bytes,
+    /// Absent after the first request of a stream.
+    #[prost(message, optional, tag = "2")]
+    pub(super) node: Option<EncodedNode>,
     #[prost(string, repeated, tag = "3")]
     pub(super) names: Vec<String>,
     #[prost(string, tag = "4")]
@@ -96,6 +142,8 @@ pub(super) struct Cluster {
     pub(super) eds: Option<EdsConfig>,
     #[prost(message, optional, tag = "4")]
     pub(super) connect_timeout: Option<prost_types::Duration>,
+    #[prost(message, optional, tag = "10")]
+    pub(super) circuit_breakers: Option<CircuitBreakers>,
     #[prost(message, optional, tag = "24")]
     pub(super) transport_socket: Option<TransportSocket>,
     #[prost(message, repeated, tag = "43")]
@@ -106,6 +154,18 @@ pub(super) struct Cluster {
 pub(super) struct EdsConfig {
     #[prost(string, tag = "2")]
     pub(super) service_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CircuitBreakers {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) thresholds: Vec<Thresholds>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Thresholds {
+    #[prost(message, optional, tag = "2")]
+    pub(super) max_connections: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -19,6 +19,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a control plane may take to leave when asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
+/// Names the folder of the store.
+const STORE: &str = "KUMA_STORE_SLED_PATH";
+
 /// What a control plane is started with.
 #[derive(Debug, Clone)]
 pub struct ControlPlaneOptions {
@@ -118,7 +121,7 @@ impl ControlPlane {
             ("KUMA_INTER_CP_SERVER_PORT", ports::free()?.to_string()),
             ("KUMA_MONITORING_ASSIGNMENT_SERVER_PORT", ports::free()?.to_string()),
             ("KUMA_GENERAL_WORK_DIR", work_dir.display().to_string()),
-            ("KUMA_STORE_SLED_PATH", store.display().to_string()),
+            (STORE, store.display().to_string()),
         ] {
             control_plane.default_env(key, value);
         }
@@ -268,6 +271,11 @@ impl ControlPlane {
     /// Port for its peers: KDS of a global control plane, data plane server of a zone.
     pub fn peer_port(&self) -> u16 {
         self.peers
+    }
+
+    /// Folder of its store, if that is on disk.
+    pub fn store(&self) -> PathBuf {
+        self.options.env.get(STORE).map_or_else(|| self.options.dir.join("store"), PathBuf::from)
     }
 
     /// Folder it was given.

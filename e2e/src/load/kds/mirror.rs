@@ -137,7 +137,8 @@ mod tests {
             spec: Some(PackedAny { type_url: String::new(), value: text.into_bytes() }),
             status: None,
         };
-        Resource { name: format!("{name}-hash.default"), body: Some(Any { value: body.encode_to_vec().into() }) }
+        let body = Some(Any { value: body.encode_to_vec().into() });
+        Resource { name: format!("{name}-hash.default"), body, ..Resource::default() }
     }
 
     fn response(type_url: &str, resources: Vec<Resource>, removed: &[&str]) -> DeltaResponse {

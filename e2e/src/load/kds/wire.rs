@@ -8,6 +8,7 @@ use prost::Message;
 use serde_json::{Value, json};
 use tandem_proto::json::struct_from_json;
 
+use crate::load::wire::EncodedNode;
 pub(super) use crate::load::wire::{DeltaRequest, DeltaResponse};
 
 /// Types that global sends to zones.
@@ -86,7 +87,7 @@ pub(super) fn subscriptions(zone: &str, instance: &str) -> impl Iterator<Item = 
     let metadata = struct_from_json(&metadata).expect("strings, lists and objects of them always fit");
     let node = encoded(Node { id: zone.to_owned(), metadata: Some(metadata) });
     TYPES.into_iter().map(move |name| DeltaRequest {
-        node: node.clone(),
+        node: Some(node.clone()),
         type_url: name.to_owned(),
         subscribe: vec!["*".to_owned()],
         ..DeltaRequest::default()
@@ -94,12 +95,12 @@ pub(super) fn subscriptions(zone: &str, instance: &str) -> impl Iterator<Item = 
 }
 
 /// The node of all further requests.
-pub(super) fn bare_node(zone: &str) -> Bytes {
+pub(super) fn bare_node(zone: &str) -> EncodedNode {
     encoded(Node { id: zone.to_owned(), metadata: None })
 }
 
-fn encoded(node: Node) -> Bytes {
-    node.encode_to_vec().into()
+fn encoded(node: Node) -> EncodedNode {
+    EncodedNode::new(node.encode_to_vec().into(), Bytes::new())
 }
 
 #[cfg(test)]
@@ -123,7 +124,7 @@ mod tests {
             assert!(metadata.contains_key(name), "{name}");
         }
         let bare = discovery::DeltaDiscoveryRequest::decode(
-            DeltaRequest { node: bare_node("east"), ..DeltaRequest::default() }.encode_to_vec().as_slice(),
+            DeltaRequest { node: Some(bare_node("east")), ..DeltaRequest::default() }.encode_to_vec().as_slice(),
         );
         assert_eq!(bare.expect("decodes").node.expect("is set").id, "east");
     }

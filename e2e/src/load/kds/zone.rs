@@ -81,7 +81,7 @@ pub(super) async fn run(shared: Arc<Shared>, index: usize) {
         shared.mirror(index).clear();
         let zone = Zone { shared: &shared, index, name: format!("{}-{index}", shared.prefix), observer: &observer };
         let Err(error) = zone.connect().await;
-        observer.failed(format!("{error:#}"));
+        observer.failed(&error);
         attempt = if shared.mirror(index).is_complete() { 0 } else { attempt + 1 };
         let pause = PAUSES[attempt.min(PAUSES.len() - 1)];
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.8..1.2))).await;
@@ -123,7 +123,7 @@ impl Zone<'_> {
         while let Some(response) = responses.message().await.context("stream from global")? {
             self.shared.mirror(self.index).apply(&response)?;
             let answer = DeltaRequest {
-                node: node.clone(),
+                node: Some(node.clone()),
                 type_url: response.type_url.clone(),
                 nonce: response.nonce.clone(),
                 ..DeltaRequest::default()
@@ -133,8 +133,8 @@ impl Zone<'_> {
                 || self.shared.mirror(self.index).is_complete(),
                 |sign| match sign {
                     Sign::Timeout(timeout) => mirror::has_connect_timeout(&response, timeout),
-                    // Zones have no endpoints.
-                    Sign::Endpoint(_) => false,
+                    // Zones have neither endpoints nor clusters.
+                    Sign::Endpoint(_) | Sign::Connections(_) => false,
                 },
             );
         }
