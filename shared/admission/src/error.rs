@@ -40,6 +40,8 @@ pub enum Reason {
     MeshNotFound(String),
     /// The constraints of the mesh keep the proxy out; the text names mesh and tags.
     NotAMember(String),
+    /// The proxy may not take the place of the one that is stored under its name; the text says why.
+    TakenOver(String),
     /// The store refused: the resource is missing, exists already, or was changed at the same time.
     Store(StoreError),
     /// The writer's condition about what is stored does not hold.
@@ -105,9 +107,11 @@ impl Reason {
 impl fmt::Display for AdmissionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.reason {
-            Reason::ReadOnly(text) | Reason::BadRequest(text) | Reason::NotAMember(text) | Reason::Internal(text) => {
-                f.write_str(text.trim_end())
-            }
+            Reason::ReadOnly(text)
+            | Reason::BadRequest(text)
+            | Reason::NotAMember(text)
+            | Reason::TakenOver(text)
+            | Reason::Internal(text) => f.write_str(text.trim_end()),
             Reason::Invalid(violations) | Reason::Unreadable { violations, .. } => violations.fmt(f),
             Reason::MeshNotFound(mesh) => write!(f, "mesh of name {mesh} is not found"),
             Reason::Precondition { current: Some(version) } => {

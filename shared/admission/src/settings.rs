@@ -49,7 +49,8 @@ impl AdmissionSettings {
     }
 
     /// What computing and checking labels depends on.
-    pub(crate) fn label_context(&self) -> LabelContext {
+    /// What labels of resources that are written here are completed and checked with.
+    pub fn label_context(&self) -> LabelContext {
         LabelContext { mode: self.mode, zone: self.zone.clone(), check_origin: !self.skip_origin_label_check }
     }
 }

@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use support::{ALONE, FEDERATED, Plane};
-use tandem_admission::{Reason, Stage};
+use tandem_admission::{AdmissionError, Reason, Stage};
+use tandem_model::rest::{Unknown, from_json};
 use tandem_model::{Kind, Mode, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1::Dataplane;
 use tandem_proto::mesh::v1alpha1::dataplane::networking::inbound::State;
@@ -190,4 +193,88 @@ async fn connected_zones_and_used_secrets_are_not_deleted() {
         refused.to_string(),
         r#"name: The secret "m.ca-builtin-key-ca" that you are trying to remove is currently in use in Mesh "m" in mTLS backend "ca". Please remove the reference from the "ca" backend before removing the secret."#
     );
+}
+
+/// Registers a body for a proxy that may only replace what this allows.
+async fn register(
+    plane: &Plane,
+    body: &Value,
+    may_replace: impl Fn(&Resource) -> Result<(), String> + Send + Sync,
+) -> Result<Arc<Resource>, AdmissionError> {
+    let document = from_json(body.clone(), None, Unknown::Ignore).expect("a well-formed body");
+    plane.admission.register(document.resource, may_replace).await
+}
+
+#[tokio::test]
+async fn what_is_stored_is_replaced_by_its_own_proxy_only() {
+    let plane = zone(mesh()).await;
+    let (web, other) =
+        (dataplane(json!({ "kuma.io/service": "web" })), dataplane(json!({ "kuma.io/service": "other" })));
+    let never = |_: &Resource| Err("it is another one".to_owned());
+    register(&plane, &web, never).await.expect("there is nothing to replace");
+    let before = plane.store.revision();
+    let refused = register(&plane, &other, never).await.expect_err("there is one");
+    assert!(matches!(&refused.reason, Reason::TakenOver(text) if text == "it is another one"), "{refused:?}");
+    assert_eq!((refused.to_string().as_str(), plane.store.revision()), ("it is another one", before));
+    let service = |stored: &Resource| {
+        let dataplane: Dataplane = stored.proto().expect("decodes");
+        dataplane.networking.expect("kept").inbound[0].tags["kuma.io/service"].clone()
+    };
+    let of_web = |stored: &Resource| if service(stored) == "web" { Ok(()) } else { Err("it is not web".to_owned()) };
+    register(&plane, &other, of_web).await.expect("web is stored");
+    let refused = register(&plane, &web, of_web).await.expect_err("web is not stored any more");
+    assert_eq!(refused.to_string(), "it is not web");
+}
+
+/// Two that come at the same moment, each of which would take the other's place: the second sees what the first stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_that_come_at_once_one_is_refused() {
+    for _ in 0..50 {
+        let plane = Arc::new(zone(mesh()).await);
+        let attempts = ["a", "b", "c", "d"].map(|service| {
+            let plane = plane.clone();
+            tokio::spawn(async move {
+                let body = dataplane(json!({ "kuma.io/service": service }));
+                register(&plane, &body, |_: &Resource| Err("taken".to_owned())).await
+            })
+        });
+        let mut admitted = 0;
+        for attempt in attempts {
+            match attempt.await.expect("no panic") {
+                Ok(_) => admitted += 1,
+                Err(error) => assert!(matches!(error.reason, Reason::TakenOver(_)), "{error:?}"),
+            }
+        }
+        assert_eq!(admitted, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_other_zones_have_is_not_replaced() {
+    let plane = Plane::new(FEDERATED);
+    let ingress = json!({ "type": "ZoneIngress", "name": "zi", "networking": {
+        "address": "10.0.0.1", "port": 10001, "advertisedAddress": "1.2.3.4", "advertisedPort": 10001,
+    } });
+    let mut of_west = from_json(ingress.clone(), None, Unknown::Ignore).expect("a well-formed body").resource;
+    of_west.labels.insert("kuma.io/origin".to_owned(), "global".to_owned());
+    plane.store.commit(vec![Write::Create(of_west)]).await.expect("stored");
+    let refused = plane.register(ingress).await.expect_err("it is of another zone");
+    assert!(matches!(&refused.reason, Reason::TakenOver(text) if text.contains("of another zone")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn proxies_do_not_pass_for_those_of_others() {
+    let plane = zone(mesh()).await;
+    for (label, value, text) in [
+        ("kuma.io/zone", "west", r#"the proxy says that it is of zone "west", but this is "east""#),
+        ("kuma.io/origin", "global", r#"the label kuma.io/origin of what a proxy brings is "zone", not "global""#),
+    ] {
+        let mut body = dataplane(json!({ "kuma.io/service": "web" }));
+        body["labels"] = json!({ label: value });
+        let refused = plane.register(body).await.expect_err("another's label");
+        assert_eq!(refused.to_string(), text);
+    }
+    let mut body = dataplane(json!({ "kuma.io/service": "web" }));
+    body["labels"] = json!({ "kuma.io/zone": "east", "kuma.io/origin": "zone" });
+    plane.register(body).await.expect("its own labels");
 }

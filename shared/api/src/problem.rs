@@ -129,6 +129,7 @@ impl Problem {
             Reason::BadRequest(message) => Self::bad_request(format!("bad request: {message}")),
             Reason::MeshNotFound(mesh) => Self::mesh_missing(title, &mesh),
             Reason::NotAMember(text) => Self::new(StatusCode::BAD_REQUEST, title, text),
+            Reason::TakenOver(text) => Self::new(StatusCode::CONFLICT, title, text),
             Reason::Precondition { current } => conditional::failed(current),
             Reason::Store(error) => Self::store(title, &error),
             Reason::Internal(message) => Self::internal(title, &message),

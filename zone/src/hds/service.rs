@@ -15,18 +15,35 @@ use prost::Message as _;
 use tandem_model::{Kind, Resource, ResourceKey, Spec};
 use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_store::{StoreError, Write};
-use tandem_xds::{NodeId, ProxyMetadata};
+use tandem_xds::ProxyMetadata;
+use tandem_xds::metadata::ReportedVersions;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
 use super::report::Report;
 use super::specifier::{HdsSettings, admin_cluster, specifier};
 use crate::ads::credential;
+use crate::allowance::Allowance;
+use crate::proxy::arrivals::first_request_missing;
+use crate::proxy::authentication::AuthenticationError;
 use crate::proxy::context::ProxyContext;
+use crate::proxy::node_key::node_key;
 use crate::proxy::registry::Watch;
+use crate::refusals::{Door, Reason};
 
 /// How long a stream waits for its Dataplane, which the discovery stream of the same proxy registers.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Health streams that wait for their Dataplanes at a time. Those of a storm wait for as long as their proxies wait to be let in, so
+/// there may be many.
+const MAX_WAITING: usize = 16_384;
+
+/// Messages that a proxy may send at once; it reports every few seconds.
+const BURST: u32 = 1_000;
+/// Messages that it may send each second besides.
+const PER_SECOND: u32 = 10;
 
 /// How often a write is tried again when somebody else wrote the Dataplane in between.
 const ATTEMPTS: usize = 5;
@@ -35,12 +52,13 @@ const ATTEMPTS: usize = 5;
 pub struct HealthService {
     context: Arc<ProxyContext>,
     settings: Arc<HdsSettings>,
+    waiting: Arc<Semaphore>,
 }
 
 impl HealthService {
     /// A service over the state of this zone.
     pub fn new(context: Arc<ProxyContext>, settings: HdsSettings) -> Self {
-        Self { context, settings: Arc::new(settings) }
+        Self { context, settings: Arc::new(settings), waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
     }
 }
 
@@ -52,12 +70,15 @@ impl HealthDiscoveryService for HealthService {
         &self,
         request: Request<Streaming<HealthCheckRequestOrEndpointHealthResponse>>,
     ) -> Result<Response<Self::StreamHealthCheckStream>, Status> {
-        let credential = credential(request.metadata())?;
+        let credential = credential(request.metadata(), &self.context.refusals, Door::Hds)?;
         let stream = HealthStream {
             context: self.context.clone(),
             settings: self.settings.clone(),
+            waiting: self.waiting.clone(),
             credential,
             messages: request.into_inner(),
+            opened: Instant::now(),
+            allowance: Allowance::new(BURST, PER_SECOND),
             proxy: None,
             ended: false,
         };
@@ -79,8 +100,11 @@ impl HealthDiscoveryService for HealthService {
 struct HealthStream {
     context: Arc<ProxyContext>,
     settings: Arc<HdsSettings>,
+    waiting: Arc<Semaphore>,
     credential: String,
     messages: Streaming<HealthCheckRequestOrEndpointHealthResponse>,
+    opened: Instant,
+    allowance: Allowance,
     proxy: Option<Proxy>,
     ended: bool,
 }
@@ -89,8 +113,8 @@ struct Proxy {
     key: ResourceKey,
     node_id: String,
     watch: Watch,
-    admin_port: u32,
-    unified_naming: bool,
+    /// What it tells of itself, without what probes do not depend on.
+    metadata: ProxyMetadata,
     /// What the proxy was last asked to probe.
     asked: Option<HealthCheckSpecifier>,
 }
@@ -117,16 +141,21 @@ impl HealthStream {
             match self.wait().await? {
                 Event::Ended => return Ok(None),
                 Event::Changed => {}
-                Event::Message(Some(message)) => match *message {
+                Event::Message(Some(message)) => match self.counted(*message)? {
                     RequestType::HealthCheckRequest(request) => {
                         let node = request.node;
-                        let node =
-                            node.ok_or_else(|| Status::invalid_argument("a health check request needs a node"))?;
+                        let node = node.ok_or_else(|| {
+                            let status = Status::invalid_argument("a health check request needs a node");
+                            self.refuse(Reason::NodeInvalid, status)
+                        })?;
                         self.admit(&node).await?;
                     }
                     RequestType::EndpointHealthResponse(response) => self.report(&response).await?,
                 },
-                Event::Message(None) => return Err(Status::invalid_argument("empty message on a health stream")),
+                Event::Message(None) => {
+                    let status = Status::invalid_argument("empty message on a health stream");
+                    return Err(self.refuse(Reason::MessageMalformed, status));
+                }
             }
             if let Some(specifier) = self.changed_specifier().await? {
                 return Ok(Some(specifier));
@@ -134,21 +163,34 @@ impl HealthStream {
         }
     }
 
+    /// The same message, unless it is one too many.
+    fn counted(&mut self, message: RequestType) -> Result<RequestType, Status> {
+        let taken = self.allowance.take().map(|()| message);
+        taken.map_err(|error| self.refuse(Reason::TooManyRequests, Status::resource_exhausted(error.to_string())))
+    }
+
+    fn refuse(&self, reason: Reason, status: Status) -> Status {
+        self.context.refusals.with(Door::Hds, reason, status)
+    }
+
     async fn wait(&mut self) -> Result<Event, Status> {
-        let Self { messages, proxy, context, .. } = self;
+        let Self { messages, proxy, context, opened, .. } = self;
         let changed = async {
             match proxy {
-                Some(proxy) => proxy.watch.changed().await,
-                None => std::future::pending().await,
+                Some(proxy) => {
+                    proxy.watch.changed().await;
+                    Ok(Event::Changed)
+                }
+                None => Err(first_request_missing(*opened, &context.refusals, Door::Hds).await),
             }
         };
         tokio::select! {
             // What cannot be read is answered with its error; when the connection broke, nobody hears it.
-            message = messages.message() => Ok(match message? {
+            message = messages.message() => Ok(match message.map_err(|status| context.refusals.unreadable(Door::Hds, status))? {
                 Some(message) => Event::Message(message.request_type.map(Box::new)),
                 None => Event::Ended,
             }),
-            () = changed => Ok(Event::Changed),
+            event = changed => event,
             () = context.shutdown.cancelled() => Ok(Event::Ended),
         }
     }
@@ -158,33 +200,38 @@ impl HealthStream {
             if node.id.is_empty() || node.id == proxy.node_id {
                 return Ok(());
             }
-            return Err(Status::unknown(format!(
-                "the stream belongs to node {} and cannot go on as {}",
-                proxy.node_id, node.id
-            )));
+            let text = format!("the stream belongs to node {} and cannot go on as {}", proxy.node_id, node.id);
+            return Err(self.refuse(Reason::NodeChanged, Status::unknown(text)));
         }
-        let id = NodeId::parse(&node.id).map_err(|error| Status::unknown(error.to_string()))?;
-        let key = ResourceKey::new(Kind::Dataplane, id.mesh, id.name);
+        let key =
+            node_key(&node.id, Kind::Dataplane).map_err(|error| self.refuse(Reason::NodeInvalid, error.into()))?;
+        // Nobody waits here whose credential would not admit such a proxy.
+        let authentication = &self.context.authentication;
+        let refuse = |error: AuthenticationError| {
+            let status = Status::unknown(format!("authentication failed: {error}"));
+            self.refuse(Reason::from(&error), status)
+        };
+        let proof = authentication.prove(&key, &self.credential).await.map_err(refuse)?;
         let watch = self.context.registry.watch(&key);
         let dataplane = self.registered(&key, &watch).await?;
-        self.context
-            .authentication
-            .check(&dataplane, &self.credential)
-            .map_err(|error| Status::unknown(format!("authentication failed: {error}")))?;
-        let metadata = ProxyMetadata::from_node(node);
-        self.proxy = Some(Proxy {
-            key,
-            node_id: node.id.clone(),
-            watch,
-            admin_port: metadata.admin_port,
-            unified_naming: metadata.features.unified_naming,
-            asked: None,
-        });
+        // When many proxies arrive, their health streams take turns with them.
+        let check = async { authentication.admit(&proof, &dataplane) };
+        self.context.arrivals.turn(check).await.map_err(refuse)?;
+        let metadata =
+            ProxyMetadata { resource: None, versions: ReportedVersions::default(), ..ProxyMetadata::from_node(node) };
+        self.proxy = Some(Proxy { key, node_id: node.id.clone(), watch, metadata, asked: None });
         Ok(())
     }
 
     /// The Dataplane, as soon as it is registered.
     async fn registered(&self, key: &ResourceKey, watch: &Watch) -> Result<Arc<Resource>, Status> {
+        if let Some(dataplane) = self.load(key).await? {
+            return Ok(dataplane);
+        }
+        let _place = self.waiting.try_acquire().map_err(|_| {
+            let text = format!("{MAX_WAITING} health streams wait for their Dataplanes already; try again later");
+            self.refuse(Reason::Overloaded, Status::resource_exhausted(text))
+        })?;
         let registered = async {
             loop {
                 if let Some(dataplane) = self.load(key).await? {
@@ -194,9 +241,8 @@ impl HealthStream {
             }
         };
         tokio::time::timeout(REGISTRATION_TIMEOUT, registered).await.unwrap_or_else(|_| {
-            Err(Status::unknown(
-                "dataplane not found. Create Dataplane in Kuma CP first or pass it as an argument to kuma-dp",
-            ))
+            let text = "dataplane not found. Create Dataplane in Kuma CP first or pass it as an argument to kuma-dp";
+            Err(self.refuse(Reason::ResourceNotFound, Status::unknown(text)))
         })
     }
 
@@ -211,7 +257,7 @@ impl HealthStream {
         let Some(resource) = self.load(&key).await? else { return Ok(None) };
         let Some(proxy) = &mut self.proxy else { return Ok(None) };
         let dataplane: pb::Dataplane = resource.proto().map_err(|error| Status::internal(error.to_string()))?;
-        let specifier = specifier(&dataplane, proxy.admin_port, proxy.unified_naming, &self.settings);
+        let specifier = specifier(&dataplane, &proxy.metadata, &self.settings);
         if proxy.asked.as_ref() == Some(&specifier) {
             return Ok(None);
         }
@@ -221,10 +267,11 @@ impl HealthStream {
 
     async fn report(&self, response: &EndpointHealthResponse) -> Result<(), Status> {
         let Some(proxy) = &self.proxy else {
-            return Err(Status::unknown("a health report must follow a health check request"));
+            let status = Status::unknown("a health report must follow a health check request");
+            return Err(self.refuse(Reason::Protocol, status));
         };
-        let report = Report::read(response, admin_cluster(proxy.unified_naming))
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let report = Report::read(response, admin_cluster(proxy.metadata.features.unified_naming))
+            .map_err(|error| self.refuse(Reason::MessageMalformed, Status::invalid_argument(error.to_string())))?;
         for _ in 0..ATTEMPTS {
             let Some(resource) = self.load(&proxy.key).await? else { return Ok(()) };
             let mut dataplane: pb::Dataplane = resource.proto().map_err(|error| Status::internal(error.to_string()))?;

@@ -41,7 +41,7 @@ impl Plane {
 
     pub async fn register(&self, body: Value) -> Result<Arc<Resource>, AdmissionError> {
         let document = from_json(body, None, Unknown::Ignore).expect("a well-formed body");
-        self.admission.register(document.resource).await
+        self.admission.register(document.resource, |_| Ok(())).await
     }
 
     pub async fn get(&self, kind: Kind, mesh: &str, name: &str) -> Option<Arc<Resource>> {

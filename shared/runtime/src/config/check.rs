@@ -73,6 +73,11 @@ impl Check<'_> {
             }
             kind => self.refuse("store.type", format!("Type should be either sled or memory, not {kind:?}")),
         }
+        if self.settings.is_given_text("store.encryption.key")
+            && self.settings.is_given_text("store.encryption.keyFile")
+        {
+            self.refuse("store.encryption.keyFile", "there are keys in store.encryption.key too; keep one of them");
+        }
         if !matches!(self.settings.text("log.format").as_str(), "text" | "json") {
             self.refuse("log.format", "must be text or json");
         }
@@ -197,14 +202,11 @@ impl Check<'_> {
         self.global_address();
         self.zone_proves();
         self.positive("xdsServer.dataplaneStatusFlushInterval");
+        self.monitoring();
         self.one_of("dpServer.certificates.keyType", &["ecdsa", "rsa"]);
         for path in ["dpServer.authn.dpProxy.type", "dpServer.authn.zoneProxy.type"] {
             let token = if path.contains("dpProxy") { "dpToken" } else { "zoneToken" };
-            if self.settings.text(path) == "serviceAccountToken" {
-                self.refuse(path, format!("serviceAccountToken needs Kubernetes; choose {token} or none"));
-            } else {
-                self.one_of(path, &[token, "none"]);
-            }
+            self.one_of(path, &[token, "serviceAccountToken", "none"]);
         }
         if self.settings.text("bootstrapServer.params.adminAddress").parse::<IpAddr>().is_err() {
             self.refuse("bootstrapServer.params.adminAddress", "AdminAddress should be a valid IP address");
@@ -225,6 +227,19 @@ impl Check<'_> {
             if cidr.parse::<IpNet>().is_err() {
                 self.refuse(path, format!("invalid CIDR address: {cidr}"));
             }
+        }
+    }
+
+    fn monitoring(&mut self) {
+        const VERSIONS: &str = "monitoringAssignmentServer.apiVersions";
+        self.positive("monitoringAssignmentServer.assignmentRefreshInterval");
+        let versions = self.settings.at(VERSIONS);
+        let versions = versions.as_array().map_or(&[][..], Vec::as_slice);
+        if versions.is_empty() {
+            self.refuse(VERSIONS, ".ApiVersions must contain at least one version");
+        }
+        if let Some(version) = versions.iter().find(|version| *version != "v1") {
+            self.refuse(VERSIONS, format!(".ApiVersions contains invalid version {version}; v1 is the only one"));
         }
     }
 

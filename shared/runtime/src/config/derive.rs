@@ -9,6 +9,8 @@ use super::settings::Settings;
 /// File names of the generated certificate and key in the working directory, as Kuma names them.
 const CERTIFICATE: &str = "kuma-cp.crt";
 const KEY: &str = "kuma-cp.key";
+/// File name of the generated key of the store in the working directory.
+const STORE_KEY: &str = "store.key";
 
 /// Sections that hold the TLS settings of a server.
 const SERVERS: [&str; 6] = [
@@ -36,6 +38,10 @@ pub(super) fn derive(settings: &mut Settings, role: Role, home: &str, problems: 
     let work_dir = settings.text("general.workDir");
     if settings.text("store.sled.path").is_empty() {
         settings.derive("store.sled.path", path_text(&Path::new(&work_dir).join("store")), "general.workDir");
+    }
+    if generates_store_key(settings) {
+        let file = path_text(&Path::new(&work_dir).join(STORE_KEY));
+        settings.derive("store.encryption.keyFile", file, "general.workDir");
     }
     if settings.text("dpServer.authn.dpProxy.type").is_empty() {
         settings.derive("dpServer.authn.dpProxy.type", "dpToken", "environment");
@@ -87,6 +93,11 @@ fn versions(settings: &mut Settings) {
 /// True when no general certificate is configured, so that one has to be generated in the working directory.
 pub(super) fn generates_certificate(settings: &Settings) -> bool {
     !settings.is_given_text("general.tlsCertFile") && !settings.is_given_text("general.tlsKeyFile")
+}
+
+/// True when no key of the store is configured, so that one has to be generated in the working directory.
+pub(super) fn generates_store_key(settings: &Settings) -> bool {
+    !settings.is_given_text("store.encryption.key") && !settings.is_given_text("store.encryption.keyFile")
 }
 
 fn path_text(path: &Path) -> String {

@@ -152,6 +152,7 @@ pub fn load(
         }
     }
     let generated_certificate = derive::generates_certificate(&settings);
+    let generated_key_file = derive::generates_store_key(&settings);
     let home = home.first().map(|(_, home)| home.as_str()).unwrap_or_default();
     derive::derive(&mut settings, role, home, &mut problems);
     check::check(&settings, role, &mut problems);
@@ -160,6 +161,7 @@ pub fn load(
     let config = if problems.is_empty() { typed(&settings) } else { Err(problems) };
     let mut config = config.map_err(|problems| ConfigError::Invalid { problems })?;
     config.general.generated_certificate = generated_certificate;
+    config.store.encryption.generated_key_file = generated_key_file;
     Ok(Loaded { config, warnings, settings })
 }
 

@@ -33,6 +33,9 @@ fn defaults_are_complete_and_typed() {
         assert_eq!(config.store.sled.path, Path::new("/home/me/.kuma/store"));
         assert_eq!(config.multizone.global.kds.tls.cert_file, Path::new("/home/me/.kuma/kuma-cp.crt"));
         assert!(config.general.generated_certificate);
+        assert!(config.store.encryption.enabled && config.store.encryption.generated_key_file);
+        assert_eq!(config.store.encryption.key_file, Path::new("/home/me/.kuma/store.key"));
+        assert_eq!(config.dp_server.certificates.key_type, KeyType::Ecdsa);
         assert!(loaded.warnings.is_empty());
     }
 }
@@ -244,4 +247,26 @@ fn the_examples_for_deployment_are_valid_and_all_their_keys_have_an_effect() {
         assert_eq!(loaded.warnings, [""; 0], "{file}");
         assert!(!loaded.config.general.generated_certificate, "{file}");
     }
+}
+
+#[test]
+fn the_key_of_the_store_is_never_shown() {
+    let given = load_with(Role::Zone, "store: {encryption: {key: hush-hush}}", &[]).expect("valid");
+    assert_eq!(given.config.store.encryption.key, "hush-hush");
+    assert!(!given.config.store.encryption.generated_key_file);
+    assert_eq!(given.config.store.encryption.key_file, Path::new(""));
+    let shown: String = given.shown().map(|shown| format!("{} {}\n", shown.key.path, shown.value)).collect();
+    for text in [shown, given.json().to_string(), given.wire_json().to_string(), format!("{:?}", given.config)] {
+        assert!(!text.contains("hush-hush"), "{text}");
+    }
+    let both = refusal(Role::Zone, "store: {encryption: {key: hush-hush, keyFile: /f}}", &[]);
+    assert!(both.contains("there are keys in store.encryption.key too") && !both.contains("hush-hush"), "{both}");
+}
+
+#[test]
+fn the_type_of_the_keys_of_certificates_is_one_of_two() {
+    let loaded = load_with(Role::Zone, "", &[("KUMA_DP_SERVER_CERTIFICATES_KEY_TYPE", "rsa")]).expect("valid");
+    assert_eq!(loaded.config.dp_server.certificates.key_type, KeyType::Rsa);
+    let text = refusal(Role::Zone, "dpServer: {certificates: {keyType: dsa}}", &[]);
+    assert!(text.contains("\"dsa\" is not one of ecdsa, rsa"), "{text}");
 }

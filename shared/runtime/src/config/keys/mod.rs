@@ -46,13 +46,20 @@ impl Key {
 
     /// True for keys whose value must not be shown.
     pub fn is_secret(&self) -> bool {
-        matches!(self.path, "store.postgres.password" | "multizone.zone.kds.auth.cpTokenInline")
+        matches!(
+            self.path,
+            "store.postgres.password" | "store.encryption.key" | "multizone.zone.kds.auth.cpTokenInline"
+        )
     }
 }
 
 /// Keys that Kuma does not have.
 const OWN: &[&str] = &[
     "store.sled.path",
+    "store.encryption.enabled",
+    "store.encryption.key",
+    "store.encryption.keyFile",
+    "dpServer.authn.takeoverProtection",
     "log.level",
     "log.format",
     "multizone.global.kds.deletionGuard.share",

@@ -3,19 +3,19 @@
 use super::{Key, keys};
 
 keys! {
-    unused "monitoringAssignmentServer.port" "KUMA_MONITORING_ASSIGNMENT_SERVER_PORT" Port "5676";
-    unused "monitoringAssignmentServer.defaultFetchTimeout" "KUMA_MONITORING_ASSIGNMENT_SERVER_DEFAULT_FETCH_TIMEOUT"
+    used   "monitoringAssignmentServer.port" "KUMA_MONITORING_ASSIGNMENT_SERVER_PORT" Port "5676";
+    used   "monitoringAssignmentServer.defaultFetchTimeout" "KUMA_MONITORING_ASSIGNMENT_SERVER_DEFAULT_FETCH_TIMEOUT"
         Duration "30s";
-    unused "monitoringAssignmentServer.apiVersions" "KUMA_MONITORING_ASSIGNMENT_SERVER_API_VERSIONS" Texts "v1";
-    unused "monitoringAssignmentServer.assignmentRefreshInterval" "KUMA_MONITORING_ASSIGNMENT_SERVER_ASSIGNMENT_REFRESH_INTERVAL"
+    used   "monitoringAssignmentServer.apiVersions" "KUMA_MONITORING_ASSIGNMENT_SERVER_API_VERSIONS" Texts "v1";
+    used   "monitoringAssignmentServer.assignmentRefreshInterval" "KUMA_MONITORING_ASSIGNMENT_SERVER_ASSIGNMENT_REFRESH_INTERVAL"
         Duration "1s";
-    unused "monitoringAssignmentServer.tlsEnabled" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_ENABLED" Bool "false";
-    unused "monitoringAssignmentServer.tlsCertFile" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_CERT_FILE" Text "";
-    unused "monitoringAssignmentServer.tlsKeyFile" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_KEY_FILE" Text "";
-    unused "monitoringAssignmentServer.tlsMinVersion" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_MIN_VERSION"
+    used   "monitoringAssignmentServer.tlsEnabled" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_ENABLED" Bool "false";
+    used   "monitoringAssignmentServer.tlsCertFile" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_CERT_FILE" Text "";
+    used   "monitoringAssignmentServer.tlsKeyFile" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_KEY_FILE" Text "";
+    used   "monitoringAssignmentServer.tlsMinVersion" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_MIN_VERSION"
         Text "TLSv1_2";
-    unused "monitoringAssignmentServer.tlsMaxVersion" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_MAX_VERSION" Text "";
-    unused "monitoringAssignmentServer.tlsCipherSuites" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_CIPHER_SUITES" Texts "";
+    used   "monitoringAssignmentServer.tlsMaxVersion" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_MAX_VERSION" Text "";
+    used   "monitoringAssignmentServer.tlsCipherSuites" "KUMA_MONITORING_ASSIGNMENT_SERVER_TLS_CIPHER_SUITES" Texts "";
     used   "metrics.dataplane.subscriptionLimit" "KUMA_METRICS_DATAPLANE_SUBSCRIPTION_LIMIT" Int "2";
     used   "metrics.dataplane.idleTimeout" "KUMA_METRICS_DATAPLANE_IDLE_TIMEOUT" Duration "5m0s";
     used   "metrics.zone.subscriptionLimit" "KUMA_METRICS_ZONE_SUBSCRIPTION_LIMIT" Int "10";

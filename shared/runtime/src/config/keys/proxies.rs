@@ -11,6 +11,8 @@ keys! {
     used   "bootstrapServer.params.xdsPort" "KUMA_BOOTSTRAP_SERVER_PARAMS_XDS_PORT" Port "0";
     used   "bootstrapServer.params.xdsConnectTimeout" "KUMA_BOOTSTRAP_SERVER_PARAMS_XDS_CONNECT_TIMEOUT" Duration "1s";
     used   "bootstrapServer.params.corefileTemplatePath" "KUMA_BOOTSTRAP_SERVER_PARAMS_COREFILE_TEMPLATE_PATH" Text "";
+    used   "bootstrapServer.maxRequestSize" "KUMA_BOOTSTRAP_SERVER_MAX_REQUEST_SIZE" Uint "1048576";
+    used   "bootstrapServer.maxMemory" "KUMA_BOOTSTRAP_SERVER_MAX_MEMORY" Uint "67108864";
     unused "xdsServer.dataplaneConfigurationRefreshInterval" "KUMA_XDS_SERVER_DATAPLANE_CONFIGURATION_REFRESH_INTERVAL"
         Duration "1s";
     used   "xdsServer.dataplaneStatusFlushInterval" "KUMA_XDS_SERVER_DATAPLANE_STATUS_FLUSH_INTERVAL" Duration "10s";
@@ -24,6 +26,14 @@ keys! {
     used   "dpServer.tlsCipherSuites" "KUMA_DP_SERVER_TLS_CIPHER_SUITES" Texts "";
     used   "dpServer.readHeaderTimeout" "KUMA_DP_SERVER_READ_HEADER_TIMEOUT" Duration "5s";
     used   "dpServer.gracefulShutdownTimeout" "KUMA_DP_SERVER_GRACEFUL_SHUTDOWN_TIMEOUT" Duration "10s";
+    used   "dpServer.arrivals.maxWaiting" "KUMA_DP_SERVER_ARRIVALS_MAX_WAITING" Uint "8192";
+    used   "dpServer.arrivals.maxWait" "KUMA_DP_SERVER_ARRIVALS_MAX_WAIT" Duration "30s";
+    used   "dpServer.limits.maxPendingConnections" "KUMA_DP_SERVER_LIMITS_MAX_PENDING_CONNECTIONS" Uint "16384";
+    used   "dpServer.limits.firstRequestTimeout" "KUMA_DP_SERVER_LIMITS_FIRST_REQUEST_TIMEOUT" Duration "10s";
+    used   "dpServer.limits.idleTimeout" "KUMA_DP_SERVER_LIMITS_IDLE_TIMEOUT" Duration "1m";
+    used   "dpServer.limits.maxStreams" "KUMA_DP_SERVER_LIMITS_MAX_STREAMS" Uint "32";
+    used   "dpServer.limits.maxNodeSize" "KUMA_DP_SERVER_LIMITS_MAX_NODE_SIZE" Uint "1048576";
+    used   "dpServer.limits.maxSubscriptionSize" "KUMA_DP_SERVER_LIMITS_MAX_SUBSCRIPTION_SIZE" Uint "8388608";
     used   "dpServer.certificates.keyType" "KUMA_DP_SERVER_CERTIFICATES_KEY_TYPE" Text "ecdsa";
     used   "dpServer.authn.dpProxy.type" "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE" Text "";
     used   "dpServer.authn.dpProxy.dpToken.enableIssuer" "KUMA_DP_SERVER_AUTHN_DP_PROXY_DP_TOKEN_ENABLE_ISSUER"
@@ -38,6 +48,7 @@ keys! {
         Bool "true";
     used   "dpServer.authn.zoneProxy.zoneToken.validator.publicKeys" "" PublicKeys "";
     used   "dpServer.authn.enableReloadableTokens" "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS" Bool "false";
+    used   "dpServer.authn.takeoverProtection" "KUMA_DP_SERVER_AUTHN_TAKEOVER_PROTECTION" Bool "true";
     used   "dpServer.hds.enabled" "KUMA_DP_SERVER_HDS_ENABLED" Bool "true";
     used   "dpServer.hds.interval" "KUMA_DP_SERVER_HDS_INTERVAL" Duration "5s";
     unused "dpServer.hds.refreshInterval" "KUMA_DP_SERVER_HDS_REFRESH_INTERVAL" Duration "10s";

@@ -5,6 +5,9 @@ use super::{Key, keys};
 keys! {
     used   "store.type" "KUMA_STORE_TYPE" Text "sled";
     used   "store.sled.path" "KUMA_STORE_SLED_PATH" Text "";
+    used   "store.encryption.enabled" "KUMA_STORE_ENCRYPTION_ENABLED" Bool "true";
+    used   "store.encryption.key" "KUMA_STORE_ENCRYPTION_KEY" Text "";
+    used   "store.encryption.keyFile" "KUMA_STORE_ENCRYPTION_KEY_FILE" Text "";
     unused "store.postgres.host" "KUMA_STORE_POSTGRES_HOST" Text "127.0.0.1";
     unused "store.postgres.port" "KUMA_STORE_POSTGRES_PORT" Port "15432";
     unused "store.postgres.user" "KUMA_STORE_POSTGRES_USER" Text "kuma";

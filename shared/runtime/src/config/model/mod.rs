@@ -5,6 +5,7 @@ mod api_server;
 mod multizone;
 mod proxies;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub use multizone::{
     ZoneHealthCheck, ZoneKds, ZoneKdsAuth, ZoneSettings,
 };
 pub use proxies::{
-    Bootstrap, BootstrapParams, Certificates, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, KeyType,
+    Bootstrap, BootstrapParams, Certificates, DpLimits, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, KeyType,
     Proxy, ProxyAuthn, TokenAuthn, XdsServer, ZoneProxyAuthn,
 };
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// Health, readiness and metrics.
     pub diagnostics: Diagnostics,
+    /// What Prometheus is told of proxies (zone).
+    pub monitoring_assignment_server: MonitoringAssignmentServer,
     /// Default resources.
     pub defaults: Defaults,
     /// The link between global and zones.
@@ -121,6 +124,8 @@ pub struct StoreSettings {
     pub r#type: StoreType,
     /// Settings of the sled backend.
     pub sled: Sled,
+    /// Encryption of what the sled backend writes.
+    pub encryption: StoreEncryption,
     /// Skip the checks that refuse to delete what is in use.
     pub unsafe_delete: bool,
 }
@@ -143,12 +148,60 @@ pub struct Sled {
     pub path: PathBuf,
 }
 
+/// Encryption of what is stored.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoreEncryption {
+    /// Whether what is stored is encrypted.
+    pub enabled: bool,
+    /// Keys of 32 bytes in base64, separated by white space: the first one encrypts, all decrypt. Empty when they are in a file.
+    pub key: String,
+    /// File with such keys.
+    pub key_file: PathBuf,
+    /// True when neither is configured: `key_file` names a file in the working directory that is made if no key is needed yet.
+    #[serde(skip)]
+    pub generated_key_file: bool,
+}
+
+/// Does not show the key.
+impl fmt::Debug for StoreEncryption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { enabled, key, key_file, generated_key_file } = self;
+        f.debug_struct("StoreEncryption")
+            .field("enabled", enabled)
+            .field("key", &if key.is_empty() { "" } else { "*****" })
+            .field("key_file", key_file)
+            .field("generated_key_file", generated_key_file)
+            .finish()
+    }
+}
+
 /// Health, readiness and metrics.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Diagnostics {
     /// Port on all interfaces.
     pub server_port: u16,
+    /// Whether the port speaks TLS.
+    pub tls_enabled: bool,
+    /// TLS settings, when enabled.
+    pub tls: Tls,
+}
+
+/// Tells Prometheus where the metrics of proxies are fetched (MADS).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MonitoringAssignmentServer {
+    /// Port on all interfaces.
+    pub port: u16,
+    /// How long a request waits for news, unless it says so itself.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub default_fetch_timeout: Duration,
+    /// Versions of the protocol that are served; `v1` is the only one.
+    pub api_versions: Vec<String>,
+    /// Least time between two looks at what changed.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub assignment_refresh_interval: Duration,
     /// Whether the port speaks TLS.
     pub tls_enabled: bool,
     /// TLS settings, when enabled.

@@ -23,12 +23,47 @@ pub struct DpServer {
     /// How long open streams may go on after the process was told to stop.
     #[serde(deserialize_with = "duration::deserialize")]
     pub graceful_shutdown_timeout: Duration,
+    /// Proxies that connect at the same time.
+    pub arrivals: Arrivals,
+    /// What peers may use up.
+    pub limits: DpLimits,
     /// Certificates that proxies get.
     pub certificates: Certificates,
     /// Authentication of proxies.
     pub authn: DpServerAuthn,
     /// Health discovery.
     pub hds: Hds,
+}
+
+/// Proxies that connect at the same time.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Arrivals {
+    /// How many may wait to be served; more are told to come again later.
+    pub max_waiting: usize,
+    /// How long each may wait; then it is told to come again later.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub max_wait: Duration,
+}
+
+/// What peers of the server for proxies may use up.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DpLimits {
+    /// Connections that have not asked for anything yet; when there are more, the oldest is closed.
+    pub max_pending_connections: usize,
+    /// How long a connection may take until it asks for something.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub first_request_timeout: Duration,
+    /// How long a connection may stay without a stream.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub idle_timeout: Duration,
+    /// Streams of a connection; a proxy needs two.
+    pub max_streams: u32,
+    /// Bytes in which a proxy may describe itself and the resource it brings.
+    pub max_node_size: usize,
+    /// Bytes of the names of resources that a stream may ask for.
+    pub max_subscription_size: usize,
 }
 
 /// Certificates that proxies get.
@@ -104,6 +139,8 @@ pub struct Gateway {
 pub struct DpServerAuthn {
     /// Proxies read their token from a file whenever they connect.
     pub enable_reloadable_tokens: bool,
+    /// The resource that a proxy replaces must be covered by its credential, too.
+    pub takeover_protection: bool,
     /// Of data plane proxies.
     pub dp_proxy: DpTokenAuthn,
     /// Of zone proxies.
@@ -139,6 +176,9 @@ pub enum ProxyAuthn {
     /// A token of its kind.
     #[serde(rename = "token", alias = "dpToken", alias = "zoneToken")]
     Token,
+    /// The token of its Kubernetes service account.
+    #[serde(rename = "serviceAccountToken")]
+    ServiceAccountToken,
 }
 
 /// Issuing and verifying of tokens.
@@ -169,6 +209,10 @@ pub struct XdsServer {
 pub struct Bootstrap {
     /// Parameters of the Envoy bootstrap.
     pub params: BootstrapParams,
+    /// Largest request, in bytes.
+    pub max_request_size: usize,
+    /// Most bytes of requests that are not answered yet.
+    pub max_memory: usize,
 }
 
 /// Parameters of the Envoy bootstrap.
