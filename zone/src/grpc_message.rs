@@ -11,6 +11,9 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 const MESSAGE: &str = "grpc-message";
 
+/// Most bytes of a message that are told.
+const LONGEST: usize = 4096;
+
 /// What the protocol asks to encode; bytes beyond ASCII always are.
 const UNPRINTABLE: &AsciiSet = &CONTROLS.add(b'%');
 
@@ -33,7 +36,9 @@ pub async fn readable(response: Response) -> Response {
 
 fn recode(headers: &mut HeaderMap) {
     let Some(message) = headers.get_mut(MESSAGE) else { return };
-    let plain: Vec<u8> = percent_decode(message.as_bytes()).collect();
+    let mut plain: Vec<u8> = percent_decode(message.as_bytes()).collect();
+    // Part of a text may be what a peer sent; clients read no header that is much longer.
+    plain.truncate(LONGEST);
     // What is encoded is printable, so this does not fail; if it did, the message would stay as it was.
     if let Ok(value) = HeaderValue::from_str(&percent_encode(&plain, UNPRINTABLE).to_string()) {
         *message = value;

@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tandem_admission::{AdmissionError, Reason as Refused};
+use tandem_runtime::http::Refusal;
 use tonic::{Code, Status};
 use tracing::debug;
 
@@ -136,6 +137,19 @@ impl From<&AdmissionError> for Reason {
             Refused::TakenOver(_) => Self::TakenOver,
             Refused::Store(_) | Refused::Precondition { .. } | Refused::Internal(_) => Self::Internal,
         }
+    }
+}
+
+/// Door and reason of a connection that was turned away.
+pub const fn of_connection(refusal: Refusal) -> (Door, Reason) {
+    match refusal {
+        Refusal::HandshakeFailed => (Door::Tls, Reason::HandshakeFailed),
+        Refusal::HandshakeTimeout => (Door::Tls, Reason::HandshakeTimeout),
+        Refusal::TooManyConnections => (Door::Http, Reason::TooManyConnections),
+        Refusal::NoFirstRequest => (Door::Http, Reason::NoFirstRequest),
+        Refusal::Idle => (Door::Http, Reason::Idle),
+        Refusal::Protocol => (Door::Http, Reason::Protocol),
+        Refusal::HeaderTimeout | Refusal::AnswerTimeout => (Door::Http, Reason::MessageTimeout),
     }
 }
 

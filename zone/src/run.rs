@@ -1,11 +1,13 @@
 //! Puts the zone control plane together and runs it.
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use arc_swap::ArcSwap;
 use axum::Router;
+use axum::extract::Request;
 use axum::middleware::map_response;
 use envoy_types::pb::envoy::service::health::v3::health_discovery_service_server::HealthDiscoveryServiceServer;
 use tandem_api::Proxies;
@@ -18,30 +20,37 @@ use tandem_runtime::cli::Start;
 use tandem_runtime::config::{Config, ProxyAuthn};
 use tandem_runtime::http::{self, Limits};
 use tandem_runtime::listen;
+use tandem_runtime::measure::HttpMetrics;
 use tandem_xds::{Cache, MeshIndex, ZoneSettings};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
 use crate::ads::AdsService;
 use crate::available_services::{self, AvailableServicesSettings};
-use crate::bootstrap::{self, BootstrapContext, BootstrapSettings, ServerCertificate};
+use crate::bootstrap::{self, BootstrapContext, BootstrapLimits, BootstrapSettings, ServerCertificate};
+use crate::dp_server;
 use crate::envoy_admin::{EnvoyAdmin, EnvoyClient};
 use crate::grpc_message;
 use crate::hds::{HdsSettings, HealthService};
 use crate::hostnames::Hostnames;
 use crate::identity::Identities;
+use crate::issuing::{Issuing, IssuingMetrics};
 use crate::left_out::{LeftOut, Reasons};
+use crate::mads::{self, MadsSettings};
 use crate::mesh_identities::{self, MeshIdentitySettings};
 use crate::mesh_state::{self, Audience};
+use crate::proxy::arrivals::{ArrivalMetrics, ArrivalSettings, Arrivals};
 use crate::proxy::authentication::Authentication;
-use crate::proxy::context::{ProxyContext, ProxySettings};
+use crate::proxy::context::{ProxyContext, ProxySettings, StreamLimits};
 use crate::proxy::expired::Ages;
 use crate::proxy::insight::{InsightSettings, Insights};
 use crate::proxy::preview::Previews;
 use crate::proxy::problem_metrics::ProblemMetrics;
 use crate::proxy::registry::Registry;
+use crate::proxy::returning::Returning;
 use crate::proxy::{abandoned, expired};
 use crate::refusals::Refusals;
+use crate::service_accounts::ServiceAccounts;
 use crate::services::{self, ServicesSettings};
 use crate::virtual_addresses::{self, VipMetrics, VirtualAddressSettings};
 use crate::workload_identity::WorkloadIdentities;
@@ -49,6 +58,9 @@ use crate::workloads::{self, WorkloadSettings};
 
 /// Configuration key of the port for proxies.
 const PORT_KEY: &str = "dpServer.port";
+
+/// Configuration key of the port for Prometheus.
+const MADS_PORT_KEY: &str = "monitoringAssignmentServer.port";
 
 /// Least time between two new lists of available services.
 const AVAILABLE_SERVICES_INTERVAL: Duration = Duration::from_millis(100);
@@ -69,7 +81,8 @@ pub async fn run(start: Start) -> Result<()> {
     let parts = Parts::open(&start).await?;
     let mut tasks = Tasks::new(start.shutdown.clone());
     serve_diagnostics(&start, &mut tasks).await?;
-    let context = proxy_context(&start, &parts);
+    let service_accounts = service_accounts(&start.loaded.config).await?;
+    let context = proxy_context(&start, &parts, service_accounts);
     let zone = &start.loaded.config.multizone.zone;
     let envoys = Arc::new(EnvoyClient::new(parts.store.clone(), zone.name.as_str(), zone.kds.max_msg_size));
     let previews = Previews(context.snapshot.clone());
@@ -85,9 +98,11 @@ pub async fn run(start: Start) -> Result<()> {
     }
     serve_api(&start, &parts, proxies, status, &mut tasks).await?;
     parts.complete().await?;
-    collect_proxies(&start, &context, &mut tasks);
+    collect_proxies(&start, &parts, &context, &mut tasks);
     let left_out = context.left_out.follow();
-    serve_proxies(&start, &parts, context, &mut tasks).await?;
+    let published = watch::Sender::default();
+    serve_monitoring(&start, &context, published.subscribe(), &mut tasks).await?;
+    serve_proxies(&start, &parts, context, published, &mut tasks).await?;
     publish_services(&start, &parts, &mut tasks);
     keep_services(&start, &parts, left_out, &mut tasks);
     keep_virtual_addresses(&start, &parts, &mut tasks);
@@ -100,7 +115,13 @@ pub async fn run(start: Start) -> Result<()> {
 }
 
 /// Serves the proxies of the zone: bootstrap, discovery, health.
-async fn serve_proxies(start: &Start, parts: &Parts, context: Arc<ProxyContext>, tasks: &mut Tasks) -> Result<()> {
+async fn serve_proxies(
+    start: &Start,
+    parts: &Parts,
+    context: Arc<ProxyContext>,
+    published: watch::Sender<u64>,
+    tasks: &mut Tasks,
+) -> Result<()> {
     let config = &start.loaded.config;
     let mut ready = start.readiness.component();
 
@@ -113,10 +134,16 @@ async fn serve_proxies(start: &Start, parts: &Parts, context: Arc<ProxyContext>,
         policies: Arc::new(policies(config)),
     };
     let hostnames = Hostnames::new(config.general.dns_cache_ttl);
+    let (known, first) = oneshot::channel();
     tasks.spawn("mesh state", async move {
         let index = MeshIndex::new(settings);
-        let on_first = || ready.ready();
-        let audience = Audience { current: &state.snapshot, registry: &state.registry, left_out: &state.left_out };
+        let on_first = || {
+            ready.ready();
+            // Nobody listens any more when the control plane ends.
+            let _ = known.send(());
+        };
+        let ProxyContext { snapshot, registry, left_out, .. } = &*state;
+        let audience = Audience { current: snapshot, registry, left_out, published: &published };
         mesh_state::follow(index, hostnames, &state.store, audience, on_first, &shutdown).await;
         Ok(())
     });
@@ -142,35 +169,84 @@ async fn serve_proxies(start: &Start, parts: &Parts, context: Arc<ProxyContext>,
         store: parts.store.clone(),
         settings: Arc::new(bootstrap_settings(config)?),
         certificate: Arc::new(certificate),
+        limits: Arc::new(BootstrapLimits::new(dp_server::bootstrap_limits(config))),
         refusals: context.refusals.clone(),
     };
+    let (refusals, unknown) = (context.refusals.clone(), context.refusals.clone());
     let mut discovery = tonic::service::Routes::new(AdsService::new(context.clone()));
     if config.dp_server.hds.enabled {
         let health = HealthService::new(context, hds_settings(config));
-        discovery = discovery.add_service(HealthDiscoveryServiceServer::new(health));
+        discovery = discovery.add_service(
+            HealthDiscoveryServiceServer::new(health).max_decoding_message_size(config.dp_server.limits.max_node_size),
+        );
     }
-    let router: Router =
-        bootstrap::router(bootstrap).merge(discovery.into_axum_router()).layer(map_response(grpc_message::readable));
-    let limits = Limits {
-        header: config.dp_server.read_header_timeout,
-        grace: config.dp_server.graceful_shutdown_timeout,
-        ..Limits::default()
-    };
+    let router: Router = bootstrap::router(bootstrap)
+        .merge(discovery.into_axum_router())
+        .fallback(move |request: Request| std::future::ready(dp_server::unknown_path(&request, &unknown)))
+        .layer(map_response(grpc_message::readable));
+    let limits = dp_server::limits(config, refusals);
     let listener = listen::bind_all(config.dp_server.port, PORT_KEY).await?;
     let (tls, shutdown) = (tls_config(tls)?, start.shutdown.clone());
     tasks.spawn("dataplane server", async move {
+        // Who a proxy may be depends on the meshes.
+        let _ = first.await;
         http::serve(listener, Some(tls), router, limits, shutdown).await;
         Ok(())
     });
     Ok(())
 }
 
-fn proxy_context(start: &Start, parts: &Parts) -> Arc<ProxyContext> {
+/// Tells Prometheus where the metrics of proxies are fetched. `published` tells that there is a new snapshot.
+async fn serve_monitoring(
+    start: &Start,
+    context: &ProxyContext,
+    published: watch::Receiver<u64>,
+    tasks: &mut Tasks,
+) -> Result<()> {
+    let config = &start.loaded.config.monitoring_assignment_server;
+    let tls = if config.tls_enabled { Some(tls_config(&config.tls)?) } else { None };
+    let listener = listen::bind_all(config.port, MADS_PORT_KEY).await?;
+    let (out, feed) = watch::channel(None);
+    let (snapshot, interval) = (context.snapshot.clone(), config.assignment_refresh_interval);
+    let shutdown = start.shutdown.clone();
+    tasks.spawn("monitoring assignments", async move {
+        mads::follow(snapshot, published, interval, out, shutdown).await;
+        Ok(())
+    });
+    let settings = MadsSettings { default_timeout: config.default_fetch_timeout };
+    let metrics = HttpMetrics::register(&start.metrics, "mads_server");
+    let router = mads::router(settings, feed, metrics, start.shutdown.clone());
+    let limits = Limits { header: Duration::from_secs(1), streams: 100, ..Limits::default() };
+    let shutdown = start.shutdown.clone();
+    tasks.spawn("server for Prometheus", async move {
+        http::serve(listener, tls, router, limits, shutdown).await;
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Who knows the service accounts of proxies, if they are to show tokens of these.
+async fn service_accounts(config: &Config) -> Result<Option<ServiceAccounts>> {
+    let authn = &config.dp_server.authn;
+    let types = [
+        ("dpServer.authn.dpProxy.type", authn.dp_proxy.r#type),
+        ("dpServer.authn.zoneProxy.type", authn.zone_proxy.r#type),
+    ];
+    let Some((key, _)) = types.into_iter().find(|(_, required)| *required == ProxyAuthn::ServiceAccountToken) else {
+        return Ok(None);
+    };
+    let connected = ServiceAccounts::connect().await;
+    Ok(Some(connected.with_context(|| format!("{key} is serviceAccountToken, so Kubernetes has to be asked"))?))
+}
+
+fn proxy_context(start: &Start, parts: &Parts, service_accounts: Option<ServiceAccounts>) -> Arc<ProxyContext> {
     let config = &start.loaded.config;
     let instance_id = start.instance.as_str().to_owned();
     let zone = config.multizone.zone.name.clone();
     let key_type = config.dp_server.certificates.key_type;
-    let empty = MeshIndex::new(ZoneSettings::new(zone.clone())).snapshot();
+    let arrivals = &config.dp_server.arrivals;
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let snapshot = Arc::new(ArcSwap::new(MeshIndex::new(ZoneSettings::new(zone.clone())).snapshot()));
     Arc::new(ProxyContext {
         store: parts.store.clone(),
         admission: parts.admission.clone(),
@@ -179,21 +255,39 @@ fn proxy_context(start: &Start, parts: &Parts) -> Arc<ProxyContext> {
             zone_proxies: config.dp_server.authn.zone_proxy.r#type,
             zone,
             tokens: parts.tokens.clone(),
+            service_accounts,
+            snapshot: snapshot.clone(),
+            labels: parts.admission.settings().label_context(),
+            takeover_protection: config.dp_server.authn.takeover_protection,
         },
+        arrivals: Arc::new(Arrivals::new(
+            ArrivalSettings::for_cores(cores, arrivals.max_waiting, arrivals.max_wait),
+            start.metrics.register(ArrivalMetrics::register),
+        )),
         registry: Arc::new(Registry::default()),
+        returning: Arc::new(Returning::default()),
         insights: Insights::new(InsightSettings {
             instance_id: instance_id.clone(),
             flush_interval: config.xds_server.dataplane_status_flush_interval,
             subscription_limit: config.metrics.dataplane.subscription_limit,
         }),
-        snapshot: Arc::new(ArcSwap::new(empty)),
+        snapshot,
         cache: Cache::default(),
         left_out: LeftOut::default(),
         identities: Identities::new(parts.store.clone(), key_type),
         workload_identities: WorkloadIdentities::new(parts.store.clone(), key_type),
+        // One core stays with the streams.
+        issuing: Issuing::new(cores.saturating_sub(1).max(1), start.metrics.register(IssuingMetrics::register)),
         envoy_admin: EnvoyAdmin::new(parts.store.clone()),
         refusals: start.metrics.register(Refusals::register),
-        settings: ProxySettings { instance_id, deregistration_delay: config.xds_server.dataplane_deregistration_delay },
+        settings: ProxySettings {
+            instance_id,
+            deregistration_delay: config.xds_server.dataplane_deregistration_delay,
+            limits: StreamLimits {
+                node: config.dp_server.limits.max_node_size,
+                subscription: config.dp_server.limits.max_subscription_size,
+            },
+        },
         shutdown: start.shutdown.clone(),
     })
 }
@@ -243,11 +337,12 @@ fn hds_settings(config: &Config) -> HdsSettings {
 }
 
 /// Notices proxies that do not come back.
-fn collect_proxies(start: &Start, context: &ProxyContext, tasks: &mut Tasks) {
+fn collect_proxies(start: &Start, parts: &Parts, context: &ProxyContext, tasks: &mut Tasks) {
     let config = &start.loaded.config;
     tokio::spawn(abandoned::close(
         context.store.clone(),
         context.registry.clone(),
+        parts.instances.clone(),
         config.metrics.dataplane.idle_timeout,
         start.shutdown.clone(),
     ));

@@ -1,11 +1,10 @@
 //! The HTTP handler of `/bootstrap`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -20,6 +19,7 @@ use tandem_xds::ProxyType;
 use tracing::{debug, error};
 
 use super::envoy::{BootstrapInput, proxy_type_name};
+use super::limits::{BootstrapLimits, NotRead, ReadBody};
 use super::request::BootstrapRequest;
 use super::server_certificate::{ServerCertificate, check_is_ca};
 use crate::proxy::resource;
@@ -63,13 +63,21 @@ pub struct BootstrapContext {
     pub settings: Arc<BootstrapSettings>,
     /// Certificate of the dataplane server.
     pub certificate: Arc<ServerCertificate>,
+    /// How much is done at a time.
+    pub limits: Arc<BootstrapLimits>,
     /// Counters of who is turned away.
     pub refusals: Refusals,
 }
 
+/// Seconds after which kuma-dp tries again by itself.
+const RETRY_AFTER: &str = "3";
+
 /// Why there is no bootstrap configuration.
 #[derive(Debug, thiserror::Error)]
 enum BootstrapError {
+    /// The request is not looked at.
+    #[error(transparent)]
+    NotRead(#[from] NotRead),
     /// The body is not JSON of the expected shape.
     #[error("request is not valid JSON: {0}")]
     Malformed(#[from] serde_json::Error),
@@ -119,7 +127,10 @@ enum BootstrapError {
 impl From<&BootstrapError> for Reason {
     fn from(error: &BootstrapError) -> Self {
         match error {
-            BootstrapError::Malformed(_) => Self::MessageMalformed,
+            BootstrapError::NotRead(NotRead::TooLarge(_)) => Self::MessageTooLarge,
+            BootstrapError::NotRead(NotRead::TooSlow) => Self::MessageTimeout,
+            BootstrapError::NotRead(NotRead::Broken(_)) | BootstrapError::Malformed(_) => Self::MessageMalformed,
+            BootstrapError::NotRead(NotRead::Overloaded) => Self::Overloaded,
             BootstrapError::UnknownProxyType(_) => Self::NodeInvalid,
             BootstrapError::TokenRequired => Self::TokenMissing,
             BootstrapError::Invalid(_) => Self::ResourceInvalid,
@@ -135,6 +146,10 @@ impl From<&BootstrapError> for Reason {
 impl IntoResponse for BootstrapError {
     fn into_response(self) -> Response {
         let status = match &self {
+            Self::NotRead(NotRead::TooLarge(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotRead(NotRead::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+            Self::NotRead(NotRead::Broken(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotRead(NotRead::Overloaded) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Malformed(_) | Self::HostNotInCertificate { .. } | Self::Ca(_) => StatusCode::BAD_REQUEST,
             Self::TokenRequired | Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
@@ -147,13 +162,29 @@ impl IntoResponse for BootstrapError {
         }
         match self {
             // kuma-dp retries a 404 only if its body is empty.
-            Self::Malformed(_)
+            Self::NotRead(NotRead::Broken(_))
+            | Self::Malformed(_)
             | Self::NotFound(_)
             | Self::UnknownProxyType(_)
             | Self::WrongResource(_)
             | Self::Internal(_) => status.into_response(),
+            Self::NotRead(NotRead::Overloaded) => {
+                (status, [(header::RETRY_AFTER, RETRY_AFTER)], self.to_string()).into_response()
+            }
             told => (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], told.to_string()).into_response(),
         }
+    }
+}
+
+/// A response that keeps the share of its request in the memory until it is sent.
+struct Accounted {
+    text: String,
+    _request: ReadBody,
+}
+
+impl AsRef<[u8]> for Accounted {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 }
 
@@ -172,9 +203,9 @@ async fn bootstrap(
     State(context): State<BootstrapContext>,
     headers: HeaderMap,
     uri: http::Uri,
-    body: Bytes,
+    body: Body,
 ) -> Response {
-    respond(&context, &headers, &uri, &body).await.unwrap_or_else(|error| {
+    respond(&context, &headers, &uri, body).await.unwrap_or_else(|error| {
         context.refusals.count(Door::Bootstrap, Reason::from(&error));
         error.into_response()
     })
@@ -184,26 +215,31 @@ async fn respond(
     context: &BootstrapContext,
     headers: &HeaderMap,
     uri: &http::Uri,
-    body: &[u8],
+    body: Body,
 ) -> Result<Response, BootstrapError> {
-    let request: BootstrapRequest = serde_json::from_slice(body)?;
+    let body = context.limits.read(body).await?;
+    let turn = context.limits.turn().await?;
+    let request: BootstrapRequest = serde_json::from_slice(&body.bytes)?;
     let authority =
         headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(|a| a.as_str()));
     let answer = answer(context, &request, &host_of(authority.unwrap_or_default())).await?;
     let yaml =
         serde_norway::to_string(&sorted(answer.bootstrap)).map_err(|e| BootstrapError::Internal(e.to_string()))?;
     if headers.get(header::ACCEPT).is_none_or(|accept| accept != "application/json") {
+        let yaml = Bytes::from_owner(Accounted { text: yaml, _request: body });
         return Ok(([(header::CONTENT_TYPE, "text/x-yaml")], yaml).into_response());
     }
     let corefile = context.settings.corefile_template.as_ref().map(|template| BASE64.encode(template));
-    let body = json!({
+    let text = json!({
         "bootstrap": BASE64.encode(yaml),
         "kumaSidecarConfiguration": {
             "networking": {"corefileTemplate": corefile, "address": answer.address},
             "metrics": {"aggregate": answer.aggregates}
         }
     });
-    Ok(([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
+    drop(turn);
+    let answered = Bytes::from_owner(Accounted { text: text.to_string(), _request: body });
+    Ok(([(header::CONTENT_TYPE, "application/json")], answered).into_response())
 }
 
 /// The host of an authority: without port, and without brackets if there is a port.
@@ -273,7 +309,7 @@ async fn answer(context: &BootstrapContext, request: &BootstrapRequest, host: &s
         request,
         proxy_type,
         cluster: facts.cluster,
-        ipv4_only: has_only_ipv4(&xds_host).await,
+        ipv4_only: context.limits.has_only_ipv4(&xds_host).await,
         xds_host,
         xds_port: settings.xds_port,
         admin_address: settings.admin_address.clone(),
@@ -287,20 +323,6 @@ async fn answer(context: &BootstrapContext, request: &BootstrapRequest, host: &s
         gateway_max_connections: facts.is_builtin_gateway.then_some(settings.gateway_max_connections),
     };
     Ok(Answer { bootstrap: input.build(), address: facts.address, aggregates: facts.aggregates })
-}
-
-/// True for a name, other than `localhost`, that resolves to IPv4 addresses alone.
-async fn has_only_ipv4(host: &str) -> bool {
-    if host == "localhost" || host.parse::<IpAddr>().is_ok() {
-        return false;
-    }
-    match tokio::net::lookup_host((host, 0)).await {
-        Ok(addresses) => {
-            let addresses: Vec<_> = addresses.collect();
-            !addresses.is_empty() && addresses.iter().all(|address| address.is_ipv4())
-        }
-        Err(_) => false,
-    }
 }
 
 async fn facts(

@@ -5,6 +5,8 @@ use tandem_model::rest::{self, Unknown};
 use tandem_model::{Resource, prometheus};
 use tandem_proto::mesh::v1alpha1 as pb;
 
+use super::document;
+
 /// Why the text a proxy brought is no resource.
 #[derive(Debug, thiserror::Error)]
 pub enum ResourceTextError {
@@ -21,8 +23,7 @@ pub enum ResourceTextError {
 /// # Errors
 /// When the text is not YAML (of which JSON is a part), or not a resource.
 pub fn parse(text: &str) -> Result<Resource, ResourceTextError> {
-    let value: Value = serde_norway::from_str(text)?;
-    Ok(rest::from_json(value, None, Unknown::Ignore)?.resource)
+    Ok(rest::from_json(document::read(text)?, None, Unknown::Ignore)?.resource)
 }
 
 /// Application metrics that kuma-dp is to merge into Envoy's: those of the Mesh's Prometheus backend, overridden by name by those
