@@ -98,6 +98,15 @@ impl Api {
         self.token("/tokens/dataplane", &json!({"mesh": mesh, "name": name, "validFor": "24h"})).await
     }
 
+    /// Issues a token for the Dataplane `name` of `mesh` that belongs to a workload.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn workload_token(&self, mesh: &str, name: &str, workload: &str) -> Result<String> {
+        let body = json!({"mesh": mesh, "name": name, "workload": workload, "validFor": "24h"});
+        self.token("/tokens/dataplane", &body).await
+    }
+
     /// Issues a token for the ingress and egress proxies of `zone`.
     ///
     /// # Errors

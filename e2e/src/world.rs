@@ -189,12 +189,22 @@ impl Zone {
         wait::until(&format!("{} issues a token for {name}", self.name), TOKEN_TIMEOUT, issued).await
     }
 
+    /// A token for a sidecar, bound to its workload if it names one.
+    async fn token_for(&self, spec: &ProxySpec) -> Result<String> {
+        let ProxySpec { mesh, name, .. } = spec;
+        let Some(workload) = spec.resource["labels"]["kuma.io/workload"].as_str() else {
+            return self.dataplane_token(mesh, name).await;
+        };
+        let issued = || async { self.api.workload_token(mesh, name, workload).await.map(Some) };
+        wait::until(&format!("{} issues a token for {name}", self.name), TOKEN_TIMEOUT, issued).await
+    }
+
     /// Starts a sidecar with a token of its own and waits until it serves.
     ///
     /// # Errors
     /// As [`Self::start_proxy`], and when the zone issues no token.
     pub async fn start_sidecar(&self, spec: ProxySpec) -> Result<Proxy> {
-        let token = self.dataplane_token(&spec.mesh, &spec.name).await?;
+        let token = self.token_for(&spec).await?;
         self.start_proxy(spec.with_token(token)).await
     }
 
@@ -203,7 +213,8 @@ impl Zone {
     /// # Errors
     /// As [`Self::start_sidecar`].
     pub async fn start_sidecar_in(&self, pod: &Pod, spec: ProxySpec) -> Result<Proxy> {
-        let spec = spec.clone().with_token(self.dataplane_token(&spec.mesh, &spec.name).await?);
+        let token = self.token_for(&spec).await?;
+        let spec = spec.with_token(token);
         let (envoy, folder) = (self.envoy.clone(), self.folder.join("proxies"));
         let server = DpServer { host: NODE.to_string(), ..self.dp_server.clone() };
         let started = async move {

@@ -49,6 +49,7 @@ mod services;
 mod start;
 mod synchronization;
 mod tcp_route;
+mod tokens;
 mod traffic;
 mod visibility;
 mod workload_identity;
