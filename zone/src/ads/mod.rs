@@ -1,6 +1,5 @@
 //! The aggregated discovery service that Envoy gets its configuration from, in both variants of the protocol.
 
-mod codec;
 mod delta;
 mod request;
 mod response;

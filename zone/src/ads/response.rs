@@ -1,4 +1,4 @@
-//! Encoding of discovery responses around resources that are encoded already.
+//! Encoding of discovery responses around resources that are encoded already, each with its prefix for the stream.
 //!
 //! Field numbers: `envoy/service/discovery/v3/discovery.proto`.
 
@@ -7,6 +7,8 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, string};
 use tandem_xds::Encoded;
+
+use crate::grpc::PREFIX;
 
 /// Upper bound of what the members besides resources take, to size buffers.
 const ENVELOPE: usize = 256;
@@ -23,6 +25,21 @@ fn put_control_plane(tag: u32, identifier: &str, buffer: &mut impl BufMut) {
     put_length_delimited(1, identifier.as_bytes(), buffer);
 }
 
+/// A buffer for a message of at most so many bytes, behind room for the prefix.
+fn buffer(size: usize) -> BytesMut {
+    let mut buffer = BytesMut::with_capacity(PREFIX + size);
+    buffer.put_bytes(0, PREFIX);
+    buffer
+}
+
+/// The message in a buffer, once the prefix tells its length.
+fn finished(mut buffer: BytesMut) -> Bytes {
+    let length = u32::try_from(buffer.len() - PREFIX).expect("the configuration of a proxy is smaller than 4 GiB");
+    // The first byte stays 0: not compressed.
+    buffer[1..PREFIX].copy_from_slice(&length.to_be_bytes());
+    buffer.freeze()
+}
+
 /// A `DiscoveryResponse`.
 pub fn state_of_the_world(
     version: &str,
@@ -32,7 +49,7 @@ pub fn state_of_the_world(
     control_plane: &str,
 ) -> Bytes {
     let size: usize = resources.iter().map(|r| r.body.len() + 8).sum();
-    let mut buffer = BytesMut::with_capacity(size + ENVELOPE);
+    let mut buffer = buffer(size + ENVELOPE);
     put_length_delimited(1, version.as_bytes(), &mut buffer);
     for resource in resources {
         put_length_delimited(2, &resource.body, &mut buffer);
@@ -40,7 +57,7 @@ pub fn state_of_the_world(
     put_length_delimited(4, type_url.as_bytes(), &mut buffer);
     put_length_delimited(5, nonce.as_bytes(), &mut buffer);
     put_control_plane(6, control_plane, &mut buffer);
-    buffer.freeze()
+    finished(buffer)
 }
 
 /// A `DeltaDiscoveryResponse`.
@@ -53,7 +70,7 @@ pub fn delta(
     control_plane: &str,
 ) -> Bytes {
     let size: usize = changed.iter().map(|r| r.body.len() + r.name.len() + 64).sum();
-    let mut buffer = BytesMut::with_capacity(size + ENVELOPE);
+    let mut buffer = buffer(size + ENVELOPE);
     put_length_delimited(1, version.as_bytes(), &mut buffer);
     for resource in changed {
         let version = resource.version_text();
@@ -73,5 +90,5 @@ pub fn delta(
         put_length_delimited(6, name.as_bytes(), &mut buffer);
     }
     put_control_plane(7, control_plane, &mut buffer);
-    buffer.freeze()
+    finished(buffer)
 }

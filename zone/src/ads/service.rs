@@ -4,20 +4,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt as _};
-use futures::stream::BoxStream;
+use futures::future::{self, Ready};
 use http::Request;
+use tonic::Status;
 use tonic::body::Body;
-use tonic::server::{Grpc, NamedService, StreamingService};
-use tonic::{Response, Status, Streaming};
+use tonic::metadata::MetadataMap;
+use tonic::server::NamedService;
 
-use super::codec::PreEncoded;
 use super::delta::Delta;
-use super::request::{DeltaRequest, SotwRequest};
 use super::sotw::StateOfTheWorld;
 use super::stream::{self, AdsContext};
 use super::variant::Variant;
+use crate::grpc::{self, Messages};
 
 const SOTW: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
@@ -39,27 +37,10 @@ impl NamedService for AdsService {
     const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
 }
 
-/// Opens the streams of one variant.
-struct Open<V> {
-    context: Arc<AdsContext>,
-    variant: std::marker::PhantomData<V>,
-}
-
-impl<V: Variant> StreamingService<V::Request> for Open<V> {
-    type Response = Bytes;
-    type ResponseStream = BoxStream<'static, Result<Bytes, Status>>;
-    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
-
-    fn call(&mut self, request: tonic::Request<Streaming<V::Request>>) -> Self::Future {
-        let context = self.context.clone();
-        async move { Ok(Response::new(stream::open::<V>(context, request))) }.boxed()
-    }
-}
-
 impl tower::Service<Request<Body>> for AdsService {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+    type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -67,22 +48,19 @@ impl tower::Service<Request<Body>> for AdsService {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let context = self.context.clone();
-        async move {
-            Ok(match request.uri().path() {
-                SOTW => serve::<StateOfTheWorld>(context, request, PreEncoded::<SotwRequest>::default()).await,
-                DELTA => serve::<Delta>(context, request, PreEncoded::<DeltaRequest>::default()).await,
-                path => Status::unimplemented(format!("unknown method {path}")).into_http(),
-            })
-        }
-        .boxed()
+        future::ready(Ok(match request.uri().path() {
+            SOTW => serve::<StateOfTheWorld>(context, request),
+            DELTA => serve::<Delta>(context, request),
+            path => Status::unimplemented(format!("unknown method {path}")).into_http(),
+        }))
     }
 }
 
-async fn serve<V: Variant>(
-    context: Arc<AdsContext>,
-    request: Request<Body>,
-    codec: PreEncoded<V::Request>,
-) -> http::Response<Body> {
-    let open = Open::<V> { context, variant: std::marker::PhantomData };
-    Grpc::new(codec).streaming(open, request).await
+fn serve<V: Variant>(context: Arc<AdsContext>, request: Request<Body>) -> http::Response<Body> {
+    let (head, body) = request.into_parts();
+    if let Some(status) = grpc::refused_encoding(&head.headers) {
+        return status.into_http();
+    }
+    let metadata = MetadataMap::from_headers(head.headers);
+    grpc::respond(stream::open::<V>(context, &metadata, Messages::new(body)))
 }
