@@ -284,6 +284,7 @@ fn proxy_context(start: &Start, parts: &Parts, service_accounts: Option<ServiceA
             instance_id,
             deregistration_delay: config.xds_server.dataplane_deregistration_delay,
             limits: StreamLimits {
+                first_request: config.dp_server.limits.first_request_timeout,
                 node: config.dp_server.limits.max_node_size,
                 subscription: config.dp_server.limits.max_subscription_size,
             },

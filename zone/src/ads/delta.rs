@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::request::DeltaRequest;
 use super::response;
-use super::variant::{Push, Received, Variant, answer, resource_type};
+use super::variant::{Push, Received, Variant, answer, cost_of, resource_type};
 
 const WILDCARD: &str = "*";
 
@@ -24,6 +24,8 @@ pub struct Delta {
 struct Subscription {
     wildcard: bool,
     names: BTreeSet<String>,
+    /// What it costs to remember these.
+    size: usize,
     /// What the client has (or refused), sorted by name.
     sent: ResourceList,
     /// Versions the client brought from an earlier stream and has not been answered about.
@@ -33,6 +35,8 @@ struct Subscription {
     nonce: u64,
     awaiting: bool,
     answered: bool,
+    /// Send a response even if there is nothing to say, because the client has to answer it.
+    asking: bool,
     /// Names in the last response.
     last: Vec<Arc<str>>,
     /// Names in responses that the client refused, until it takes a response with them.
@@ -145,7 +149,10 @@ impl Variant for Delta {
             if !subscription.brought.contains_key(&name) {
                 subscription.force.insert(name.clone());
             }
-            subscription.names.insert(name);
+            let size = cost_of(&name);
+            if subscription.names.insert(name) {
+                subscription.size += size;
+            }
         }
         let mut given_up = false;
         for name in request.resource_names_unsubscribe {
@@ -154,7 +161,9 @@ impl Variant for Delta {
                 given_up = true;
                 continue;
             }
-            subscription.names.remove(&name);
+            if subscription.names.remove(&name) {
+                subscription.size -= cost_of(&name);
+            }
             subscription.force.remove(&name);
             given_up = true;
         }
@@ -190,6 +199,16 @@ impl Variant for Delta {
         }
     }
 
+    fn ask(&mut self, _resources: &ResourceSet) -> bool {
+        // A response may be empty.
+        let mut subscriptions = self.subscriptions.iter_mut().flatten().collect::<Vec<_>>();
+        let free = subscriptions.iter_mut().find(|subscription| !subscription.awaiting);
+        if let Some(subscription) = free {
+            subscription.asking = true;
+        }
+        !subscriptions.is_empty()
+    }
+
     fn is_refusing(&self, resource_type: ResourceType) -> bool {
         self.subscriptions[resource_type as usize].as_ref().is_some_and(|subscription| !subscription.refused.is_empty())
     }
@@ -200,6 +219,10 @@ impl Variant for Delta {
         })
     }
 
+    fn subscription_size(&self) -> usize {
+        self.subscriptions.iter().flatten().map(|subscription| subscription.size).sum()
+    }
+
     fn asks_for(&self, resource_type: ResourceType, name: &str) -> bool {
         self.subscriptions[resource_type as usize].as_ref().is_some_and(|subscription| subscription.covers(name))
     }
@@ -207,7 +230,7 @@ impl Variant for Delta {
     fn next(&mut self, resources: &ResourceSet, control_plane: &str) -> Option<Push> {
         for resource_type in ResourceType::ALL {
             let Some(subscription) = &mut self.subscriptions[resource_type as usize] else { continue };
-            let owes_first_answer = subscription.wildcard && !subscription.answered;
+            let owes_first_answer = subscription.wildcard && !subscription.answered || subscription.asking;
             if !owes_first_answer && subscription.is_current(resources.list(resource_type)) {
                 continue;
             }
@@ -224,6 +247,7 @@ impl Variant for Delta {
             subscription.nonce = self.nonce;
             subscription.awaiting = true;
             subscription.answered = true;
+            subscription.asking = false;
             subscription.last = difference.changed.iter().map(|resource| resource.name.clone()).collect();
             subscription.sent = difference.current;
             subscription.brought.clear();

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::request::SotwRequest;
 use super::response;
-use super::variant::{Push, Received, Variant, answer, resource_type};
+use super::variant::{Push, Received, Variant, answer, cost_of, resource_type};
 
 /// State of one stream.
 #[derive(Debug, Default)]
@@ -80,6 +80,18 @@ impl Variant for StateOfTheWorld {
         }
     }
 
+    fn ask(&mut self, resources: &ResourceSet) -> bool {
+        // Clusters last: endpoints would have to follow them.
+        for resource_type in ResourceType::ALL.into_iter().rev() {
+            let Some(subscription) = &mut self.subscriptions[resource_type as usize] else { continue };
+            if !subscription.awaiting && !subscription.select(resources.of(resource_type)).is_empty() {
+                subscription.force = true;
+                return true;
+            }
+        }
+        self.subscriptions.iter().flatten().any(|subscription| subscription.awaiting)
+    }
+
     fn is_refusing(&self, _resource_type: ResourceType) -> bool {
         // A response that is taken is the whole state of its type.
         false
@@ -90,6 +102,11 @@ impl Variant for StateOfTheWorld {
             let version = version_of(&subscription.select(resources.of(resource_type)));
             !subscription.awaiting && !subscription.force && version == subscription.version
         })
+    }
+
+    fn subscription_size(&self) -> usize {
+        let names = self.subscriptions.iter().flatten().flat_map(|subscription| &subscription.names);
+        names.map(|name| cost_of(name)).sum()
     }
 
     fn asks_for(&self, resource_type: ResourceType, name: &str) -> bool {

@@ -11,6 +11,7 @@ use super::delta::Delta;
 use super::request::{DeltaRequest, Refusal, SotwRequest};
 use super::sotw::StateOfTheWorld;
 use super::variant::{Received, Variant};
+use crate::grpc::PREFIX;
 
 use ResourceType::{Cluster, Endpoint, Listener};
 
@@ -41,12 +42,18 @@ fn delta(kind: ResourceType, subscribe: &[&str], unsubscribe: &[&str], nonce: &s
     }
 }
 
+/// The message behind its prefix, which has to tell its length.
+fn message(framed: Bytes) -> Bytes {
+    assert_eq!(framed[..PREFIX], [&[0][..], &u32::try_from(framed.len() - PREFIX).unwrap().to_be_bytes()].concat());
+    framed.slice(PREFIX..)
+}
+
 fn next_sotw(state: &mut StateOfTheWorld, resources: &ResourceSet) -> Option<DiscoveryResponse> {
-    state.next(resources, "cp").map(|push| DiscoveryResponse::decode(push.body).expect("a response decodes"))
+    state.next(resources, "cp").map(|push| DiscoveryResponse::decode(message(push.body)).expect("a response decodes"))
 }
 
 fn next_delta(state: &mut Delta, resources: &ResourceSet) -> Option<DeltaDiscoveryResponse> {
-    state.next(resources, "cp").map(|push| DeltaDiscoveryResponse::decode(push.body).expect("a response decodes"))
+    state.next(resources, "cp").map(|push| DeltaDiscoveryResponse::decode(message(push.body)).expect("a response decodes"))
 }
 
 fn names(response: &DeltaDiscoveryResponse) -> Vec<&str> {
@@ -245,4 +252,32 @@ fn what_was_refused_is_sent_again_when_it_is_time() {
     assert!(delta_state.is_current(Listener, &resources) && !delta_state.is_refusing(Listener));
     delta_state.resend(Listener);
     assert!(next_delta(&mut delta_state, &resources).is_none(), "nothing is refused any more");
+}
+
+#[test]
+fn who_is_asked_for_a_sign_of_life_is_sent_what_changes_nothing() {
+    let resources = set(&[(Cluster, "a", "1"), (Listener, "l", "1")]);
+    let mut state = StateOfTheWorld::default();
+    assert!(!state.ask(&resources), "it has asked for nothing yet");
+    for (kind, nonce) in [(Cluster, "1"), (Listener, "2")] {
+        state.receive(sotw(kind, &[], "", "")).unwrap();
+        let version = next_sotw(&mut state, &resources).unwrap().version_info;
+        state.receive(sotw(kind, &[], &version, nonce)).unwrap();
+    }
+    assert!(next_sotw(&mut state, &resources).is_none());
+    assert!(state.ask(&resources));
+    let question = next_sotw(&mut state, &resources).expect("there is something to answer");
+    assert_eq!((question.type_url.as_str(), question.resources.len()), (Listener.type_url(), 1));
+    assert!(next_sotw(&mut state, &resources).is_none());
+
+    let mut state = Delta::default();
+    assert!(!state.ask(&resources), "it has asked for nothing yet");
+    state.receive(delta(Cluster, &[], &[], "")).unwrap();
+    next_delta(&mut state, &resources).unwrap();
+    state.receive(delta(Cluster, &[], &[], "1")).unwrap();
+    assert!(next_delta(&mut state, &resources).is_none());
+    assert!(state.ask(&resources));
+    let question = next_delta(&mut state, &resources).expect("there is something to answer");
+    assert!(question.resources.is_empty() && question.removed_resources.is_empty());
+    assert!(next_delta(&mut state, &resources).is_none(), "once");
 }

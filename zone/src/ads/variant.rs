@@ -24,7 +24,7 @@ pub enum Received {
 pub struct Push {
     /// Type of its resources.
     pub resource_type: ResourceType,
-    /// The encoded response.
+    /// The encoded response, with its prefix for the stream.
     pub body: Bytes,
 }
 
@@ -50,11 +50,18 @@ pub trait Variant: Default + Send + 'static {
     /// Sends what the client refused of a type once more, although it has not changed: what it lacked may be there now.
     fn resend(&mut self, resource_type: ResourceType);
 
+    /// Has the client sent something that it has to answer and that changes nothing, as a sign of life. False when there is nothing of that
+    /// kind: it has not been sent anything yet.
+    fn ask(&mut self, resources: &ResourceSet) -> bool;
+
     /// True when the client, whose last answer about a type was that it takes a response, still refuses resources of earlier ones.
     fn is_refusing(&self, resource_type: ResourceType) -> bool;
 
     /// True when the client has answered that it has exactly what it asked for of a type.
     fn is_current(&self, resource_type: ResourceType, resources: &ResourceSet) -> bool;
+
+    /// Bytes of the names that the client asks for, each with what it costs to remember it.
+    fn subscription_size(&self) -> usize;
 
     /// True when the client asks for this resource, or for all of its type.
     fn asks_for(&self, resource_type: ResourceType, name: &str) -> bool;
@@ -71,6 +78,14 @@ pub fn answer(resource_type: ResourceType, awaiting: &mut bool, refusal: Option<
         Some(refusal) => Received::Rejected(resource_type, refusal.message),
         None => Received::Acknowledged(resource_type),
     }
+}
+
+/// What it costs to remember a name besides its bytes, roughly.
+const NAME: usize = 64;
+
+/// What it costs to remember a name.
+pub fn cost_of(name: &str) -> usize {
+    name.len() + NAME
 }
 
 /// The type named by a request.

@@ -50,6 +50,11 @@ impl EnvoyAdmin {
         })
     }
 
+    /// True when certificates are signed by the present authority.
+    pub async fn is_current(&self, tls: &AdminTls) -> bool {
+        self.authority().await.is_ok_and(|authority| authority.root_pem().as_bytes() == tls.ca)
+    }
+
     /// The authority of the zone.
     ///
     /// # Errors
@@ -71,7 +76,7 @@ impl EnvoyAdmin {
 }
 
 /// Addresses at which the control plane reaches a proxy, the one it listens on first.
-pub(super) fn addresses(resource: &Resource) -> Vec<String> {
+pub fn addresses(resource: &Resource) -> Vec<String> {
     let (address, advertised) = match resource.kind() {
         Kind::Dataplane => {
             let networking = resource.proto::<pb::Dataplane>().ok().and_then(|dataplane| dataplane.networking);

@@ -2,6 +2,9 @@
 
 mod authority;
 mod client;
+mod redaction;
+#[cfg(test)]
+mod tests;
 
-pub use authority::EnvoyAdmin;
+pub use authority::{EnvoyAdmin, addresses};
 pub use client::EnvoyClient;

@@ -181,7 +181,7 @@ impl HealthStream {
                     proxy.watch.changed().await;
                     Ok(Event::Changed)
                 }
-                None => Err(first_request_missing(*opened, &context.refusals, Door::Hds).await),
+                None => Err(first_request_missing(*opened, context.settings.limits.first_request, &context.refusals, Door::Hds).await),
             }
         };
         tokio::select! {

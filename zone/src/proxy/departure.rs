@@ -6,14 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tandem_model::{Kind, Resource, ResourceKey};
+use tandem_model::ResourceKey;
 use tandem_proto::mesh::v1alpha1 as pb;
-use tandem_store::{SharedStore, StoreError, Write};
+use tandem_store::SharedStore;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::insight::insight_key;
 use super::registry::Registry;
+use super::removal::{Removal, remove};
+use super::returning::Returning;
 
 /// Removes the resource of a proxy some time after its stream ended; made when the stream opens, acts when dropped.
 pub struct Departure {
@@ -31,6 +32,8 @@ pub struct Departure {
     pub store: SharedStore,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// What proxies left behind.
+    pub returning: Arc<Returning>,
     /// Cancelled when this control plane stops.
     pub shutdown: CancellationToken,
 }
@@ -39,10 +42,10 @@ impl Drop for Departure {
     fn drop(&mut self) {
         // Without a runtime the process is ending, which keeps the resource anyway.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let Self { proxy, connection, registered, delay, instance_id, store, registry, shutdown } = self;
+        let Self { proxy, connection, registered, delay, instance_id, store, registry, returning, shutdown } = self;
         let (proxy, connection, registered, delay) = (proxy.clone(), *connection, *registered, *delay);
         let (instance_id, store, registry) = (instance_id.clone(), store.clone(), registry.clone());
-        let shutdown = shutdown.clone();
+        let (returning, shutdown) = (returning.clone(), shutdown.clone());
         if shutdown.is_cancelled() {
             return;
         }
@@ -51,38 +54,25 @@ impl Drop for Departure {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(delay) => {}
             }
-            if !registry.forget(&proxy, connection) || !registered {
-                return;
+            returning.forget(&proxy, connection);
+            // It may have come back.
+            let Some(vacancy) = registry.vacate(&proxy, Some(connection)) else { return };
+            if registered {
+                deregister(&store, &proxy, &instance_id).await;
             }
-            if let Err(error) = deregister(&store, &proxy, &instance_id).await {
-                warn!(%proxy, %error, "cannot remove a proxy that left");
-            }
+            vacancy.forget();
         });
     }
 }
 
-async fn deregister(store: &SharedStore, proxy: &ResourceKey, instance_id: &str) -> Result<(), StoreError> {
-    if let Some(insight) = store.get(&insight_key(proxy)).await?
-        && last_instance(&insight).is_some_and(|last| last != instance_id)
-    {
-        return Ok(());
-    }
-    match store.commit(vec![Write::Delete { key: proxy.clone(), expected: None }]).await {
-        Ok(_) => {
-            info!(%proxy, "proxy left and was removed");
-            Ok(())
-        }
-        Err(StoreError::NotFound(_)) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// The instance that the proxy was last connected to, as far as its insight tells.
-fn last_instance(insight: &Resource) -> Option<String> {
-    let subscriptions = match insight.kind() {
-        Kind::ZoneIngressInsight => insight.proto::<pb::ZoneIngressInsight>().ok()?.subscriptions,
-        Kind::ZoneEgressInsight => insight.proto::<pb::ZoneEgressInsight>().ok()?.subscriptions,
-        _ => insight.proto::<pb::DataplaneInsight>().ok()?.subscriptions,
+async fn deregister(store: &SharedStore, proxy: &ResourceKey, instance_id: &str) {
+    let is_gone = |subscriptions: &[pb::DiscoverySubscription]| {
+        subscriptions.last().is_none_or(|last| last.control_plane_instance_id == instance_id)
     };
-    subscriptions.into_iter().next_back().map(|subscription| subscription.control_plane_instance_id)
+    match remove(store, proxy, is_gone).await {
+        Ok(Removal::Done) => info!(%proxy, "proxy left and was removed"),
+        Ok(Removal::Kept) => info!(%proxy, "proxy left for another instance"),
+        Ok(Removal::Absent) => {}
+        Err(error) => warn!(%proxy, %error, "cannot remove a proxy that left"),
+    }
 }

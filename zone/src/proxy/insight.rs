@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +18,8 @@ use tandem_xds::ResourceType;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+
+use crate::clock;
 
 /// Pause that gathers openings and closings into one write.
 const GATHER: Duration = Duration::from_millis(50);
@@ -45,6 +48,8 @@ pub struct IssuedCertificate {
 
 #[derive(Debug)]
 struct Entry {
+    /// Tells the streams of one proxy apart.
+    serial: u64,
     subscription: pb::DiscoverySubscription,
     /// Node metadata; dropped after it is written once.
     metadata: Option<prost_types::Struct>,
@@ -59,6 +64,8 @@ struct Entry {
 pub struct Insights {
     settings: InsightSettings,
     entries: Mutex<HashMap<ResourceKey, Entry>>,
+    /// Counts streams.
+    opened: AtomicU64,
     soon: Notify,
     later: Notify,
 }
@@ -81,7 +88,8 @@ pub(super) fn to_proto(time: Timestamp) -> prost_types::Timestamp {
 impl Insights {
     /// A writer without entries; [`Insights::run`] writes.
     pub fn new(settings: InsightSettings) -> Arc<Self> {
-        Arc::new(Self { settings, entries: Mutex::default(), soon: Notify::new(), later: Notify::new() })
+        let entries = Mutex::default();
+        Arc::new(Self { settings, entries, opened: AtomicU64::new(0), soon: Notify::new(), later: Notify::new() })
     }
 
     /// Begins the subscription of a proxy.
@@ -95,7 +103,7 @@ impl Insights {
         let subscription = pb::DiscoverySubscription {
             id: uuid::Uuid::new_v4().to_string(),
             control_plane_instance_id: self.settings.instance_id.clone(),
-            connect_time: Some(to_proto(Timestamp::now())),
+            connect_time: Some(to_proto(clock::now())),
             status: Some(pb::DiscoverySubscriptionStatus {
                 last_update_time: None,
                 total: stats(),
@@ -107,11 +115,12 @@ impl Insights {
             version,
             ..Default::default()
         };
-        let entry =
-            Entry { subscription, metadata, certificate: None, problems: Vec::new(), dirty: true, closed: false };
+        let serial = self.opened.fetch_add(1, Ordering::Relaxed);
+        let (certificate, problems) = (None, Vec::new());
+        let entry = Entry { serial, subscription, metadata, certificate, problems, dirty: true, closed: false };
         self.entries.lock().insert(proxy.clone(), entry);
         self.soon.notify_one();
-        Subscription { insights: self.clone(), proxy: proxy.clone() }
+        Subscription { insights: self.clone(), proxy: proxy.clone(), serial }
     }
 
     /// How many connected proxies have a problem of each of these kinds.
@@ -122,17 +131,10 @@ impl Insights {
         kinds.iter().map(|kind| open.iter().filter(|entry| has(entry, kind)).count()).collect()
     }
 
-    fn update(&self, proxy: &ResourceKey, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.entries.lock().get_mut(proxy) {
-            change(entry);
-            entry.dirty = true;
-        }
-    }
-
-    fn count(&self, proxy: &ResourceKey, resource_type: ResourceType, count: impl Fn(&mut pb::DiscoveryServiceStats)) {
-        self.update(proxy, |entry| {
+    fn count(&self, stream: &Subscription, resource_type: ResourceType, count: impl Fn(&mut pb::DiscoveryServiceStats)) {
+        stream.update(|entry| {
             let status = entry.subscription.status.get_or_insert_default();
-            status.last_update_time = Some(to_proto(Timestamp::now()));
+            status.last_update_time = Some(to_proto(clock::now()));
             count(status.total.get_or_insert_default());
             let group = match resource_type {
                 ResourceType::Cluster => &mut status.cds,
@@ -255,7 +257,7 @@ fn merge(subscriptions: &mut Vec<pb::DiscoverySubscription>, subscription: pb::D
     match subscriptions.iter_mut().find(|stored| stored.id == subscription.id) {
         Some(stored) => *stored = subscription,
         None => {
-            let now = to_proto(Timestamp::now());
+            let now = to_proto(clock::now());
             for earlier in subscriptions.iter_mut().filter(|earlier| earlier.disconnect_time.is_none()) {
                 earlier.disconnect_time = Some(now);
             }
@@ -281,7 +283,7 @@ fn certificate_state(
     }
     Some(pb::dataplane_insight::Mtls {
         certificate_expiration_time: expiration,
-        last_certificate_regeneration: Some(to_proto(Timestamp::now())),
+        last_certificate_regeneration: Some(to_proto(clock::now())),
         certificate_regenerations: stored.certificate_regenerations + 1,
         issued_backend: certificate.backend,
         supported_backends: certificate.supported_backends,
@@ -293,27 +295,37 @@ fn certificate_state(
 pub struct Subscription {
     insights: Arc<Insights>,
     proxy: ResourceKey,
+    serial: u64,
 }
 
 impl Subscription {
+    /// Changes the entry, unless it belongs to a later stream already.
+    fn update(&self, change: impl FnOnce(&mut Entry)) {
+        let mut entries = self.insights.entries.lock();
+        if let Some(entry) = entries.get_mut(&self.proxy).filter(|entry| entry.serial == self.serial) {
+            change(entry);
+            entry.dirty = true;
+        }
+    }
+
     /// Counts a response that was sent.
     pub fn sent(&self, resource_type: ResourceType) {
-        self.insights.count(&self.proxy, resource_type, |stats| stats.responses_sent += 1);
+        self.insights.count(self, resource_type, |stats| stats.responses_sent += 1);
     }
 
     /// Counts a response that the proxy took.
     pub fn acknowledged(&self, resource_type: ResourceType) {
-        self.insights.count(&self.proxy, resource_type, |stats| stats.responses_acknowledged += 1);
+        self.insights.count(self, resource_type, |stats| stats.responses_acknowledged += 1);
     }
 
     /// Counts a response that the proxy refused.
     pub fn rejected(&self, resource_type: ResourceType) {
-        self.insights.count(&self.proxy, resource_type, |stats| stats.responses_rejected += 1);
+        self.insights.count(self, resource_type, |stats| stats.responses_rejected += 1);
     }
 
     /// Notes the certificate the proxy was given; `None` when it has none any more.
     pub fn certificate(&self, certificate: Option<IssuedCertificate>) {
-        self.insights.update(&self.proxy, |entry| entry.certificate = Some(certificate));
+        self.update(|entry| entry.certificate = Some(certificate));
         self.insights.soon.notify_one();
     }
 }
@@ -321,15 +333,15 @@ impl Subscription {
 impl Subscription {
     /// Notes what is wrong with the configuration of the proxy. It stays in the insight after the stream, until the next one opens.
     pub fn problems(&self, problems: Vec<pb::ProxyProblem>) {
-        self.insights.update(&self.proxy, |entry| entry.problems = problems);
+        self.update(|entry| entry.problems = problems);
         self.insights.soon.notify_one();
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.insights.update(&self.proxy, |entry| {
-            entry.subscription.disconnect_time = Some(to_proto(Timestamp::now()));
+        self.update(|entry| {
+            entry.subscription.disconnect_time = Some(to_proto(clock::now()));
             entry.closed = true;
         });
         self.insights.soon.notify_one();
@@ -358,6 +370,70 @@ mod tests {
         let mut stored = Vec::new();
         merge(&mut stored, subscription("a"), 0);
         assert!(stored.is_empty());
+    }
+
+    fn insights() -> Arc<Insights> {
+        Insights::new(InsightSettings {
+            instance_id: "cp".to_owned(),
+            flush_interval: Duration::from_secs(10),
+            subscription_limit: 2,
+        })
+    }
+
+    fn proxy(number: usize) -> ResourceKey {
+        ResourceKey::new(Kind::Dataplane, "m", format!("dp-{number}"))
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_stream_is_not_that_of_the_present_one() {
+        let insights = insights();
+        let earlier = insights.open(&proxy(0), None, None);
+        let present = insights.open(&proxy(0), None, None);
+        earlier.sent(ResourceType::Cluster);
+        drop(earlier);
+        let sent_and_open = |insights: &Insights| {
+            let entries = insights.entries.lock();
+            let entry = &entries[&proxy(0)];
+            let status = entry.subscription.status.clone().unwrap_or_default();
+            (status.total.unwrap_or_default().responses_sent, !entry.closed)
+        };
+        assert_eq!(sent_and_open(&insights), (0, true));
+        present.sent(ResourceType::Cluster);
+        assert_eq!(sent_and_open(&insights), (1, true));
+        drop(present);
+        assert_eq!(sent_and_open(&insights), (1, false));
+    }
+
+    #[tokio::test]
+    async fn a_storm_is_a_few_transactions() {
+        let store: SharedStore = Arc::new(tandem_store::MemoryStore::new());
+        let mesh = Resource::from_proto(ResourceKey::global(Kind::Mesh, "m"), &pb::Mesh::default());
+        let dataplanes =
+            (0..2_000).map(|number| Write::Put(Resource::from_proto(proxy(number), &pb::Dataplane::default())));
+        store.commit(std::iter::once(Write::Put(mesh)).chain(dataplanes).collect()).await.expect("valid");
+        let (insights, shutdown) = (insights(), CancellationToken::new());
+        let writer = tokio::spawn({
+            let (insights, store, shutdown) = (insights.clone(), store.clone(), shutdown.clone());
+            async move { insights.run(&store, &shutdown).await }
+        });
+        let before = store.revision();
+        let mut streams = Vec::new();
+        for number in 0..2_000 {
+            streams.push(insights.open(&proxy(number), None, None));
+            tokio::task::yield_now().await;
+        }
+        drop(streams);
+        // The writer writes once more at the end.
+        shutdown.cancel();
+        writer.await.unwrap();
+        let transactions = store.revision() - before;
+        assert!((1..100).contains(&transactions), "{transactions} transactions for 2,000 proxies");
+        let stored = store.list(Kind::DataplaneInsight, None).await.expect("readable");
+        assert_eq!(stored.len(), 2_000);
+        let is_closed = |insight: &pb::DataplaneInsight| {
+            insight.subscriptions.iter().all(|subscription| subscription.disconnect_time.is_some())
+        };
+        assert!(stored.iter().all(|insight| is_closed(&insight.proto().expect("readable"))));
     }
 
     #[test]

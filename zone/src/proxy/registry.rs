@@ -8,6 +8,8 @@ use tandem_model::{Kind, ResourceKey};
 use tandem_xds::Touched;
 use tokio::sync::Notify;
 
+use super::life::Life;
+
 /// A service of a mesh.
 pub type ServiceKey = (String, String);
 
@@ -19,7 +21,7 @@ pub struct Registry {
 
 #[derive(Debug, Default)]
 struct State {
-    connected: HashMap<ResourceKey, Arc<Notify>>,
+    connected: HashMap<ResourceKey, Entry>,
     /// Proxies that use the same services, by the address of these in memory.
     groups: HashMap<usize, Group>,
     /// The groups that use a service.
@@ -29,6 +31,14 @@ struct State {
     last_connection: HashMap<ResourceKey, u64>,
     /// Others than discovery streams who want to know of changes of a proxy's resource.
     watchers: HashMap<ResourceKey, Vec<Arc<Notify>>>,
+}
+
+/// A connected proxy.
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    dirty: Arc<Notify>,
+    life: Arc<Life>,
 }
 
 /// Proxies that use the same services.
@@ -74,7 +84,12 @@ impl State {
 /// Another stream of the same proxy is open.
 #[derive(Debug, thiserror::Error)]
 #[error("there is already an active stream from this node, try again later")]
-pub struct AlreadyConnected;
+pub struct AlreadyConnected {
+    /// Number of its connection.
+    pub number: u64,
+    /// Whether somebody is at its other end.
+    pub life: Arc<Life>,
+}
 
 impl Registry {
     /// Notes that a proxy is connected. The returned handle ends the connection when dropped.
@@ -82,17 +97,28 @@ impl Registry {
     /// # Errors
     /// When a stream of the same proxy is open.
     pub fn connect(self: &Arc<Self>, key: &ResourceKey) -> Result<Connection, AlreadyConnected> {
-        let mut state = self.state.write();
-        if state.connected.contains_key(key) {
-            return Err(AlreadyConnected);
+        self.connect_in(&mut self.state.write(), key)
+    }
+
+    fn connect_in(self: &Arc<Self>, state: &mut State, key: &ResourceKey) -> Result<Connection, AlreadyConnected> {
+        if let Some(Entry { number, life, .. }) = state.connected.get(key) {
+            return Err(AlreadyConnected { number: *number, life: life.clone() });
         }
-        let dirty = Arc::new(Notify::new());
+        let (dirty, life) = (Arc::new(Notify::new()), Arc::new(Life::default()));
         state.connections += 1;
         let number = state.connections;
-        state.connected.insert(key.clone(), dirty.clone());
-        state.last_connection.insert(key.clone(), number);
-        drop(state);
-        Ok(Connection { registry: self.clone(), key: key.clone(), number, dirty, services: Arc::default() })
+        state.connected.insert(key.clone(), Entry { number, dirty: dirty.clone(), life: life.clone() });
+        Ok(Connection { registry: self.clone(), key: key.clone(), number, dirty, life, services: Arc::default() })
+    }
+
+    /// Takes its place from a connection at whose other end nobody is, and tells its stream to end.
+    pub fn displace(&self, key: &ResourceKey, number: u64) {
+        let mut state = self.state.write();
+        if state.connected.get(key).is_some_and(|entry| entry.number == number)
+            && let Some(entry) = state.connected.remove(key)
+        {
+            entry.life.displace();
+        }
     }
 
     /// Wakes the streams of the proxies that a change concerns; a stream that is busy finds the wake-up when it is done, and
@@ -100,7 +126,8 @@ impl Registry {
     pub fn wake(&self, touched: &Touched) {
         let state = self.state.read();
         if touched.everything {
-            state.connected.values().chain(state.watchers.values().flatten()).for_each(|dirty| dirty.notify_one());
+            let connected = state.connected.values().map(|entry| &entry.dirty);
+            connected.chain(state.watchers.values().flatten()).for_each(|dirty| dirty.notify_one());
             return;
         }
         let watchers = touched.proxies.iter().filter_map(|key| state.watchers.get(key)).flatten();
@@ -110,9 +137,11 @@ impl Registry {
             _ => touched.zone_proxies,
         };
         if !touched.meshes.is_empty() || touched.zone_proxies {
-            state.connected.iter().filter(|(key, _)| concerns_group(key)).for_each(|(_, dirty)| dirty.notify_one());
+            let group = state.connected.iter().filter(|(key, _)| concerns_group(key));
+            group.for_each(|(_, entry)| entry.dirty.notify_one());
         }
-        touched.proxies.iter().filter_map(|key| state.connected.get(key)).for_each(|dirty| dirty.notify_one());
+        let proxies = touched.proxies.iter().filter_map(|key| state.connected.get(key));
+        proxies.for_each(|entry| entry.dirty.notify_one());
         let users = touched.services.iter().filter_map(|service| state.users.get(service)).flatten();
         let groups: HashSet<&usize> = users.collect();
         let members = groups.into_iter().filter_map(|id| state.groups.get(id)).flat_map(|group| group.members.values());
@@ -131,14 +160,34 @@ impl Registry {
         self.state.read().connected.contains_key(key)
     }
 
-    /// Forgets a proxy that is gone, unless it has connected again after connection `number`. True when it is forgotten.
-    pub fn forget(&self, key: &ResourceKey, number: u64) -> bool {
-        let mut state = self.state.write();
-        let gone = !state.connected.contains_key(key) && state.last_connection.get(key) == Some(&number);
-        if gone {
-            state.last_connection.remove(key);
-        }
-        gone
+    /// Takes the place of a proxy that is gone, so that nobody connects while its resource is deleted: who wants to waits until the
+    /// place is given back. `None` when the proxy is connected or was let in after connection `number`.
+    pub fn vacate(self: &Arc<Self>, key: &ResourceKey, number: Option<u64>) -> Option<Vacancy> {
+        let was_last = |state: &State| number.is_none_or(|number| state.last_connection.get(key) == Some(&number));
+        let connection = {
+            let mut state = self.state.write();
+            if !was_last(&state) {
+                return None;
+            }
+            self.connect_in(&mut state, key).ok()?
+        };
+        // Nobody has to wait for a sign of life: the end comes soon.
+        connection.life.serve();
+        Some(Vacancy { connection })
+    }
+}
+
+/// The place of a proxy that is gone; given back when dropped.
+#[derive(Debug)]
+pub struct Vacancy {
+    connection: Connection,
+}
+
+impl Vacancy {
+    /// Gives the place back, and forgets that the proxy was ever connected.
+    pub fn forget(self) {
+        let Connection { registry, key, .. } = &self.connection;
+        registry.state.write().last_connection.remove(key);
     }
 }
 
@@ -149,6 +198,7 @@ pub struct Connection {
     key: ResourceKey,
     number: u64,
     dirty: Arc<Notify>,
+    life: Arc<Life>,
     services: Arc<BTreeSet<ServiceKey>>,
 }
 
@@ -163,9 +213,24 @@ impl Connection {
         self.number
     }
 
+    /// Notes that the proxy is let in: departures of its earlier connections have nothing to remove any more.
+    pub fn let_in(&self) {
+        self.registry.state.write().last_connection.insert(self.key.clone(), self.number);
+    }
+
     /// Resolves when something changed for the proxy since the last call.
     pub fn dirty(&self) -> &Arc<Notify> {
         &self.dirty
+    }
+
+    /// Whether somebody is at its other end.
+    pub fn life(&self) -> &Arc<Life> {
+        &self.life
+    }
+
+    /// True when no other connection of the proxy is open, and none took the place of this one.
+    pub fn is_only(&self) -> bool {
+        self.registry.state.read().connected.get(&self.key).is_none_or(|entry| entry.number == self.number)
     }
 
     /// Tells whose endpoints the proxy uses from now on. Proxies that share the value share what is noted about it.
@@ -185,8 +250,13 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let mut state = self.registry.state.write();
-        state.connected.remove(&self.key);
+        // Another one may have taken its place.
+        if state.connected.get(&self.key).is_some_and(|entry| entry.number == self.number) {
+            state.connected.remove(&self.key);
+        }
         state.leave(&self.services, self.number);
+        drop(state);
+        self.life.end();
     }
 }
 
@@ -239,6 +309,21 @@ mod tests {
     }
 
     #[test]
+    fn a_displaced_connection_leaves_its_place_and_touches_it_no_more() {
+        let registry = Arc::new(Registry::default());
+        let first = registry.connect(&proxy("a")).unwrap();
+        registry.displace(&proxy("a"), first.number() + 1);
+        assert!(registry.connect(&proxy("a")).is_err(), "another one was meant");
+        registry.displace(&proxy("a"), first.number());
+        assert!(first.life().displaced().now_or_never().is_some());
+        let second = registry.connect(&proxy("a")).unwrap();
+        assert!(second.is_only() && !first.is_only());
+        drop(first);
+        assert!(registry.is_connected(&proxy("a")) && registry.connect(&proxy("a")).is_err());
+        assert!(second.life().displaced().now_or_never().is_none());
+    }
+
+    #[test]
     fn only_users_of_a_service_are_woken() {
         let registry = Arc::new(Registry::default());
         let mut user = registry.connect(&proxy("user")).unwrap();
@@ -271,12 +356,26 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_came_back_is_not_forgotten() {
+    fn the_place_of_a_proxy_is_free_for_removal_unless_it_came_back() {
         let registry = Arc::new(Registry::default());
-        let number = registry.connect(&proxy("a")).unwrap().number();
+        let first = registry.connect(&proxy("a")).unwrap();
+        first.let_in();
+        let number = Some(first.number());
+        assert!(registry.vacate(&proxy("a"), number).is_none(), "it is connected");
+        drop(first);
+        // One that was refused changes nothing.
+        drop(registry.connect(&proxy("a")).unwrap());
+        let vacancy = registry.vacate(&proxy("a"), number).expect("it is gone");
+        let earlier = registry.connect(&proxy("a")).expect_err("the place is taken");
+        drop(vacancy);
+        assert!(earlier.life.ended().now_or_never().is_some(), "whoever waits is told");
         let again = registry.connect(&proxy("a")).unwrap();
-        assert!(!registry.forget(&proxy("a"), number));
+        again.let_in();
+        let second = Some(again.number());
         drop(again);
-        assert!(!registry.forget(&proxy("a"), number));
+        assert!(registry.vacate(&proxy("a"), number).is_none(), "it came back and left again");
+        registry.vacate(&proxy("a"), second).expect("it is gone").forget();
+        let state = registry.state.read();
+        assert!(state.connected.is_empty() && state.last_connection.is_empty());
     }
 }

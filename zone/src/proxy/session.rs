@@ -3,29 +3,29 @@
 mod arrival;
 mod certificates;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 
 use envoy_types::pb::envoy::config::core::v3::Node;
-use tandem_model::ResourceKey;
-use tandem_xds::{
-    AdminTls, GenerateError, Generated, Identity, NodeId, ProxyInput, ProxyMetadata, ResourceSet, ResourceType,
-    Snapshot, Warning,
-};
+use tandem_model::{Resource, ResourceKey};
+use tandem_xds::{AdminTls, GenerateError, Generated, ProxyInput, ProxyMetadata, ResourceSet, ResourceType, Snapshot};
 use tonic::Status;
 use tracing::{info, warn};
 
 use super::context::ProxyContext;
 use super::departure::Departure;
 use super::insight::{IssuedCertificate, Subscription};
+use super::life::Life;
 use super::problems::Problems;
 use super::registry::Connection;
-use super::workload::Workload;
-use crate::identity::{IdentityError, IssuedIdentity};
+use super::returning::Left;
+use crate::envoy_admin;
+use crate::identity::IdentityError;
+use crate::refusals::{Door, Reason};
 use crate::workload_identity::WorkloadError;
-use arrival::{brought_resource, node_metadata, stored_resource, version};
-use certificates::IdentityBasis;
+use arrival::{Arrival, Claimed, admission, let_in, node_metadata, replace, version};
+use certificates::{Holder, Mark, Outcome};
+
+pub use certificates::Certificates;
 
 /// A connected proxy. The order of the members is the order in which they are dropped: first the subscription is closed, then the
 /// proxy is no longer connected, then the removal of its resource begins.
@@ -36,13 +36,12 @@ pub struct Session {
     context: Arc<ProxyContext>,
     metadata: ProxyMetadata,
     node_id: String,
-    identities: BTreeMap<String, IssuedIdentity>,
-    workload: Workload,
-    /// Why the MeshIdentity gives no certificate, or no new one, although the proxy can go on without.
-    workload_problem: Option<Warning>,
-    identity_basis: Option<IdentityBasis>,
-    admin_tls: Option<AdminTls>,
-    generated: Option<Generated>,
+    certificates: Certificates,
+    /// Certificates of the admin port, and the addresses they are for.
+    admin: Option<(Vec<String>, AdminTls)>,
+    made: Option<Made>,
+    /// What an earlier stream of the proxy left, until the first configuration is there.
+    kept: Option<Made>,
     problems: Problems,
     /// The certificate the proxy has, or is about to have.
     certificate: Option<IssuedCertificate>,
@@ -50,10 +49,41 @@ pub struct Session {
     certificate_unconfirmed: bool,
 }
 
-/// What a proxy was not sent matters no more when it is gone.
+/// A configuration, and what it was made from.
+#[derive(Debug)]
+pub struct Made {
+    generated: Generated,
+    snapshot: Weak<Snapshot>,
+    mark: Mark,
+}
+
+impl Made {
+    /// True when it would be made again just as it is.
+    fn is_current(&self, snapshot: &Arc<Snapshot>, mark: &Mark) -> bool {
+        std::ptr::eq(self.snapshot.as_ptr(), Arc::as_ptr(snapshot)) && self.mark == *mark
+    }
+}
+
+/// What a proxy was not sent matters no more when it is gone; what it had is kept for a while.
 impl Drop for Session {
     fn drop(&mut self) {
-        self.context.left_out.of_proxy(self.connection.key(), &[]);
+        // The place of a stream whose client is gone may have been taken.
+        if !self.connection.is_only() {
+            return;
+        }
+        let context = &self.context;
+        context.left_out.of_proxy(self.connection.key(), &[]);
+        if context.settings.deregistration_delay.is_zero() || context.shutdown.is_cancelled() {
+            return;
+        }
+        self.certificates.settle();
+        let left = Left {
+            metadata: std::mem::take(&mut self.metadata),
+            certificates: std::mem::take(&mut self.certificates),
+            admin: self.admin.take(),
+            made: self.made.take().or(self.kept.take()),
+        };
+        context.returning.keep(self.connection.key(), self.connection.number(), left);
     }
 }
 
@@ -69,65 +99,76 @@ enum RefreshError {
 }
 
 impl Session {
-    /// Admits a proxy: checks its token, registers the resource it brings, and makes its first configuration.
+    /// Admits a proxy when it is its turn: checks its token, registers the resource it brings, and makes its first configuration.
     ///
     /// # Errors
     /// A status with Kuma's text when the proxy is refused; nothing is stored then.
     pub async fn open(context: Arc<ProxyContext>, node: Node, credential: String) -> Result<Self, Status> {
-        let id = NodeId::parse(&node.id).map_err(|error| Status::unknown(error.to_string()))?;
-        let metadata = ProxyMetadata::from_node(&node);
-        let kind = metadata.proxy_type.kind();
-        let key = ResourceKey::new(kind, id.mesh.clone(), id.name.clone());
-        let brought = brought_resource(&metadata, &key)?;
-        let resource = match &brought {
-            Some(resource) => Arc::new(resource.clone()),
-            None => stored_resource(&context.store, &key, &node.id).await?,
+        let mut admitted = admission(&context).await?;
+        let claimed = context.arrivals.turn(async { Claimed::read(&context, &node) }).await?;
+        let proof = claimed.prove(&context, &credential).await?;
+        let checked = context.arrivals.turn(claimed.check(&context, &node, &proof)).await?;
+        let Arrival { key, metadata, brought, resource } = checked;
+        let connection = match context.registry.connect(&key) {
+            Ok(connection) => connection,
+            Err(earlier) => {
+                // While the earlier stream is asked for a sign of life, others have their turn.
+                drop(admitted);
+                let connection = replace(&context, &key, earlier).await?;
+                admitted = admission(&context).await?;
+                connection
+            }
         };
-        context
-            .authentication
-            .check(&resource, &credential)
-            .map_err(|error| Status::unknown(format!("authentication failed: {error}")))?;
-        let connection = context.registry.connect(&key).map_err(|error| Status::unknown(error.to_string()))?;
         let registered = brought.is_some();
-        if let Some(resource) = brought {
-            context
-                .admission
-                .register(resource)
-                .await
-                .map_err(|error| Status::unknown(format!("could not register proxy passed in kuma-dp run: {error}")))?;
-        }
-        let departure = Departure {
-            proxy: key.clone(),
-            connection: connection.number(),
-            registered,
-            delay: context.settings.deregistration_delay,
-            instance_id: context.settings.instance_id.clone(),
-            store: context.store.clone(),
-            registry: context.registry.clone(),
-            shutdown: context.shutdown.clone(),
-        };
+        let (connection, departure) = let_in(&context, connection, brought, proof).await?;
         let subscription = context.insights.open(&key, Some(version(&metadata)), node_metadata(&node));
-        let admin_tls = context.envoy_admin.server_tls(&metadata, &resource).await;
-        info!(proxy = %key, registered, "proxy connected");
+        let left = context.returning.take(&key).filter(|left| left.metadata == metadata);
+        info!(proxy = %key, registered, returning = left.is_some(), "proxy connected");
+        let (certificates, admin, kept) = match left {
+            Some(Left { certificates, admin, made, .. }) => (certificates, admin, made),
+            None => (Certificates::default(), None, None),
+        };
         let mut session = Self {
             subscription,
             connection,
             _departure: departure,
-            context,
+            context: context.clone(),
             metadata,
             node_id: node.id,
-            identities: BTreeMap::new(),
-            workload: Workload::default(),
-            workload_problem: None,
-            identity_basis: None,
-            admin_tls,
-            generated: None,
+            certificates,
+            admin,
+            made: None,
+            kept,
             problems: Problems::default(),
             certificate: None,
             certificate_unconfirmed: false,
         };
-        session.refresh().await;
+        let begin = async {
+            session.certify_admin(&resource).await;
+            session.refresh_now().await;
+        };
+        context.arrivals.turn(begin).await;
+        drop(admitted);
+        session.connection.life().serve();
         Ok(session)
+    }
+
+    /// Makes the certificates of the admin port, unless there are such from an earlier stream.
+    async fn certify_admin(&mut self, resource: &Resource) {
+        let addresses = envoy_admin::addresses(resource);
+        let issuer = &self.context.envoy_admin;
+        if let Some((of, tls)) = &self.admin
+            && *of == addresses
+            && issuer.is_current(tls).await
+        {
+            return;
+        }
+        let made = issuer.server_tls(&self.metadata, resource).await;
+        self.admin = made.map(|tls| (addresses, tls));
+        // What was made with other certificates is not current; it serves as what to begin with.
+        if let Some(kept) = &mut self.kept {
+            kept.snapshot = Weak::new();
+        }
     }
 
     /// Key of the proxy's resource.
@@ -142,7 +183,7 @@ impl Session {
 
     /// The newest configuration; `None` until there is one.
     pub fn resources(&self) -> Option<&ResourceSet> {
-        self.generated.as_ref().map(|generated| &generated.resources)
+        self.made.as_ref().map(|made| &made.generated.resources)
     }
 
     /// Checks that a later request comes from the same node, or does not say.
@@ -153,33 +194,39 @@ impl Session {
         if id.is_empty() || id == self.node_id {
             return Ok(());
         }
-        Err(Status::unknown(format!(
+        let status = Status::unknown(format!(
             "stream was authenticated for ID {}. Received request is for node with ID {}. Node ID cannot be changed after \
              stream is initialized",
             self.node_id, id
-        )))
+        ));
+        Err(self.context.refusals.with(Door::Ads, Reason::NodeChanged, status))
     }
 
-    /// Resolves when the configuration has to be made anew: something changed, or a certificate grows old.
+    /// Whether somebody is at the other end of the stream.
+    pub fn life(&self) -> &Life {
+        self.connection.life()
+    }
+
+    /// Resolves when the configuration has to be made anew: something changed, a certificate was made, or one grows old.
     pub async fn changed(&self) {
-        let renewal = self.identities.values().map(|identity| identity.renew_at).chain(self.workload.due()).min();
-        let wait =
-            renewal.map(|at| Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or(Duration::ZERO));
-        let grown_old = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = self.connection.dirty().notified() => {}
-            () = grown_old => {}
+            () = self.certificates.grown_old() => {}
         }
     }
 
     /// Makes the configuration anew from the newest state, and returns the earlier one if there was one. When that fails, the earlier
     /// one stays.
     pub async fn refresh(&mut self) -> Option<ResourceSet> {
+        if self.made.is_some() {
+            return self.refresh_now().await;
+        }
+        // A proxy that is not served yet takes turns with others that arrive.
+        let arrivals = self.context.arrivals.clone();
+        arrivals.turn(self.refresh_now()).await
+    }
+
+    async fn refresh_now(&mut self) -> Option<ResourceSet> {
         let snapshot = self.context.snapshot.load_full();
         let excluded = snapshot.check_membership(self.key()).err().map(|error| error.to_string());
         if self.problems.permitted(excluded.clone()) {
@@ -189,22 +236,9 @@ impl Session {
             self.subscription.problems(self.problems.all());
         }
         match self.generate(&snapshot).await {
-            Ok(generated) => {
-                self.connection.use_services(&generated.services);
-                if let Some(new) = self.problems.configured(&generated.warnings) {
-                    for problem in new {
-                        let about = problem.subject.map(|subject| format!("{} {:?}", subject.r#type, subject.name));
-                        warn!(proxy = %self.key(), about, "left out of the configuration of a proxy: {}", problem.message);
-                    }
-                    self.subscription.problems(self.problems.all());
-                    self.context.left_out.of_proxy(self.connection.key(), &generated.warnings);
-                }
-                // A proxy that secures no connection is not sent its certificate.
-                if self.certificate.is_none() || generated.resources.of(ResourceType::Secret).is_empty() {
-                    self.confirm_certificate();
-                }
-                return self.generated.replace(generated).map(|earlier| earlier.resources);
-            }
+            Ok(Some(made)) => return self.serve(made),
+            // Nothing changed, or a certificate is awaited, which wakes this session.
+            Ok(None) => {}
             Err(RefreshError::Generate(GenerateError::ProxyNotFound(_))) => {
                 // The index has not seen the proxy yet, or left it out; it wakes this session in both cases.
                 let reasons = snapshot.problems_of(self.key()).to_vec();
@@ -213,6 +247,25 @@ impl Session {
             Err(error) => self.fail(&[error.to_string()]),
         }
         None
+    }
+
+    /// Serves a new configuration, and returns the earlier one if there was one.
+    fn serve(&mut self, made: Made) -> Option<ResourceSet> {
+        let generated = &made.generated;
+        self.connection.use_services(&generated.services);
+        if let Some(new) = self.problems.configured(&generated.warnings) {
+            for problem in new {
+                let about = problem.subject.map(|subject| format!("{} {:?}", subject.r#type, subject.name));
+                warn!(proxy = %self.key(), about, "left out of the configuration of a proxy: {}", problem.message);
+            }
+            self.subscription.problems(self.problems.all());
+            self.context.left_out.of_proxy(self.connection.key(), &generated.warnings);
+        }
+        // A proxy that secures no connection is not sent its certificate.
+        if self.certificate.is_none() || generated.resources.of(ResourceType::Secret).is_empty() {
+            self.confirm_certificate();
+        }
+        self.made.replace(made).map(|earlier| earlier.generated.resources)
     }
 
     /// Notes why there is no new configuration.
@@ -236,7 +289,7 @@ impl Session {
     /// Envoy refused a response of a type and keeps what it had.
     pub fn rejected(&mut self, resource_type: ResourceType, reason: &str) {
         self.subscription.rejected(resource_type);
-        let resources = self.generated.as_ref().map(|generated| &generated.resources);
+        let resources = self.made.as_ref().map(|made| &made.generated.resources);
         if self.problems.rejected(resource_type, reason, resources) {
             warn!(proxy = %self.key(), ?resource_type, reason, "proxy refused its configuration and keeps the earlier one");
             self.subscription.problems(self.problems.all());
@@ -250,20 +303,40 @@ impl Session {
         }
     }
 
-    async fn generate(&mut self, snapshot: &Snapshot) -> Result<Generated, RefreshError> {
-        self.renew_identities(snapshot).await?;
-        let identities: BTreeMap<String, Arc<Identity>> =
-            self.identities.iter().map(|(mesh, issued)| (mesh.clone(), issued.identity.clone())).collect();
+    /// A configuration that is not the present one; `None` when that is as it should be, or a certificate is awaited.
+    async fn generate(&mut self, snapshot: &Arc<Snapshot>) -> Result<Option<Made>, RefreshError> {
+        let holder = Holder {
+            context: &self.context,
+            proxy: self.connection.key(),
+            done: self.connection.dirty(),
+            is_new: self.made.is_none() && self.kept.is_none(),
+        };
+        let outcome = self.certificates.refresh(snapshot, holder).await?;
+        let certificate = self.certificates.shown(snapshot, self.connection.key());
+        if certificate != self.certificate {
+            self.certificate = certificate;
+            self.certificate_unconfirmed = true;
+        }
+        let mark = self.certificates.mark();
+        let is_current = |made: &Made| made.is_current(snapshot, &mark);
+        if outcome == Outcome::Awaited || self.made.as_ref().is_some_and(is_current) {
+            return Ok(None);
+        }
+        if let Some(kept) = self.kept.take_if(|kept| is_current(kept)) {
+            return Ok(Some(kept));
+        }
+        let identities = self.certificates.identities();
         let input = ProxyInput {
             key: self.connection.key(),
             metadata: &self.metadata,
             identities: &identities,
-            workload: self.workload.identity(),
-            admin_tls: self.admin_tls.as_ref(),
-            previous: self.generated.as_ref(),
+            workload: self.certificates.workload(),
+            admin_tls: self.admin.as_ref().map(|(_, tls)| tls),
+            previous: self.made.as_ref().or(self.kept.as_ref()).map(|made| &made.generated),
         };
         let mut generated = tandem_xds::generate(snapshot, &input, &self.context.cache)?;
-        generated.warnings.extend(self.workload_problem.clone());
-        Ok(generated)
+        generated.warnings.extend_from_slice(self.certificates.problems());
+        self.kept = None;
+        Ok(Some(Made { generated, snapshot: Arc::downgrade(snapshot), mark }))
     }
 }

@@ -35,7 +35,7 @@ struct Coming {
 }
 
 /// Who makes certificates from MeshIdentities, and who is to be told.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Issuer<'a> {
     /// What certificates would be.
     pub identities: &'a WorkloadIdentities,
@@ -78,6 +78,11 @@ impl Workload {
     /// True while a certificate is being made.
     pub fn is_coming(&self) -> bool {
         self.coming.is_some()
+    }
+
+    /// True while a certificate is being made or is to be made later.
+    pub fn is_underway(&self) -> bool {
+        self.coming.is_some() || self.next.is_some()
     }
 
     /// Keeps only the certificate itself.

@@ -26,6 +26,10 @@ impl Variant for Client {
 
     fn resend(&mut self, _: ResourceType) {}
 
+    fn ask(&mut self, _: &ResourceSet) -> bool {
+        false
+    }
+
     fn is_refusing(&self, _: ResourceType) -> bool {
         false
     }
@@ -36,6 +40,10 @@ impl Variant for Client {
 
     fn asks_for(&self, _: ResourceType, name: &str) -> bool {
         self.asks.contains(&name)
+    }
+
+    fn subscription_size(&self) -> usize {
+        0
     }
 
     fn next(&mut self, _: &ResourceSet, _: &str) -> Option<Push> {

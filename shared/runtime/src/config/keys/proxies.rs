@@ -29,7 +29,7 @@ keys! {
     used   "dpServer.arrivals.maxWaiting" "KUMA_DP_SERVER_ARRIVALS_MAX_WAITING" Uint "8192";
     used   "dpServer.arrivals.maxWait" "KUMA_DP_SERVER_ARRIVALS_MAX_WAIT" Duration "30s";
     used   "dpServer.limits.maxPendingConnections" "KUMA_DP_SERVER_LIMITS_MAX_PENDING_CONNECTIONS" Uint "16384";
-    used   "dpServer.limits.firstRequestTimeout" "KUMA_DP_SERVER_LIMITS_FIRST_REQUEST_TIMEOUT" Duration "10s";
+    used   "dpServer.limits.firstRequestTimeout" "KUMA_DP_SERVER_LIMITS_FIRST_REQUEST_TIMEOUT" Duration "30s";
     used   "dpServer.limits.idleTimeout" "KUMA_DP_SERVER_LIMITS_IDLE_TIMEOUT" Duration "1m";
     used   "dpServer.limits.maxStreams" "KUMA_DP_SERVER_LIMITS_MAX_STREAMS" Uint "32";
     used   "dpServer.limits.maxNodeSize" "KUMA_DP_SERVER_LIMITS_MAX_NODE_SIZE" Uint "1048576";

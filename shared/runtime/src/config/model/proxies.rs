@@ -52,7 +52,7 @@ pub struct Arrivals {
 pub struct DpLimits {
     /// Connections that have not asked for anything yet; when there are more, the oldest is closed.
     pub max_pending_connections: usize,
-    /// How long a connection may take until it asks for something.
+    /// How long a connection may take until it asks for something, and a stream for its first request.
     #[serde(deserialize_with = "duration::deserialize")]
     pub first_request_timeout: Duration,
     /// How long a connection may stay without a stream.
