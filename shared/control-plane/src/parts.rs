@@ -8,8 +8,8 @@ use tandem_auth::server_cert;
 use tandem_auth::token::{Settings as TokenSettings, Tokens};
 use tandem_instances::Instances;
 use tandem_runtime::cli::Start;
-use tandem_runtime::config::StoreType;
-use tandem_store::{MemoryStore, SharedStore, SledStore};
+use tandem_runtime::config::{StoreEncryption, StoreType};
+use tandem_store::{Encryption, KeySource, Keys, MemoryStore, SharedStore, SledStore};
 use tracing::info;
 
 use crate::settings;
@@ -39,7 +39,7 @@ impl Parts {
             StoreType::Memory => Arc::new(MemoryStore::new()),
             StoreType::Sled => {
                 let path = &config.store.sled.path;
-                let store = SledStore::open(path)
+                let store = SledStore::open(path, &encryption(&config.store.encryption)?)
                     .await
                     .with_context(|| format!("cannot open the store at {}", path.display()))?;
                 info!(path = %path.display(), revision = tandem_store::Store::revision(&store), "store opened");
@@ -60,4 +60,17 @@ impl Parts {
     pub async fn complete(&self) -> Result<()> {
         self.admission.ensure_defaults().await.context("cannot create the default resources")
     }
+}
+
+/// How the store is to be encrypted.
+fn encryption(settings: &StoreEncryption) -> Result<Encryption> {
+    let keys = if settings.generated_key_file {
+        KeySource::FileOrNew(settings.key_file.clone())
+    } else if settings.key.is_empty() {
+        KeySource::File(settings.key_file.clone())
+    } else {
+        let keys = Keys::parse(&settings.key, "store.encryption.key");
+        KeySource::Given(keys.map_err(anyhow::Error::msg)?)
+    };
+    Ok(Encryption { enabled: settings.enabled, keys })
 }

@@ -10,13 +10,14 @@ use common::*;
 use tandem_kds::DeletionGuard;
 use tandem_kds::global::GlobalSettings;
 use tandem_model::{Kind, Resource, ResourceKey};
-use tandem_store::{SharedStore, SledStore};
+use tandem_store::{Encryption, KeySource, SharedStore, SledStore};
 
 const SERVICES: usize = 12;
 
 /// A store on disk. The one before it in the directory may still be closing.
 async fn on_disk(directory: &Path) -> SharedStore {
-    Arc::new(SledStore::open(directory).await.expect("an intact store"))
+    let encryption = Encryption { enabled: true, keys: KeySource::FileOrNew(directory.join("store.key")) };
+    Arc::new(SledStore::open(directory, &encryption).await.expect("an intact store"))
 }
 
 fn services(count: usize) -> Vec<Resource> {

@@ -2,10 +2,12 @@
 //!
 //! Invariants: a write is acknowledged after it is durable; reads never wait for writes; changes are delivered in
 //! revision order, each exactly once, and a reader that falls too far behind is told to read everything again
-//! instead of holding memory; a commit and its part of the history are durable together.
+//! instead of holding memory; a commit and its part of the history are durable together; on disk contents are encrypted, unless it is
+//! turned off.
 
 mod author;
 mod change;
+mod encryption;
 mod error;
 mod feed;
 mod history;
@@ -27,6 +29,7 @@ use tandem_model::{Kind, Resource, ResourceKey};
 
 pub use author::Author;
 pub use change::{Change, ChangeBatch};
+pub use encryption::{Encryption, KeySource, Keys};
 pub use error::StoreError;
 pub use feed::ChangeFeed;
 pub use history::{HISTORY_LENGTH, HistoryEntry, has_history};

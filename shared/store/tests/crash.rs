@@ -50,7 +50,7 @@ fn writes(mesh: &str, n: u64) -> Vec<Write> {
 async fn child() {
     let directory = std::env::var_os(DIRECTORY).expect("set by the parent");
     let round = std::env::var(ROUND).expect("set by the parent").parse().expect("a number");
-    let store = std::sync::Arc::new(SledStore::open(&directory).await.expect("an intact store"));
+    let store = std::sync::Arc::new(common::open(directory.as_ref()).await.expect("an intact store"));
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let store = store.clone();
@@ -128,7 +128,7 @@ async fn acknowledged_writes_survive_kill() {
             acknowledged.insert(mesh(round, writer), n);
             total += n;
         }
-        let store = SledStore::open(directory.path()).await.expect("the store opens");
+        let store = common::open(directory.path()).await.expect("the store opens");
         assert_eq!(*id.get_or_insert(store.id().store), store.id().store, "round {round}");
         assert!(store.revision() >= revision, "round {round}: {} of {revision}", store.revision());
         for (mesh, last) in &acknowledged {

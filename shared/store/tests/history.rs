@@ -4,7 +4,7 @@ mod common;
 
 use common::{backends, create, key, mesh, policy, value};
 use tandem_model::{Kind, Resource, ResourceKey};
-use tandem_store::{Author, HISTORY_LENGTH, HistoryEntry, SledStore, Store, Write};
+use tandem_store::{Author, HISTORY_LENGTH, HistoryEntry, Store, Write};
 
 fn user(name: &str) -> Author {
     Author::User(name.to_owned())
@@ -100,7 +100,7 @@ async fn only_the_last_entries_are_kept() {
 
 /// Number of entries, and of keys that find them.
 fn entries_on_disk(directory: &std::path::Path) -> (usize, usize) {
-    let db = sled::open(directory).expect("a sled database");
+    let db = sled::open(directory.join("data-1")).expect("a sled database");
     let count = |tree| db.open_tree(tree).expect("a tree").len();
     (count("history"), count("history-keys"))
 }
@@ -113,7 +113,7 @@ fn large(name: &str, n: u64) -> Resource {
 #[tokio::test]
 async fn all_entries_together_are_bounded_and_workloads_push_out_no_policies() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let store = SledStore::open(directory.path()).await.expect("an empty store");
+    let store = common::open(directory.path()).await.expect("an empty store");
     put(&store, user("anna"), policy("m", "first", 1)).await;
     let dataplane = |n: u64| {
         let key = ResourceKey::new(Kind::Dataplane, "m", format!("dp-{}", n % 3));
@@ -132,7 +132,7 @@ async fn all_entries_together_are_bounded_and_workloads_push_out_no_policies() {
     let last = history(&store, "p0").await;
     assert_eq!(last.last().map(|entry| entry.3), Some(Some(39)));
     drop(store);
-    let store = SledStore::open(directory.path()).await.expect("intact");
+    let store = common::open(directory.path()).await.expect("intact");
     assert_eq!(history(&store, "p0").await, last);
 }
 
@@ -141,17 +141,17 @@ async fn history_survives_a_restart_and_goes_on() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut before = Vec::new();
     for n in 1..4 {
-        let store = SledStore::open(directory.path()).await.expect("intact");
+        let store = common::open(directory.path()).await.expect("intact");
         assert_eq!(history(&store, "a").await, before);
         put(&store, user("anna"), policy("m", "a", n)).await;
         before = history(&store, "a").await;
         assert_eq!(before.len() as u64, n);
     }
-    let store = SledStore::open(directory.path()).await.expect("intact");
+    let store = common::open(directory.path()).await.expect("intact");
     let delete = Write::Delete { key: key("m", "a"), expected: None };
     store.commit_as(user("bert"), vec![delete]).await.expect("valid");
     drop(store);
-    let store = SledStore::open(directory.path()).await.expect("intact");
+    let store = common::open(directory.path()).await.expect("intact");
     assert_eq!(history(&store, "a").await.last(), Some(&(4, "bert".to_owned(), Some(3), None)));
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use common::{key, policy, value};
 use proptest::prelude::*;
 use tandem_model::{Resource, ResourceKey};
-use tandem_store::{ChangeBatch, MemoryStore, SledStore, Store, StoreError, Write};
+use tandem_store::{ChangeBatch, MemoryStore, Store, StoreError, Write};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -136,7 +136,7 @@ fn follow(replica: &mut Model, batch: Option<ChangeBatch>) {
 /// The durable store of a directory, or one in memory.
 async fn open(directory: Option<&std::path::Path>) -> Box<dyn Store> {
     match directory {
-        Some(directory) => Box::new(SledStore::open(directory).await.expect("an intact store")) as Box<dyn Store>,
+        Some(directory) => Box::new(common::open(directory).await.expect("an intact store")) as Box<dyn Store>,
         None => Box::new(MemoryStore::new()),
     }
 }

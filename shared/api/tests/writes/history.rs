@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::{Value, json};
 use tandem_model::Mode;
-use tandem_store::{Author, SledStore, Write};
+use tandem_store::{Author, Encryption, KeySource, SledStore, Write};
 
 use super::support::{Api, Setup};
 use super::{global, of_user, path, seconds, timeout};
@@ -120,7 +120,8 @@ async fn zones_show_what_global_wrote_and_roll_nothing_back() {
 }
 
 async fn durable(directory: &Path) -> Api {
-    let store = SledStore::open(directory).await.expect("an intact store");
+    let encryption = Encryption { enabled: true, keys: KeySource::FileOrNew(directory.join("store.key")) };
+    let store = SledStore::open(directory, &encryption).await.expect("an intact store");
     Setup { store: Arc::new(store), ..Setup::new(Mode::Global) }.start().await
 }
 

@@ -1,7 +1,7 @@
 //! The history of resources on disk.
 //!
 //! Two trees. `history` holds the entries by class and age: class (one byte), revision and place in its commit (big
-//! endian), and as value an [`Entry`], sealed like the records of resources. `history-keys` finds those of a resource:
+//! endian), and as value an [`Entry`], in the envelope of the store. `history-keys` finds those of a resource:
 //! its key as in the tree of resources, NUL, and the same position; the value is the size of the entry.
 
 use std::collections::HashSet;
@@ -10,14 +10,17 @@ use std::sync::Arc;
 use sled::{Batch, IVec, Tree};
 use tandem_model::ResourceKey;
 
-use super::database::text;
+use super::envelope::Envelope;
+use super::opened::text;
 use super::record::{self, Key, Record, Time};
 use crate::HISTORY_LENGTH;
 use crate::history::{Class, Position, Recorded, position};
 use crate::stage::Staged;
 
-const ENTRIES_TREE: &str = "history";
-const KEYS_TREE: &str = "history-keys";
+/// Tree of the entries.
+pub(super) const ENTRIES_TREE: &str = "history";
+/// Tree in which those of a resource are found.
+pub(super) const KEYS_TREE: &str = "history-keys";
 /// Most bytes that the entries of each class may take.
 const LIMITS: Bytes = [32 << 20, 16 << 20];
 /// Most entries that a group of commits drops to get below a limit.
@@ -35,6 +38,7 @@ pub(super) type Bytes = [u64; Class::ALL.len()];
 pub(super) struct History {
     pub(super) entries: Tree,
     pub(super) keys: Tree,
+    envelope: Envelope,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -67,14 +71,12 @@ impl Addition {
         !self.touched
     }
 
-    fn add(&mut self, key: &ResourceKey, position: Position, entry: &Entry) -> Result<(), String> {
-        let value = record::seal(entry)?;
+    fn add(&mut self, key: &ResourceKey, position: Position, value: Vec<u8>) {
         let size = value.len() as u64;
         self.keys.insert(key_of(key, position), &size.to_le_bytes());
         self.entries.insert(&encode(position), value);
         self.bytes[position.class as usize] += size;
         self.touched = true;
-        Ok(())
     }
 
     fn remove(&mut self, key: Vec<u8>, position: Position, size: u64) {
@@ -89,8 +91,12 @@ impl Addition {
 }
 
 impl History {
-    pub(super) fn open(db: &sled::Db) -> Result<Self, sled::Error> {
-        Ok(Self { entries: db.open_tree(ENTRIES_TREE)?, keys: db.open_tree(KEYS_TREE)? })
+    pub(super) fn open(db: &sled::Db, envelope: Envelope) -> Result<Self, sled::Error> {
+        Ok(Self { entries: db.open_tree(ENTRIES_TREE)?, keys: db.open_tree(KEYS_TREE)?, envelope })
+    }
+
+    fn entry(&self, at: &[u8], value: &[u8]) -> Result<Entry, String> {
+        self.envelope.open(ENTRIES_TREE, at, value)
     }
 
     /// Reads everything once, so that damage is noticed now, and returns how much it is.
@@ -99,7 +105,7 @@ impl History {
         for entry in self.entries.iter() {
             let (at, value) = entry.map_err(text)?;
             let position = decode(&at).ok_or("an entry without position")?;
-            record::open::<Entry>(&value).map_err(|error| format!("revision {}: {error}", position.revision))?;
+            self.entry(&at, &value).map_err(|error| format!("revision {}: {error}", position.revision))?;
             bytes[position.class as usize] += value.len() as u64;
         }
         for entry in self.keys.iter() {
@@ -122,7 +128,7 @@ impl History {
                     time: staged.time.into(),
                     before,
                 };
-                addition.add(&change.key, position, &entry)?;
+                addition.add(&change.key, position, self.envelope.seal(ENTRIES_TREE, &encode(position), &entry)?);
                 if is_trimmed(position) {
                     self.trim(&change.key, &mut addition)?;
                 }
@@ -140,8 +146,12 @@ impl History {
         let last = positions.len().saturating_sub(HISTORY_LENGTH);
         let mut recorded = Vec::new();
         for (_, position, _) in positions.into_iter().skip(last) {
-            let Some(value) = self.entries.get(encode(position)).map_err(text)? else { continue };
-            let Entry { author, time, before, .. } = record::open(&value)?;
+            let at = encode(position);
+            let Some(value) = self.entries.get(at).map_err(text)? else { continue };
+            let Entry { key: of, author, time, before } = self.entry(&at, &value)?;
+            if of != Key::from(key) {
+                return Err(format!("revision {} is about another resource", position.revision));
+            }
             let time = time.try_into().map_err(|error: jiff::Error| error.to_string())?;
             let before = before.map(|before| before.into_resource(key.clone()).map(Arc::new)).transpose()?;
             recorded.push(Recorded { position, time, author, before });
@@ -180,7 +190,7 @@ impl History {
         for entry in self.entries.scan_prefix([class as u8]).take(MOST_DROPPED) {
             let (at, value) = entry.map_err(text)?;
             let position = decode(&at).ok_or("an entry without position")?;
-            let key = ResourceKey::try_from(record::open::<Entry>(&value)?.key)?;
+            let key = ResourceKey::try_from(self.entry(&at, &value)?.key)?;
             addition.remove(key_of(&key, position), position, value.len() as u64);
             if addition.bytes[class as usize] <= LIMITS[class as usize] {
                 break;

@@ -5,8 +5,12 @@
 //! them. Reads are answered from memory.
 
 mod database;
+mod envelope;
+mod folder;
 mod history;
+mod opened;
 mod record;
+mod rewrite;
 mod witness;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +21,7 @@ use async_trait::async_trait;
 use tandem_model::{Kind, Resource, ResourceKey};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::encryption::Encryption;
 use crate::history::entries;
 use crate::publisher::{Core, Publisher};
 use crate::stage::Staged;
@@ -50,19 +55,20 @@ enum Request {
 }
 
 impl SledStore {
-    /// Opens the store in `directory`; a directory that does not exist becomes an empty store.
+    /// Opens the store in `directory`; a directory that does not exist becomes an empty store. One that is encrypted with another
+    /// key than the first one, or not as `encryption` says, is written anew, which takes as long as it is large.
     ///
     /// # Errors
     /// [`StoreError::Backend`] with the path and the remedy, when the directory cannot be used, another process uses
-    /// it, its format is unknown, or anything in it is damaged or missing. Nothing is dropped to make it open.
-    pub async fn open(directory: impl AsRef<Path>) -> Result<Self, StoreError> {
+    /// it, its format is unknown, its key is missing, or anything in it is damaged or missing. Nothing is dropped to make it open.
+    pub async fn open(directory: impl AsRef<Path>, encryption: &Encryption) -> Result<Self, StoreError> {
         let path = directory.as_ref().to_owned();
         let (requests, queue) = mpsc::channel(QUEUE);
         let (opened, opening) = oneshot::channel();
-        let directory = path.clone();
+        let (directory, encryption) = (path.clone(), encryption.clone());
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || match Database::open(&directory) {
+            .spawn(move || match Database::open(&directory, &encryption) {
                 Ok((database, state)) => {
                     let (core, publisher) = Publisher::new(state);
                     if opened.send(Ok((database.id(), core))).is_ok() {

@@ -1,19 +1,12 @@
-//! How a resource is written: the key under which it is stored and the bytes stored there.
+//! How a resource is written: the key under which it is stored and the message stored there.
 //!
-//! Key: name of the kind, NUL, mesh, NUL, name. Value: one byte format ([`FORMAT`]), CRC-32 of the rest
-//! (little endian), then the protobuf message [`Record`].
+//! Key: name of the kind, NUL, mesh, NUL, name. Message: [`Record`], in the [`super::envelope`] of the store.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use prost::Message;
 use tandem_model::{Kind, Resource, ResourceKey, Spec};
-
-/// Format of the values written by this version.
-const FORMAT: u8 = 1;
-/// Bytes before the message: format and checksum.
-const HEADER: usize = 5;
 
 /// Everything of a resource but its key, which is the key of the record.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -165,40 +158,6 @@ impl Record {
     }
 }
 
-/// The value stored for a resource, or why it cannot be encoded.
-pub(super) fn encode(resource: &Resource) -> Result<Vec<u8>, String> {
-    seal(&Record::of(resource)?)
-}
-
-/// The resource that [`encode`] made `bytes` of, or why there is none.
-pub(super) fn decode(key: ResourceKey, bytes: &[u8]) -> Result<Resource, String> {
-    open::<Record>(bytes)?.into_resource(key)
-}
-
-/// A message with format and checksum in front.
-pub(super) fn seal(message: &impl Message) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(HEADER + message.encoded_len());
-    bytes.extend_from_slice(&[FORMAT, 0, 0, 0, 0]);
-    message.encode(&mut bytes).map_err(|error| error.to_string())?;
-    let checksum = crc32fast::hash(&bytes[HEADER..]);
-    bytes[1..HEADER].copy_from_slice(&checksum.to_le_bytes());
-    Ok(bytes)
-}
-
-/// The message that [`seal`] made `bytes` of, or why there is none.
-pub(super) fn open<M: Message + Default>(bytes: &[u8]) -> Result<M, String> {
-    let Some((&[format, ref checksum @ ..], body)) = bytes.split_first_chunk::<HEADER>() else {
-        return Err(format!("record of {} bytes is too short", bytes.len()));
-    };
-    if format != FORMAT {
-        return Err(format!("unknown record format {format}, this version reads {FORMAT}"));
-    }
-    if u32::from_le_bytes(*checksum) != crc32fast::hash(body) {
-        return Err("checksum does not match".to_owned());
-    }
-    M::decode(body).map_err(|error| error.to_string())
-}
-
 /// What the store as a whole was at its last commit; written with every commit.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub(super) struct Summary {
@@ -212,6 +171,7 @@ pub(super) struct Summary {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
     use serde_json::json;
 
     use super::*;
@@ -235,22 +195,10 @@ mod tests {
         proto.owner = None;
         for resource in [resource(), proto] {
             let key = decode_key(&encode_key(&resource.key)).expect("a valid key");
-            let decoded = decode(key, &encode(&resource).expect("encodable")).expect("a valid record");
+            let encoded = Record::of(&resource).expect("encodable").encode_to_vec();
+            let decoded = Record::decode(&encoded[..]).expect("a valid record").into_resource(key).expect("a resource");
             assert_eq!(decoded, resource);
             assert_eq!(format!("{:?}", decoded.spec), format!("{:?}", resource.spec), "order of members");
-        }
-    }
-
-    #[test]
-    fn any_changed_byte_is_noticed() {
-        let bytes = encode(&resource()).expect("encodable");
-        for index in 0..bytes.len() {
-            let mut changed = bytes.clone();
-            changed[index] ^= 0x40;
-            assert!(decode(resource().key, &changed).is_err(), "byte {index}");
-        }
-        for length in 0..bytes.len() {
-            assert!(decode(resource().key, &bytes[..length]).is_err(), "length {length}");
         }
     }
 

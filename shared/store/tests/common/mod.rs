@@ -1,11 +1,14 @@
 //! Stores and resources for the tests.
 #![allow(dead_code)] // each test binary uses its part
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tandem_model::{Kind, Resource, ResourceKey};
-use tandem_store::{MemoryStore, SharedStore, SledStore, Store, Write};
+use tandem_store::{Encryption, Keys, MemoryStore, SharedStore, SledStore, Store, StoreError, Write};
 use tempfile::TempDir;
 
 /// A store and the directory it lives in, if any.
@@ -19,11 +22,27 @@ pub struct Backend {
 /// An empty store of each backend.
 pub async fn backends() -> Vec<Backend> {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let sled = SledStore::open(directory.path()).await.expect("an empty store");
+    let sled = open(directory.path()).await.expect("an empty store");
     vec![
         Backend { name: "memory", store: Arc::new(MemoryStore::new()), directory: None },
         Backend { name: "sled", store: Arc::new(sled), directory: Some(directory) },
     ]
+}
+
+/// A store on disk, encrypted as all are unless a test is about that.
+pub async fn open(directory: &Path) -> Result<SledStore, StoreError> {
+    SledStore::open(directory, &encryption(1)).await
+}
+
+/// Encryption with a key that is made of one byte.
+pub fn encryption(byte: u8) -> Encryption {
+    Encryption::with(keys(&[byte]))
+}
+
+/// Keys that are made of one byte each.
+pub fn keys(bytes: &[u8]) -> Keys {
+    let text: Vec<String> = bytes.iter().map(|byte| STANDARD.encode([*byte; 32])).collect();
+    Keys::parse(&text.join(" "), "the test").expect("valid")
 }
 
 pub fn mesh(name: &str) -> Resource {
@@ -56,4 +75,15 @@ pub async fn everything(store: &dyn Store) -> Vec<Arc<Resource>> {
         Some(tandem_store::ChangeBatch::Reset { resources, .. }) => resources,
         other => panic!("a feed from 0 starts with everything, not {other:?}"),
     }
+}
+
+/// All files in a directory and below.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
 }

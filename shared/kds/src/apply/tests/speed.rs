@@ -1,6 +1,6 @@
 //! A rough measure, not a check: `cargo test --release -p tandem-kds --lib bulk -- --ignored --nocapture`.
 
-use tandem_store::SledStore;
+use tandem_store::{Encryption, KeySource, SledStore};
 
 use super::*;
 
@@ -28,9 +28,10 @@ fn policy(number: usize, idle: &str) -> Bytes {
 async fn bulk() {
     for backend in ["memory", "sled"] {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let encryption = Encryption { enabled: true, keys: KeySource::FileOrNew(directory.path().join("store.key")) };
         let store: SharedStore = match backend {
             "memory" => Arc::new(MemoryStore::new()),
-            _ => Arc::new(SledStore::open(directory.path()).await.expect("an empty store")),
+            _ => Arc::new(SledStore::open(directory.path(), &encryption).await.expect("an empty store")),
         };
         let validate: Validate = Arc::new(|resource| match &resource.spec {
             tandem_model::Spec::Json(spec) => tandem_policy::check_received(resource.kind(), spec),

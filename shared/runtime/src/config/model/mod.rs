@@ -21,8 +21,8 @@ pub use multizone::{
     ZoneHealthCheck, ZoneKds, ZoneKdsAuth, ZoneSettings,
 };
 pub use proxies::{
-    Bootstrap, BootstrapParams, Certificates, DpLimits, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck, KeyType,
-    Proxy, ProxyAuthn, TokenAuthn, XdsServer, ZoneProxyAuthn,
+    Bootstrap, BootstrapParams, Certificates, DpLimits, DpServer, DpServerAuthn, DpTokenAuthn, Gateway, Hds, HdsCheck,
+    KeyType, Proxy, ProxyAuthn, TokenAuthn, XdsServer, ZoneProxyAuthn,
 };
 
 use super::{Role, Tls, duration};
