@@ -15,14 +15,13 @@ use tandem_xds::{Cache, MeshIndex, ZoneSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::ads::StreamLimits;
 use crate::envoy_admin::EnvoyAdmin;
 use crate::identity::Identities;
 use crate::issuing::{Issuing, IssuingMetrics};
 use crate::left_out::LeftOut;
 use crate::proxy::arrivals::{ArrivalMetrics, ArrivalSettings, Arrivals};
 use crate::proxy::authentication::Authentication;
-use crate::proxy::context::{ProxyContext, ProxySettings};
+use crate::proxy::context::{ProxyContext, ProxySettings, StreamLimits};
 use crate::proxy::insight::{InsightSettings, Insights};
 use crate::proxy::registry::Registry;
 use crate::proxy::returning::Returning;

@@ -39,7 +39,9 @@ impl Report {
             }
             let port = cluster.cluster_name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
             let port = port.ok_or_else(|| UnknownCluster(cluster.cluster_name.clone()))?;
-            report.workloads.insert(port, healthy);
+            // Several checks of one port count as one that all have to pass.
+            let workload = report.workloads.entry(port).or_insert(true);
+            *workload &= healthy;
         }
         Ok(report)
     }
@@ -121,7 +123,44 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_cluster_is_refused() {
-        assert!(Report::read(&response(&[("backend", HealthStatus::Healthy)]), "admin").is_err());
+    fn a_cluster_without_a_port_is_refused() {
+        for name in ["backend", "backend:", "backend:http", ":", "", "localhost:99999999999"] {
+            assert!(Report::read(&response(&[(name, HealthStatus::Healthy)]), "admin").is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_result_of_a_cluster_counts_and_what_is_not_known_is_healthy() {
+        let ready = |results: &[HealthStatus]| {
+            let mut response = response(&[("localhost:8080", HealthStatus::Healthy)]);
+            let endpoints = &mut response.cluster_endpoints_health[0].locality_endpoints_health[0].endpoints_health;
+            let health = |status: &HealthStatus| EndpointHealth { health_status: *status as i32, ..Default::default() };
+            *endpoints = results.iter().map(health).collect();
+            Report::read(&response, "admin").unwrap().workloads[&8080]
+        };
+        use HealthStatus::{Degraded, Draining, Healthy, Timeout, Unhealthy, Unknown};
+        assert!(ready(&[Healthy]) && ready(&[Unknown]) && ready(&[Healthy, Unhealthy]));
+        for bad in [Unhealthy, Draining, Timeout, Degraded] {
+            assert!(!ready(&[bad, Healthy]), "{bad:?}");
+        }
+        assert!(!ready(&[]));
+    }
+
+    #[test]
+    fn all_inbounds_of_a_port_follow_its_probes_and_those_to_ignore_follow_none() {
+        let mut dataplane = dataplane();
+        let networking = dataplane.networking.as_mut().unwrap();
+        let [probed, plain] = &mut networking.inbound[..] else { panic!("two inbounds") };
+        plain.service_port = 8080;
+        let mut ignored = probed.clone();
+        ignored.set_state(State::Ignored);
+        networking.inbound.push(ignored);
+        let results = [("localhost:8080", HealthStatus::Unhealthy), ("localhost:8080", HealthStatus::Healthy)];
+        assert!(Report::read(&response(&results), "admin").unwrap().apply(&mut dataplane));
+        assert_eq!(states(&dataplane), [State::NotReady, State::NotReady, State::Ignored]);
+        let results = [("localhost:8080", HealthStatus::Healthy)];
+        assert!(Report::read(&response(&results), "admin").unwrap().apply(&mut dataplane));
+        assert_eq!(states(&dataplane), [State::Ready, State::Ready, State::Ignored]);
+        assert_eq!(dataplane.networking.unwrap().inbound[2].health, None);
     }
 }

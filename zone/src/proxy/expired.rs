@@ -13,11 +13,13 @@ use jiff::Timestamp;
 use tandem_model::label::{ORIGIN, ORIGIN_GLOBAL};
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1 as pb;
-use tandem_store::{ChangeBatch, SharedStore, StoreError, Write};
+use tandem_store::{ChangeBatch, SharedStore};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::registry::Registry;
+use super::removal::{Removal, remove, subscriptions};
+use crate::clock;
 
 /// Pause before a deletion that failed is tried again.
 const RETRY: Duration = Duration::from_secs(60);
@@ -36,7 +38,7 @@ pub async fn run(store: SharedStore, registry: Arc<Registry>, ages: Ages, shutdo
     let mut feed = store.changes(0);
     let mut deadlines = Deadlines { ages, by_proxy: BTreeMap::new(), ordered: BTreeSet::new() };
     loop {
-        let wait = deadlines.next().map(|at| until(at, Timestamp::now()));
+        let wait = deadlines.next().map(|at| until(at, clock::now()));
         tokio::select! {
             () = shutdown.cancelled() => return,
             batch = feed.next() => match batch {
@@ -48,9 +50,11 @@ pub async fn run(store: SharedStore, registry: Arc<Registry>, ages: Ages, shutdo
                 if let Some(batch) = feed.pending() {
                     deadlines.take(&batch);
                 }
-                for proxy in deadlines.pass(Timestamp::now()) {
-                    if !registry.is_connected(&proxy) && !delete(&store, &proxy).await {
-                        deadlines.set(proxy, Timestamp::now() + RETRY);
+                for proxy in deadlines.pass(clock::now()) {
+                    // One that is connected is about to be recorded as such.
+                    let Some(_vacancy) = registry.vacate(&proxy, None) else { continue };
+                    if !delete(&store, &proxy, ages.of(proxy.kind)).await {
+                        deadlines.set(proxy, clock::now() + RETRY);
                     }
                 }
             }
@@ -63,16 +67,26 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
 }
 
 /// False when it has to be tried again.
-async fn delete(store: &SharedStore, proxy: &ResourceKey) -> bool {
-    match store.commit(vec![Write::Delete { key: proxy.clone(), expected: None }]).await {
-        Ok(_) => info!(%proxy, "deleted: its proxy is disconnected for too long"),
-        Err(StoreError::NotFound(_)) => {}
+async fn delete(store: &SharedStore, proxy: &ResourceKey, age: Duration) -> bool {
+    let is_gone = |subscriptions: &[pb::DiscoverySubscription]| {
+        expires_at(subscriptions, age).is_some_and(|at| at <= clock::now())
+    };
+    match remove(store, proxy, is_gone).await {
+        Ok(Removal::Done) => info!(%proxy, "deleted: its proxy is disconnected for too long"),
+        // What was written meanwhile arrives over the feed.
+        Ok(Removal::Absent | Removal::Kept) => {}
         Err(error) => {
             warn!(%proxy, %error, "cannot delete the resource of a proxy that is disconnected for too long, trying again");
             return false;
         }
     }
     true
+}
+
+impl Ages {
+    fn of(&self, proxy: Kind) -> Duration {
+        if proxy == Kind::Dataplane { self.dataplane } else { self.zone_proxy }
+    }
 }
 
 /// When the resource of each disconnected proxy expires.
@@ -97,17 +111,16 @@ impl Deadlines {
     }
 
     fn apply(&mut self, key: &ResourceKey, insight: Option<&Resource>) {
-        let (kind, age) = match key.kind {
-            Kind::DataplaneInsight => (Kind::Dataplane, self.ages.dataplane),
-            Kind::ZoneIngressInsight => (Kind::ZoneIngress, self.ages.zone_proxy),
-            Kind::ZoneEgressInsight => (Kind::ZoneEgress, self.ages.zone_proxy),
+        let kind = match key.kind {
+            Kind::DataplaneInsight => Kind::Dataplane,
+            Kind::ZoneIngressInsight => Kind::ZoneIngress,
+            Kind::ZoneEgressInsight => Kind::ZoneEgress,
             _ => return,
         };
         let proxy = ResourceKey { kind, ..key.clone() };
         self.clear(&proxy);
-        let left = insight.filter(|insight| insight.label(ORIGIN) != Some(ORIGIN_GLOBAL)).and_then(disconnected_at);
-        // A time that far ahead that it cannot be counted never comes.
-        if let Some(at) = left.and_then(|left| left.checked_add(age).ok()) {
+        let local = insight.filter(|insight| insight.label(ORIGIN) != Some(ORIGIN_GLOBAL));
+        if let Some(at) = local.and_then(|insight| expires_at(&subscriptions(insight), self.ages.of(kind))) {
             self.set(proxy, at);
         }
     }
@@ -136,27 +149,20 @@ impl Deadlines {
     }
 }
 
-/// When a proxy was last connected; `None` while it is, and if that is not known.
-fn disconnected_at(insight: &Resource) -> Option<Timestamp> {
-    let subscriptions = match insight.kind() {
-        Kind::DataplaneInsight => insight.proto::<pb::DataplaneInsight>().map(|insight| insight.subscriptions),
-        Kind::ZoneIngressInsight => insight.proto::<pb::ZoneIngressInsight>().map(|insight| insight.subscriptions),
-        _ => insight.proto::<pb::ZoneEgressInsight>().map(|insight| insight.subscriptions),
-    };
-    let subscriptions = subscriptions
-        .inspect_err(|error| warn!(%error, "the resource of a proxy with this insight never expires"))
-        .ok()?;
-    if tandem_insights::is_online(&subscriptions) {
+/// When the time of a proxy with these subscriptions is over; `None` while it is connected, and if it never was.
+fn expires_at(subscriptions: &[pb::DiscoverySubscription], age: Duration) -> Option<Timestamp> {
+    if tandem_insights::is_online(subscriptions) {
         return None;
     }
-    let at = subscriptions.last()?.disconnect_time?;
-    Timestamp::new(at.seconds, at.nanos).ok()
+    let left = subscriptions.last()?.disconnect_time?;
+    // A time that far ahead that it cannot be counted never comes.
+    Timestamp::new(left.seconds, left.nanos).ok()?.checked_add(age).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tandem_store::MemoryStore;
+    use tandem_store::{MemoryStore, Write};
 
     const AGES: Ages = Ages { dataplane: Duration::from_secs(100), zone_proxy: Duration::from_secs(1000) };
 
@@ -178,7 +184,7 @@ mod tests {
     }
 
     fn insight(name: &str, subscriptions: &[(i64, Option<i64>)]) -> Resource {
-        let subscriptions = subscriptions.iter().copied().map(subscription).collect();
+        let subscriptions: Vec<_> = subscriptions.iter().copied().map(subscription).collect();
         let key = ResourceKey::new(Kind::DataplaneInsight, "m", name);
         let spec = pb::DataplaneInsight { subscriptions, ..Default::default() };
         Resource::from_proto(key, &spec).with_owner(dataplane(name))
@@ -209,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_proxies_that_stay_away_are_deleted() {
         let store: SharedStore = Arc::new(MemoryStore::new());
-        let now = Timestamp::now().as_second();
+        let now = clock::now().as_second();
         let proxies = [
             ("long-gone", Some(insight("long-gone", &[(1, Some(2))]))),
             ("soon-gone", Some(insight("soon-gone", &[(1, Some(now - 99))]))),

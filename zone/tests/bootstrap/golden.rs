@@ -1,22 +1,15 @@
-//! The bootstrap endpoint: refusals, and answers compared with Kuma's own test data.
+//! Answers compared with Kuma's own test data.
 //!
 //! Reads `$CONFORMANCE_DIR/bootstrap`, the configurations that Kuma 2.13.10 is expected to answer with; skipped when the variable is
 //! not set. The questions that belong to them are the table below (Kuma has them in `pkg/xds/bootstrap/{generator,server}_test.go`).
 //! Both sides are compared as YAML values, so neither the order of members nor the way strings are quoted counts.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use axum::body::Body;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use http::{Request, StatusCode, header};
-use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use tandem_model::rest::{self, Unknown};
-use tandem_store::{MemoryStore, SharedStore, Write};
-use tower::ServiceExt as _;
-use zone_cp::bootstrap::{BootstrapContext, BootstrapSettings, ServerCertificate, router};
+use zone_cp::bootstrap::BootstrapSettings;
+
+use crate::support::{Question, dataplane, differences, merge, settings, sidecar, trust_anchor};
 
 /// A question and the file with its answer.
 struct Case {
@@ -31,6 +24,7 @@ struct Case {
     name: &'static str,
     /// Members of the request beyond mesh, name, version and work directory.
     request: Value,
+    host: &'static str,
 }
 
 impl Case {
@@ -44,6 +38,7 @@ impl Case {
             mesh: "mesh",
             name: "name.namespace",
             request,
+            host: "localhost:5678",
         }
     }
 
@@ -51,7 +46,11 @@ impl Case {
     fn server(golden: &'static str, name: &'static str, networking: Value, more: Value) -> Self {
         let mut request = json!({"dataplaneToken": "token"});
         merge(&mut request, more);
-        Self { golden, settings: settings(), networking, metrics: None, mesh: "default", name, request }
+        Self { networking, mesh: "default", name, ..Self::generator(golden, 0, request) }
+    }
+
+    fn at(self, host: &'static str) -> Self {
+        Self { host, ..self }
     }
 
     fn with(mut self, change: impl FnOnce(&mut BootstrapSettings)) -> Self {
@@ -76,8 +75,7 @@ impl Case {
     }
 
     fn dataplane(&self) -> Value {
-        let mut dataplane =
-            json!({"type": "Dataplane", "mesh": self.mesh, "name": self.name, "networking": self.networking});
+        let mut dataplane = dataplane(self.mesh, self.name, &self.networking);
         if let Some(metrics) = &self.metrics {
             dataplane["metrics"] = metrics.clone();
         }
@@ -102,22 +100,14 @@ impl Case {
         merge(&mut request, self.request.clone());
         request
     }
-}
 
-fn settings() -> BootstrapSettings {
-    BootstrapSettings {
-        dataplane_token_required: false,
-        zone_token_required: false,
-        reloadable_tokens: false,
-        xds_host: "localhost".to_owned(),
-        xds_port: 5678,
-        xds_connect_timeout: "1s".to_owned(),
-        admin_address: "127.0.0.1".to_owned(),
-        admin_port: 0,
-        admin_access_log_path: "/dev/null".to_owned(),
-        hds: true,
-        gateway_max_connections: 50_000,
-        corefile_template: None,
+    fn question(&self, golden: &Value) -> Question {
+        Question {
+            settings: self.settings.clone(),
+            certificate: trust_anchor(golden),
+            host: self.host,
+            ..Question::new([mesh(self.mesh), self.dataplane()], &self.request())
+        }
     }
 }
 
@@ -127,14 +117,6 @@ fn custom(settings: &mut BootstrapSettings) {
     settings.admin_access_log_path = "/var/log".to_owned();
     settings.xds_port = 15678;
     settings.xds_connect_timeout = "2s".to_owned();
-}
-
-fn sidecar(admin_port: u16) -> Value {
-    json!({
-        "address": "8.8.8.8",
-        "inbound": [{"port": 443, "servicePort": 8443, "tags": {"kuma.io/service": "backend"}}],
-        "admin": {"port": admin_port}
-    })
 }
 
 fn gateway() -> Value {
@@ -214,17 +196,15 @@ fn cases() -> Vec<Case> {
             settings.gateway_max_connections = 35_678;
         }),
         Case::generator("generator.probes.kubernetes", 1234, probes).kubernetes(),
-        Case::server("bootstrap.universal", "dp-1", sidecar(0), json!({})),
+        // The host may be named with its port and without, and tells where the control plane is.
+        Case::server("bootstrap.universal", "dp-1", sidecar(0), json!({})).with(|settings| settings.xds_host.clear()),
+        Case::server("bootstrap.universal", "dp-1", sidecar(0), json!({}))
+            .at("localhost")
+            .with(|settings| settings.xds_host.clear()),
         Case::server("bootstrap.k8s", "dp-1.default", sidecar(0), json!({})),
         Case::server("bootstrap.gateway", "gateway-1.default", gateway(), heap),
         Case::server("bootstrap.overridden", "dp-1.default", sidecar(1234), json!({})),
     ]
-}
-
-/// Sets the members of `more` in `target`.
-fn merge(target: &mut Value, more: Value) {
-    let (Value::Object(target), Value::Object(more)) = (target, more) else { panic!("both are objects") };
-    target.extend(more);
 }
 
 fn mesh(name: &str) -> Value {
@@ -235,41 +215,6 @@ fn mesh(name: &str) -> Value {
             json!({"enabledBackend": "prometheus-1", "backends": [{"name": "prometheus-1", "type": "prometheus"}]});
     }
     mesh
-}
-
-async fn store(resources: [Value; 2]) -> SharedStore {
-    let store: SharedStore = Arc::new(MemoryStore::new());
-    for resource in resources {
-        let document = rest::from_json(resource, None, Unknown::Refuse).expect("a resource of this test");
-        store.commit(vec![Write::Put(document.resource)]).await.expect("a memory store takes it");
-    }
-    store
-}
-
-/// Asks the endpoint at `localhost`, as kuma-dp of earlier versions did: without `Accept`, so that the answer is plain YAML.
-async fn ask(case: &Case, certificate: ServerCertificate) -> (StatusCode, String) {
-    ask_at(case, "localhost:5678", certificate).await
-}
-
-async fn ask_at(case: &Case, host: &str, certificate: ServerCertificate) -> (StatusCode, String) {
-    let context = BootstrapContext {
-        store: store([mesh(case.mesh), case.dataplane()]).await,
-        settings: Arc::new(case.settings.clone()),
-        certificate: Arc::new(certificate),
-    };
-    let request = Request::post("/bootstrap").header(header::HOST, host);
-    let request = request.body(Body::from(case.request().to_string())).expect("a request");
-    let response = router(context).oneshot(request).await.expect("the router answers");
-    let status = response.status();
-    let body = response.into_body().collect().await.expect("a body").to_bytes();
-    (status, String::from_utf8(body.to_vec()).expect("text"))
-}
-
-/// The certificate of Kuma's test server, which all answers hold as trust anchor.
-fn certificate(golden: &Value) -> ServerCertificate {
-    let secret = &golden["staticResources"]["secrets"][0]["validationContext"]["trustedCa"]["inlineBytes"];
-    let pem = BASE64.decode(secret.as_str().expect("a trust anchor")).expect("base64");
-    ServerCertificate::new(pem).expect("a certificate")
 }
 
 fn folder() -> Option<PathBuf> {
@@ -286,25 +231,6 @@ fn golden(folder: &Path, name: &str) -> Value {
     serde_norway::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Where two values differ, as `path: expected X, got Y`.
-fn differences(path: &str, expected: &Value, actual: &Value, found: &mut Vec<String>) {
-    match (expected, actual) {
-        (Value::Object(e), Value::Object(a)) => {
-            for name in e.keys().chain(a.keys().filter(|name| !e.contains_key(*name))) {
-                let (e, a) = (e.get(name).unwrap_or(&Value::Null), a.get(name).unwrap_or(&Value::Null));
-                differences(&format!("{path}.{name}"), e, a, found);
-            }
-        }
-        (Value::Array(e), Value::Array(a)) if e.len() == a.len() => {
-            for (index, (e, a)) in e.iter().zip(a).enumerate() {
-                differences(&format!("{path}[{index}]"), e, a, found);
-            }
-        }
-        _ if expected == actual => {}
-        _ => found.push(format!("{path}: expected {expected}, got {actual}")),
-    }
-}
-
 #[tokio::test]
 async fn answers_are_those_of_kuma() {
     let Some(folder) = folder() else { return };
@@ -312,47 +238,12 @@ async fn answers_are_those_of_kuma() {
     let mut problems = Vec::new();
     for case in &cases {
         let golden = golden(&folder, case.golden);
-        let (status, text) = ask(case, certificate(&golden)).await;
-        if status != StatusCode::OK {
-            problems.push(format!("{}: {status} {text}", case.golden));
-            continue;
-        }
-        let actual: Value = serde_norway::from_str(&text).expect("the answer is YAML");
         let mut found = Vec::new();
-        differences("", &golden, &actual, &mut found);
+        differences("", &golden, &case.question(&golden).ask().await.yaml(), &mut found);
         problems.extend(found.iter().map(|difference| format!("{}: {difference}", case.golden)));
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     println!("{} bootstrap configurations agree with Kuma's", cases.len());
-}
-
-/// A certificate for `localhost` and one more address.
-fn own_certificate() -> ServerCertificate {
-    let (pem, _) = tandem_auth::server_cert::generate("", ["fd00:a123::1".parse().expect("an address")]).expect("made");
-    ServerCertificate::new(pem.into_bytes()).expect("a certificate")
-}
-
-#[tokio::test]
-async fn a_host_that_the_certificate_does_not_name_is_refused() {
-    let case = Case::generator("", 0, json!({})).with(|settings| settings.xds_host.clear());
-    let (status, text) = ask_at(&case, "kuma.internal:5678", own_certificate()).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
-    let expected = "A data plane proxy is trying to connect to the control plane using \"kuma.internal\" address, but the \
-        certificate in the control plane has the following SANs [\"fd00:a123::1\" \"localhost\"]. Either change the --cp-address";
-    assert!(text.starts_with(expected), "{text}");
-    for host in ["localhost", "localhost:5678", "[fd00:a123::1]:5678"] {
-        assert_eq!(ask_at(&case, host, own_certificate()).await.0, StatusCode::OK, "{host}");
-    }
-}
-
-#[tokio::test]
-async fn a_proxy_without_a_token_or_a_dataplane_is_refused() {
-    let case = Case::generator("", 0, json!({})).with(|settings| settings.dataplane_token_required = true);
-    let (status, text) = ask(&case, own_certificate()).await;
-    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(text.starts_with("Dataplane Token is required."), "{text}");
-    let unknown = Case::generator("", 0, json!({"name": "other"}));
-    assert_eq!(ask(&unknown, own_certificate()).await, (StatusCode::NOT_FOUND, String::new()));
 }
 
 #[test]
