@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::json;
+use tandem_model::name::{validate_mesh_name, validate_name};
 use tandem_model::{Kind, Path, Resource, ResourceKey, Violations};
 use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_store::SharedStore;
@@ -300,6 +301,12 @@ async fn answer(context: &BootstrapContext, request: &BootstrapRequest, host: &s
         let names = context.certificate.names.clone();
         return Err(BootstrapError::HostNotInCertificate { host: host.to_owned(), names });
     }
+    // kuma-dp checks this as well, before it asks.
+    let mut violations = validate_name(&request.name);
+    if proxy_type == ProxyType::Dataplane {
+        violations.extend(validate_mesh_name(&request.mesh));
+    }
+    violations.into_result().map_err(BootstrapError::Invalid)?;
     let facts = facts(context, request, proxy_type).await?;
     let ca_pem =
         if request.ca_cert.is_empty() { context.certificate.pem.clone() } else { request.ca_cert.clone().into_bytes() };
