@@ -38,7 +38,6 @@ async function send(path, { headers, ...options } = {}) {
 }
 
 export const get = async (path, signal) => (await send(path, { signal })).json();
-export const text = async (path, signal) => (await send(path, { signal })).text();
 
 /** A resource with its entity tag. */
 export async function item(path, signal) {

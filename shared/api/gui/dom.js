@@ -39,6 +39,8 @@ setInterval(() => {
 
 const TONES = { 'in sync': 'good', online: 'good', enabled: 'good', ready: 'good', created: 'good', stalled: 'bad', offline: 'bad',
   deleted: 'bad', 'catching up': 'warn',
+  healthy: 'good', unhealthy: 'bad', refused: 'bad', 'failed health check': 'bad', ejected: 'bad', warming: 'warn', draining: 'warn',
+  timeout: 'bad', going: 'warn', 'not checked yet': 'warn', excluded: 'bad', static: '',
   'not ready': 'bad', expired: 'bad', degraded: 'warn', updated: 'warn', disabled: 'warn' };
 
 export const badge = (text) => h('span', { class: `badge ${TONES[text] ?? ''}` }, text);

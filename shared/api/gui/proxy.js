@@ -1,7 +1,8 @@
 // The page of a proxy: of a Dataplane, a ZoneIngress or a ZoneEgress.
 
-import { get, text } from './api.js';
-import { badge, empty, facts, h, link, path, problem, table, tabs, tags, when } from './dom.js';
+import { get } from './api.js';
+import { badge, empty, facts, h, link, path, table, tabs, tags, when } from './dom.js';
+import { envoyTabs } from './envoy.js';
 import { why } from './explain.js';
 import { connections, displayName, lastSeen, readiness, status, subscriptions, zoneOf } from './insight.js';
 import { part } from './lists.js';
@@ -33,9 +34,7 @@ export function proxy({ signal, segments }) {
     ['Status', summary],
     ...(mesh ? [['Policies', (signal) => part(signal, [], () => policies(own, signal))],
       ['Why', (signal) => part(signal, [], () => why(own, mesh, signal))]] : []),
-    ['Envoy configuration', (signal) => dump(signal, `${own}/xds`)],
-    ['Statistics', (signal) => dump(signal, `${own}/stats`)],
-    ['Clusters', (signal) => dump(signal, `${own}/clusters`)],
+    ...envoyTabs(own),
   ]));
 }
 
@@ -114,38 +113,4 @@ async function policies(own, signal) {
       of.toResourceRules.map(rule(({ resourceMeta, resourceSectionName }) =>
         `To ${resourceMeta.type} ${resourceMeta.labels?.['kuma.io/display-name'] ?? resourceMeta.name} ${resourceSectionName}`)));
   }));
-}
-
-const MOST = 3000; // lines shown at once
-const AROUND = 4; // lines shown around a hit
-
-/** What an Envoy says, asked now, with a search over its lines. */
-function dump(signal, from) {
-  const place = h('div', null, h('p', { class: 'quiet' }, 'Asking Envoy…'));
-  const show = (lines, term) => {
-    const wanted = term.toLowerCase();
-    const hits = wanted ? lines.flatMap((line, at) => (line.toLowerCase().includes(wanted) ? [at] : [])) : [];
-    const around = from.endsWith('/xds') ? AROUND : 0;
-    const kept = wanted ? [...new Set(hits.flatMap((at) => Array.from({ length: 2 * around + 1 }, (_, step) => at + step - around)))]
-      .filter((at) => at >= 0 && at < lines.length).sort((a, b) => a - b) : lines.map((_, at) => at);
-    const out = kept.slice(0, MOST).map((at, index) => [index > 0 && kept[index - 1] !== at - 1 && h('span', { class: 'quiet' }, '⋯\n'),
-      hits.length && lines[at].toLowerCase().includes(wanted) ? h('mark', null, lines[at]) : lines[at], '\n']);
-    return [h('p', { class: 'quiet' }, wanted ? `${hits.length} lines fit` : `${lines.length} lines`,
-      kept.length > MOST && `; the first ${MOST} are shown, a search finds the others`), h('pre', { class: 'dump', tabindex: 0 }, out)];
-  };
-  const load = async () => {
-    try {
-      const answer = await text(from, signal);
-      const lines = (answer.startsWith('{') ? JSON.stringify(JSON.parse(answer), null, 2) : answer).split('\n');
-      const result = h('div', null, show(lines, ''));
-      const search = (event) => result.replaceChildren(...h('div', null, show(lines, event.target.value.trim())).childNodes);
-      place.replaceChildren(h('div', { class: 'filters' }, h('label', null, 'Search', h('input', { type: 'search', oninput: search })),
-        h('button', { type: 'button', onclick: load }, 'Ask again'),
-        h('button', { type: 'button', onclick: () => navigator.clipboard?.writeText(lines.join('\n')) }, 'Copy')), result);
-    } catch (error) {
-      if (!signal.aborted) place.replaceChildren(problem(error), h('button', { type: 'button', onclick: load }, 'Ask again'));
-    }
-  };
-  load();
-  return place;
 }

@@ -8,9 +8,9 @@ use tandem_auth::token::Tokens;
 use tandem_kds::status::SyncReports;
 use tandem_policy::PolicySettings;
 use tandem_runtime::instance::InstanceId;
+use tandem_runtime::measure::HttpMetrics;
 use tandem_store::SharedStore;
 
-use crate::measure::ApiMetrics;
 use crate::proxies::Proxies;
 
 /// All that the API works with.
@@ -32,7 +32,7 @@ pub struct ApiContext {
     /// Settings of the server.
     pub settings: ApiSettings,
     /// Measures of requests.
-    pub metrics: ApiMetrics,
+    pub metrics: HttpMetrics,
 }
 
 /// The context, shared by all requests.

@@ -21,7 +21,6 @@ mod identity;
 mod inspect;
 mod json;
 mod json_patch;
-mod measure;
 mod names;
 mod negotiation;
 mod openapi;
@@ -35,7 +34,6 @@ mod server;
 mod uri;
 
 pub use context::{ApiContext, ApiSettings, Authentication, DEFAULT_BODY_LIMIT, GuiSettings, Identity, SharedContext};
-pub use measure::ApiMetrics;
 pub use problem::Problem;
 pub use proxies::{
     Difference, EnvoyAdmin, EnvoyAdminError, Proxies, ProxyConfigurationError, ProxyConfigurations, SupposedChange,

@@ -34,7 +34,7 @@ pub enum EnvoyAdminError {
     NotConnected(String),
     /// The question did not come back from the zone with an answer; the text is for the client.
     Unanswered(String),
-    /// Envoy cannot be reached or answers with an error; the text is for the log.
+    /// Envoy cannot be reached or answers with an error; the text is for the client.
     Failed(String),
 }
 

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use serde_json::json as schema;
 use tandem_kds::status::Peers;
 use tandem_model::{Kind, Scope};
+use tandem_runtime::measure::measure;
 
 use crate::context::SharedContext;
 use crate::handlers::inspect::{
@@ -23,7 +24,7 @@ use crate::handlers::{
 use crate::openapi::describe::{self, CONTROL_PLANE, INSPECTION, SYNCHRONIZATION, TOKENS};
 use crate::openapi::{Document, Operation, Server, Shape};
 use crate::routes::{Endpoint, Routes, get, post};
-use crate::{cors, explain, identity, json, measure};
+use crate::{cors, explain, identity, json};
 
 /// The address of a request as the client wrote it, base path included.
 #[derive(Debug, Clone)]
@@ -39,7 +40,7 @@ pub fn router(context: SharedContext) -> Router {
         .fallback(async || json::text(StatusCode::NOT_FOUND, "404: Page Not Found"))
         .layer(middleware::from_fn_with_state(context.clone(), cors::cross_origin))
         .layer(middleware::from_fn_with_state(context.clone(), identity::identify))
-        .layer(middleware::from_fn_with_state(context.clone(), measure::measure))
+        .layer(middleware::from_fn_with_state(context.metrics.clone(), measure))
         .with_state(context)
 }
 

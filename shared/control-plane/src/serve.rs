@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use rustls::ServerConfig;
-use tandem_api::{ApiContext, ApiMetrics, Authentication, Identity, Listeners, Proxies};
+use tandem_api::{ApiContext, Authentication, Identity, Listeners, Proxies};
 use tandem_auth::access::AccessRules;
 use tandem_auth::tls::{ClientAuth, client_roots, server_config};
 use tandem_insights::InsightsSettings;
@@ -13,6 +13,7 @@ use tandem_runtime::cli::Start;
 use tandem_runtime::config::{Config, Tls};
 use tandem_runtime::diagnostics;
 use tandem_runtime::listen;
+use tandem_runtime::measure::HttpMetrics;
 
 use crate::parts::Parts;
 use crate::settings;
@@ -63,7 +64,7 @@ pub async fn serve_api(
             config: start.loaded.effective_json().to_string().into(),
         },
         settings: settings::api(config),
-        metrics: ApiMetrics::register(&start.metrics),
+        metrics: HttpMetrics::register(&start.metrics, "api_server"),
     });
     let shutdown = start.shutdown.clone();
     tasks.spawn("HTTP API", async move {

@@ -12,6 +12,7 @@ pub mod leadership;
 pub mod limits;
 pub mod listen;
 pub mod log;
+pub mod measure;
 pub mod metrics;
 pub mod readiness;
 pub mod shutdown;

@@ -55,7 +55,8 @@ pub async fn ask(
     let body = context.proxies.envoys.ask(&proxy, operation).await.map_err(|error| match error {
         EnvoyAdminError::NotConnected(text) => Problem::bad_request(text),
         EnvoyAdminError::Unanswered(text) => Problem::new(StatusCode::BAD_REQUEST, TITLE, text),
-        EnvoyAdminError::Failed(text) => Problem::internal(TITLE, &format!("{key}: {text}")),
+        // Who may ask the proxy may also know why it gives no answer.
+        EnvoyAdminError::Failed(text) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, TITLE, text),
     })?;
     Ok(if operation.answers_json() {
         json::verbatim(StatusCode::OK, body)

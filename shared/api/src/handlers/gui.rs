@@ -31,8 +31,8 @@ macro_rules! files {
 
 const FILES: &[File] = files! {
     "text/javascript; charset=utf-8":
-        "api.js" "app.js" "diff.js" "dom.js" "editor.js" "explain.js" "history.js" "insight.js" "lists.js" "mesh.js" "overview.js"
-        "proxy.js" "resources.js" "session.js" "sync.js" "types.js" "yaml.js" "zone.js";
+        "api.js" "app.js" "diff.js" "dom.js" "editor.js" "envoy.js" "explain.js" "history.js" "insight.js" "lists.js" "mesh.js"
+        "overview.js" "proxy.js" "resources.js" "session.js" "sync.js" "tree.js" "types.js" "yaml.js" "zone.js";
     "text/css; charset=utf-8": "style.css";
     "image/svg+xml": "icon.svg";
 };

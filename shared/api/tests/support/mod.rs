@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 use tandem_admission::{Admission, AdmissionSettings};
 use tandem_api::{
-    ApiContext, ApiMetrics, ApiSettings, EnvoyAdmin, EnvoyAdminError, Identity, Listeners, Proxies, ProxyConfigurations,
+    ApiContext, ApiSettings, EnvoyAdmin, EnvoyAdminError, Identity, Listeners, Proxies, ProxyConfigurations,
 };
 use tandem_auth::access::AccessRules;
 use tandem_auth::token::{Settings, Tokens};
@@ -18,6 +18,7 @@ use tandem_kds::status::{Peers, SyncReports, SyncStatus};
 use tandem_model::rest::{Unknown, from_json};
 use tandem_model::{AdminOperation, Mode, Resource};
 use tandem_runtime::instance::InstanceId;
+use tandem_runtime::measure::HttpMetrics;
 use tandem_runtime::metrics::Metrics;
 use tandem_store::{MemoryStore, SharedStore, Write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,6 +55,7 @@ pub struct Setup {
     pub access: AccessRules,
     pub store: SharedStore,
     pub status: SyncStatus,
+    pub tokens: Settings,
 }
 
 /// Envoys that nobody started.
@@ -78,6 +80,7 @@ impl Setup {
             access: AccessRules::default(),
             store: Arc::new(MemoryStore::new()),
             status: SyncStatus::new(),
+            tokens: Settings::default(),
         }
     }
 
@@ -95,7 +98,7 @@ impl Setup {
         };
         let listeners = Listeners { http: Some(http), https };
         let (address, encrypted) = listeners.addresses();
-        let tokens = Arc::new(Tokens::new(&store, Settings::default()));
+        let tokens = Arc::new(Tokens::new(&store, self.tokens));
         let metrics = Metrics::new("test");
         let context = ApiContext {
             store: store.clone(),
@@ -106,7 +109,7 @@ impl Setup {
             sync: SyncReports::new(self.status, store.clone(), peers, "api-0001"),
             identity: Identity { instance: InstanceId::generate(), config: r#"{"mode":"zone"}"#.into() },
             settings: self.settings,
-            metrics: ApiMetrics::register(&metrics),
+            metrics: HttpMetrics::register(&metrics, "api_server"),
         };
         let shutdown = CancellationToken::new();
         tokio::spawn(tandem_api::serve(Arc::new(context), listeners, shutdown.clone()));
