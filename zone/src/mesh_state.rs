@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tandem_model::Kind;
 use tandem_store::{ChangeBatch, SharedStore};
 use tandem_xds::{MeshIndex, Problem, Snapshot, Touched};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -33,6 +34,8 @@ pub struct Audience<'a> {
     pub registry: &'a Registry,
     /// Who wants to know what is left out.
     pub left_out: &'a LeftOut,
+    /// Counts the snapshots, for those who look at all of them.
+    pub published: &'a watch::Sender<u64>,
 }
 
 /// Follows the store from the start until the token is cancelled. Calls `on_first` when the first snapshot is complete.
@@ -46,7 +49,7 @@ pub async fn follow(
 ) {
     let mut feed = store.changes(0);
     let mut on_first = Some(on_first);
-    let Audience { current, registry, left_out } = audience;
+    let Audience { current, registry, left_out, published } = audience;
     let mut problems = index.snapshot().problems_revision();
     let mut of_meshes = OfMeshes::default();
     loop {
@@ -77,6 +80,7 @@ pub async fn follow(
         }
         current.store(snapshot);
         registry.wake(&touched);
+        published.send_modify(|count| *count += 1);
         if let Some(on_first) = on_first.take() {
             on_first();
         }
@@ -152,8 +156,9 @@ mod tests {
         let registry = Arc::new(Registry::default());
         let waiting = registry.connect(&ResourceKey::new(Kind::Dataplane, "m", "d")).expect("the only stream");
         let (hostnames, shutdown) = (Hostnames::new(Duration::from_secs(10)), CancellationToken::new());
-        let left_out = LeftOut::default();
-        let audience = Audience { current: &current, registry: &registry, left_out: &left_out };
+        let (left_out, published) = (LeftOut::default(), watch::Sender::default());
+        let audience =
+            Audience { current: &current, registry: &registry, left_out: &left_out, published: &published };
         let follow = follow(index, hostnames, &store, audience, || {}, &shutdown);
         let joined = async {
             while current.load().dataplane("m", "d").is_none() {

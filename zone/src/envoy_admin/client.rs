@@ -10,11 +10,12 @@ use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use serde_json::Value;
 use tandem_api::EnvoyAdminError;
+use tandem_auth::ca::Signer;
 use tandem_auth::envoy_admin;
 use tandem_kds::admin::{AdminExecutor, AdminRequest};
 use tandem_model::{AdminOperation, Kind, Resource};
@@ -22,65 +23,120 @@ use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_store::SharedStore;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::authority::{EnvoyAdmin, addresses};
+use super::redaction::redacted;
 
 const LOOPBACK: &str = "127.0.0.1";
 const DEFAULT_PORT: u32 = 9901;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Limits of a client.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AdminLimits {
+    /// Time for a connection, and again for its TLS handshake.
+    pub connect: Duration,
+    /// Time for everything.
+    pub total: Duration,
+    /// Most bytes of an answer to a client of this control plane.
+    pub bytes: usize,
+    /// Most bytes of an answer to global.
+    pub bytes_to_global: usize,
+    /// Most questions at a time; what they need of memory is this many answers.
+    pub at_once: usize,
+}
+
+impl Default for AdminLimits {
+    fn default() -> Self {
+        let bytes = 64 << 20;
+        let (connect, total) = (Duration::from_secs(3), Duration::from_secs(5));
+        Self { connect, total, bytes, bytes_to_global: bytes, at_once: 8 }
+    }
+}
 
 /// Client of the admin interfaces of the zone's proxies.
 pub struct EnvoyClient {
     store: SharedStore,
     zone: String,
-    max_bytes: usize,
+    limits: AdminLimits,
+    asking: Semaphore,
     authority: EnvoyAdmin,
+    /// How TLS is spoken as long as the authority is this one.
+    tls: Mutex<Option<(Arc<Signer>, Arc<ClientConfig>)>>,
 }
 
 impl EnvoyClient {
-    /// A client for the proxies of `zone` in `store`, which takes answers of at most `max_bytes`: what a message to global
-    /// may carry (`multizone.zone.kds.maxMsgSize`).
+    /// A client for the proxies of `zone` in `store`, which hands answers of at most `max_bytes` to global: what a message may carry
+    /// (`multizone.zone.kds.maxMsgSize`).
     pub fn new(store: SharedStore, zone: impl Into<String>, max_bytes: usize) -> Self {
-        Self { authority: EnvoyAdmin::new(store.clone()), zone: zone.into(), max_bytes, store }
+        Self::with_limits(store, zone, AdminLimits { bytes_to_global: max_bytes, ..AdminLimits::default() })
+    }
+
+    pub(super) fn with_limits(store: SharedStore, zone: impl Into<String>, limits: AdminLimits) -> Self {
+        Self {
+            authority: EnvoyAdmin::new(store.clone()),
+            zone: zone.into(),
+            asking: Semaphore::new(limits.at_once),
+            tls: Mutex::default(),
+            limits,
+            store,
+        }
     }
 
     /// What the Envoy of a proxy of this zone answers.
-    async fn ask(&self, proxy: &Resource, operation: AdminOperation) -> Result<Bytes, String> {
+    async fn ask(&self, proxy: &Resource, operation: AdminOperation, max_bytes: usize) -> Result<Bytes, String> {
         let path = operation.path();
-        let body = tokio::time::timeout(TOTAL_TIMEOUT, self.get(proxy, &path))
-            .await
-            .unwrap_or_else(|_| Err("the proxy did not answer in time".to_owned()))
-            .map_err(|error| format!("unable to send GET to {path}: {error}"))?;
+        let failed = |error: String| format!("unable to send GET to {path}: {error}");
+        let AdminLimits { total, at_once, .. } = self.limits;
+        let Ok(Ok(_permit)) = tokio::time::timeout(total, self.asking.acquire()).await else {
+            return Err(failed(format!("{at_once} other proxies are being asked; try again")));
+        };
+        let body = tokio::time::timeout(total, self.get(proxy, &path, max_bytes)).await;
+        let body =
+            body.unwrap_or_else(|_| Err(format!("the proxy did not answer in time, {total:?}"))).map_err(failed)?;
         match operation {
             // Takes a while for a large one, which nothing else shall wait for.
-            AdminOperation::ConfigDump { .. } => tokio::task::spawn_blocking(move || redacted(&body))
+            AdminOperation::ConfigDump { .. } => tokio::task::spawn_blocking(move || redacted(body))
                 .await
                 .unwrap_or_else(|error| Err(format!("cannot read the configuration dump: {error}"))),
             _ => Ok(body),
         }
     }
 
-    async fn get(&self, proxy: &Resource, path: &str) -> Result<Bytes, String> {
+    async fn get(&self, proxy: &Resource, path: &str, max_bytes: usize) -> Result<Bytes, String> {
         let addresses = addresses(proxy);
-        let host = addresses.last().ok_or_else(|| format!("{} has no address", proxy.key))?;
+        // Zone proxies are asked where they listen; what they advertise is for other zones and for their port only.
+        let host = if proxy.kind() == Kind::Dataplane { addresses.last() } else { addresses.first() };
+        let host = host.ok_or_else(|| format!("{} has no address", proxy.key))?;
         let port = admin_port(proxy);
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), port)))
+        let limit = self.limits.connect;
+        let stream = tokio::time::timeout(limit, TcpStream::connect((host.as_str(), port)))
             .await
-            .map_err(|_| format!("{host}:{port} did not answer in time"))?
+            .map_err(|_| format!("{host}:{port} did not answer in time, {limit:?}"))?
             .map_err(|error| format!("{host}:{port}: {error}"))?;
         if host == LOOPBACK {
-            return exchange(stream, host, path, self.max_bytes).await;
+            return exchange(stream, host, path, max_bytes).await;
         }
         let name = ServerName::try_from(host.clone()).map_err(|error| format!("{host}: {error}"))?;
         let connector = TlsConnector::from(self.tls().await?);
-        let stream = connector.connect(name, stream).await.map_err(|error| format!("{host}:{port}: {error}"))?;
-        exchange(stream, host, path, self.max_bytes).await
+        let stream = tokio::time::timeout(limit, connector.connect(name, stream))
+            .await
+            .map_err(|_| format!("{host}:{port} did not finish the TLS handshake in time, {limit:?}"))?
+            .map_err(|error| {
+                format!("{host}:{port}: TLS with the zone's authority for Envoy's administration: {error}")
+            })?;
+        exchange(stream, host, path, max_bytes).await
     }
 
     async fn tls(&self) -> Result<Arc<ClientConfig>, String> {
         let authority = self.authority.authority().await?;
+        if let Some((of, tls)) = &*self.tls.lock()
+            && Arc::ptr_eq(of, &authority)
+        {
+            return Ok(tls.clone());
+        }
         let pair = envoy_admin::client_certificate(&authority).map_err(|error| error.to_string())?;
         let text = |error: rustls::pki_types::pem::Error| error.to_string();
         let mut roots = RootCertStore::empty();
@@ -92,7 +148,9 @@ impl EnvoyClient {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .map_err(|error| error.to_string())?;
-        Ok(Arc::new(config))
+        let config = Arc::new(config);
+        *self.tls.lock() = Some((authority, config.clone()));
+        Ok(config)
     }
 }
 
@@ -102,7 +160,9 @@ impl AdminExecutor for EnvoyClient {
         let proxy = self.store.get(&request.proxy).await.map_err(|error| error.to_string())?;
         let proxy = proxy.ok_or_else(|| format!("resource not found: {}", request.proxy))?;
         match zone_of(&proxy) {
-            zone if zone.is_empty() || zone == self.zone => self.ask(&proxy, request.operation).await,
+            zone if zone.is_empty() || zone == self.zone => {
+                self.ask(&proxy, request.operation, self.limits.bytes_to_global).await
+            }
             zone => Err(format!("{} is a proxy of zone {zone:?}, not of {:?}", request.proxy, self.zone)),
         }
     }
@@ -111,7 +171,7 @@ impl AdminExecutor for EnvoyClient {
 #[async_trait]
 impl tandem_api::EnvoyAdmin for EnvoyClient {
     async fn ask(&self, proxy: &Resource, operation: AdminOperation) -> Result<Bytes, EnvoyAdminError> {
-        EnvoyClient::ask(self, proxy, operation).await.map_err(EnvoyAdminError::Failed)
+        EnvoyClient::ask(self, proxy, operation, self.limits.bytes).await.map_err(EnvoyAdminError::Failed)
     }
 }
 
@@ -140,59 +200,25 @@ where
 {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    // Ends with the sender, or with an error that the request sees, too.
-    tokio::spawn(connection);
+    // Errors of it the request sees, too.
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let request = Request::get(format!("/{path}"))
         .header(header::HOST, host)
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let status = response.status();
+    if status != StatusCode::OK {
+        return Err(format!("unexpected status code [{}]", status.as_u16()));
+    }
     let body = Limited::new(response.into_body(), max_bytes).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
-            format!("the answer has more than {max_bytes} bytes; raise multizone.zone.kds.maxMsgSize")
+            format!(
+                "the answer has more than {max_bytes} bytes; for answers to global raise multizone.zone.kds.maxMsgSize"
+            )
         } else {
             error.to_string()
         }
     })?;
-    if status != StatusCode::OK {
-        return Err(format!("unexpected status code [{}]", status.as_u16()));
-    }
     Ok(body.to_bytes())
-}
-
-/// A configuration dump without the token that the proxy authenticates with.
-fn redacted(dump: &[u8]) -> Result<Bytes, String> {
-    let mut dump: Value =
-        serde_json::from_slice(dump).map_err(|error| format!("the configuration dump is not JSON: {error}"))?;
-    redact(&mut dump);
-    serde_json::to_vec(&dump).map(Bytes::from).map_err(|error| error.to_string())
-}
-
-fn redact(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            let is_token = members.get("key").is_some_and(|key| key == "authorization");
-            if is_token && let Some(token) = members.get_mut("value") {
-                *token = Value::String("[redacted]".to_owned());
-            }
-            members.values_mut().for_each(redact);
-        }
-        Value::Array(items) => items.iter_mut().for_each(redact),
-        _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn tokens_are_not_shown() {
-        let dump = json!({"configs": [{"initial_metadata": [{"key": "authorization", "value": "secret"}, {"key": "a", "value": "b"}]}]});
-        let shown = String::from_utf8(redacted(dump.to_string().as_bytes()).unwrap().to_vec()).unwrap();
-        assert!(!shown.contains("secret"));
-        assert!(shown.contains("[redacted]") && shown.contains("\"b\""));
-    }
 }
