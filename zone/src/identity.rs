@@ -117,6 +117,19 @@ struct Source {
     backend: String,
     cert: Vec<u8>,
     key: Vec<u8>,
+    /// Whether the certificates have to be those of an authority: what nobody would accept is not handed out.
+    checked: bool,
+}
+
+impl Source {
+    fn signer(&self) -> Result<Signer, CaError> {
+        let signer = Signer::from_pem(&self.cert, &self.key)?;
+        let faults = if self.checked { ca::authority_faults(&self.cert)? } else { Vec::new() };
+        match faults.first() {
+            Some(&(index, reason)) => Err(CaError::NotAnAuthority { index, reason }),
+            None => Ok(signer),
+        }
+    }
 }
 
 /// Issues certificates; shared by all streams.
@@ -155,8 +168,7 @@ impl Identities {
         {
             return Ok(signer.clone());
         }
-        let signer = Signer::from_pem(&source.cert, &source.key)
-            .map_err(|error| authority_error(mesh, &source.backend, error))?;
+        let signer = source.signer().map_err(|error| authority_error(mesh, &source.backend, error))?;
         let signer = Arc::new(signer);
         signers.insert(mesh.to_owned(), (source.clone(), signer.clone()));
         Ok(signer)
@@ -181,6 +193,8 @@ impl Identities {
         };
         Ok(Source {
             backend: backend_name.to_owned(),
+            // What the control plane made itself is one.
+            checked: backend.r#type == "provided" && mesh.mtls.as_ref().is_some_and(|mtls| !mtls.skip_validation),
             cert: self.load(name, cert).await?.map_err(missing)?,
             key: self.load(name, key).await?.map_err(missing)?,
         })
@@ -232,5 +246,38 @@ mod tests {
         let backend = |conf| pb::CertificateAuthorityBackend { conf, ..Default::default() };
         assert_eq!(provided(&backend(Some(conf))), Ok((cert, key)));
         assert_eq!(provided(&backend(None)), Err("conf.cert has to be defined".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_authority_signs_only_if_the_mesh_says_so() {
+        let store: SharedStore = Arc::new(tandem_store::MemoryStore::new());
+        let signer = ca::BuiltinAuthority::generate("m", ca::RsaBits::default(), None).expect("a mesh");
+        let signer = Signer::from_pem(signer.cert_pem.as_bytes(), signer.key_pem.as_bytes()).expect("a pair");
+        let leaf = ca::issue(&signer, "m", &[].into(), ca::DEFAULT_VALIDITY, KeyType::Ecdsa).expect("issued");
+        let text = |text: &str| DataSource { r#type: Some(data_source::Type::InlineString(text.to_owned())) };
+        let config =
+            ProvidedCertificateAuthorityConfig { cert: Some(text(&leaf.cert_pem)), key: Some(text(&leaf.key_pem)) };
+        let backend = pb::CertificateAuthorityBackend {
+            name: "leaf".to_owned(),
+            r#type: "provided".to_owned(),
+            conf: Some(tandem_proto::json::to_struct(&config).expect("every message has a JSON form")),
+            ..Default::default()
+        };
+        for (skip_validation, usable) in [(false, false), (true, true)] {
+            let mtls =
+                pb::mesh::Mtls { enabled_backend: "leaf".to_owned(), backends: vec![backend.clone()], skip_validation };
+            let mesh = pb::Mesh { mtls: Some(mtls), ..Default::default() };
+            let mesh = tandem_model::Resource::from_proto(ResourceKey::global(Kind::Mesh, "m"), &mesh);
+            store.commit(vec![tandem_store::Write::Put(mesh)]).await.expect("valid");
+            let issuer = Identities::new(store.clone(), KeyType::Ecdsa);
+            let source = issuer.source("m", "leaf").await.expect("there");
+            match issuer.signer("m", &source) {
+                Ok(_) => assert!(usable),
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(!usable && text.contains("certificate 0 is not one of a CA: basic constraint"), "{text}");
+                }
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Rules and texts: Kuma `pkg/plugins/ca/provided` and `pkg/core/datasource`.
 
-use tandem_auth::ca::Signer;
+use tandem_auth::ca::{self, CaError, Signer};
 use tandem_model::{Kind, Path, ResourceKey, Violations};
 use tandem_proto::json;
 use tandem_proto::mesh::v1alpha1::CertificateAuthorityBackend;
@@ -10,7 +10,6 @@ use tandem_proto::plugins::ca::ProvidedCertificateAuthorityConfig;
 use tandem_proto::system::v1alpha1::DataSource;
 use tandem_proto::system::v1alpha1::data_source::Type;
 use tandem_store::{Reader, StoreError};
-use x509_parser::certificate::X509Certificate;
 
 use crate::error::Reason;
 use crate::secrets;
@@ -83,46 +82,29 @@ fn check_pair(cert_at: &Path, cert: &[u8], key: &[u8]) -> Violations {
             return Violations::one(cert_at, reason);
         }
     }
-    if let Err(error) = Signer::from_pem(cert, key) {
-        return Violations::one(cert_at, format!("not a valid TLS key pair: {error}"));
-    }
-    let mut violations = Violations::none();
-    let blocks = match pem::parse_many(cert) {
-        Ok(blocks) => blocks,
-        Err(error) => return Violations::one(cert_at, format!("not a valid TLS key pair: {error}")),
-    };
-    for (index, block) in blocks.iter().enumerate() {
-        let at = cert_at.index(index);
-        match x509_parser::parse_x509_certificate(block.contents()) {
-            Ok((_, certificate)) => violations.extend(check_authority(&at, &certificate)),
-            Err(error) => violations.add(&at, format!("not a valid x509 certificate: {error}")),
+    match Signer::from_pem(cert, key) {
+        Ok(_) => {}
+        Err(CaError::OtherKey) => {
+            return Violations::one(cert_at, "not a valid TLS key pair: tls: private key does not match public key");
         }
+        Err(error) => return Violations::one(cert_at, format!("not a valid TLS key pair: {error}")),
     }
-    violations
-}
-
-/// What SPIFFE asks of a certificate that signs identities.
-fn check_authority(at: &Path, certificate: &X509Certificate<'_>) -> Violations {
-    let mut violations = Violations::none();
-    if !certificate.is_ca() {
-        violations.add(at, "basic constraint 'CA' must be set to 'true' (see X509-SVID: 4.1. Basic Constraints)");
+    match ca::authority_faults(cert) {
+        Ok(faults) => {
+            let mut violations = Violations::none();
+            for (index, reason) in faults {
+                violations.add(&cert_at.index(index), reason);
+            }
+            violations
+        }
+        Err(error) => Violations::one(cert_at, format!("not a valid TLS key pair: {error}")),
     }
-    let usage = certificate.key_usage().ok().flatten();
-    if !usage.as_ref().is_some_and(|usage| usage.value.key_cert_sign()) {
-        violations.add(at, "key usage extension 'keyCertSign' must be set (see X509-SVID: 4.3. Key Usage)");
-    }
-    if usage.as_ref().is_some_and(|usage| usage.value.key_agreement()) {
-        violations.add(
-            at,
-            "key usage extension 'keyAgreement' must NOT be set (see X509-SVID: Appendix A. X.509 Field Reference)",
-        );
-    }
-    violations
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
     use tandem_auth::ca::{BuiltinAuthority, RsaBits};
     use tandem_store::MemoryStore;
 
@@ -167,8 +149,49 @@ mod tests {
         let two = BuiltinAuthority::generate("m", RsaBits::default(), None).expect("a valid mesh name");
         assert_eq!(violations(inline(one.cert_pem.clone()), inline(one.key_pem.clone())).await, "");
         let crossed = violations(inline(one.cert_pem), inline(two.key_pem)).await;
-        assert!(crossed.starts_with("conf.cert: not a valid TLS key pair"), "{crossed}");
+        assert_eq!(crossed, "conf.cert: not a valid TLS key pair: tls: private key does not match public key");
         let garbage = violations(inline("x".to_owned()), inline("y".to_owned())).await;
         assert!(garbage.starts_with("conf.cert: not a valid TLS key pair"), "{garbage}");
+    }
+
+    /// A certificate that signs itself, with these properties, and its key.
+    fn certificate(is_ca: bool, usages: &[KeyUsagePurpose]) -> (String, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = if is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        params.key_usages = usages.to_vec();
+        (params.self_signed(&key).expect("signed").pem(), key)
+    }
+
+    #[tokio::test]
+    async fn every_certificate_is_one_of_an_authority() {
+        use KeyUsagePurpose::{DigitalSignature, KeyAgreement, KeyCertSign};
+        const CA: &str = "basic constraint 'CA' must be set to 'true' (see X509-SVID: 4.1. Basic Constraints)";
+        const SIGN: &str = "key usage extension 'keyCertSign' must be set (see X509-SVID: 4.3. Key Usage)";
+        const AGREE: &str =
+            "key usage extension 'keyAgreement' must NOT be set (see X509-SVID: Appendix A. X.509 Field Reference)";
+        let inline = |text: &str| Some(source(Type::InlineString(text.to_owned())));
+        let good = certificate(true, &[KeyCertSign]);
+        for (is_ca, usages, reasons) in [
+            (true, &[KeyCertSign][..], &[][..]),
+            (false, &[KeyCertSign], &[CA]),
+            (true, &[DigitalSignature], &[SIGN]),
+            (true, &[], &[SIGN]),
+            (true, &[KeyCertSign, KeyAgreement], &[AGREE]),
+            (false, &[DigitalSignature, KeyAgreement], &[CA, SIGN, AGREE]),
+        ] {
+            let (cert, key) = certificate(is_ca, usages);
+            let told = |index: usize| {
+                let told: Vec<_> = reasons.iter().map(|reason| format!("conf.cert[{index}]: {reason}")).collect();
+                told.join("; ")
+            };
+            assert_eq!(violations(inline(&cert), inline(&key.serialize_pem())).await, told(0));
+            let chain = format!("{}{cert}", good.0);
+            assert_eq!(
+                violations(inline(&chain), inline(&good.1.serialize_pem())).await,
+                told(1),
+                "later in the chain"
+            );
+        }
     }
 }

@@ -6,9 +6,20 @@ pub enum CaError {
     /// The certificate of the authority cannot be read.
     #[error("invalid CA certificate: {0}")]
     Certificate(String),
+    /// A certificate is not one of an authority.
+    #[error("certificate {index} is not one of a CA: {reason}")]
+    NotAnAuthority {
+        /// Its place among the certificates, from 0.
+        index: usize,
+        /// Why.
+        reason: &'static str,
+    },
     /// The key of the authority cannot be read.
     #[error("invalid CA key: {0}")]
     Key(String),
+    /// The key belongs to another certificate.
+    #[error("invalid CA key: the key does not belong to the certificate")]
+    OtherKey,
     /// A duration is not written as a number and a unit, or is too long.
     #[error("invalid duration {0:?}: expected a number followed by one of y, w, d, h, m, s, ms, at most 292y")]
     Duration(String),

@@ -19,6 +19,44 @@ pub fn is_self_signed(cert_pem: &[u8]) -> Result<bool, CaError> {
     Ok(certificate.subject() == certificate.issuer() && certificate.verify_signature(None).is_ok())
 }
 
+/// What keeps the certificates of a PEM text from being those of an authority, as SPIFFE (X509-SVID) defines it: the place of
+/// each that is wrong, and the reason.
+///
+/// # Errors
+/// When there is no certificate, or one cannot be read.
+pub fn authority_faults(cert_pem: &[u8]) -> Result<Vec<(usize, &'static str)>, CaError> {
+    let mut faults = Vec::new();
+    for (index, block) in certificates(cert_pem)?.iter().enumerate() {
+        let (_, certificate) = x509_parser::parse_x509_certificate(block.contents())
+            .map_err(|error| CaError::Certificate(format!("certificate {index}: {error}")))?;
+        if !certificate.is_ca() {
+            let reason = "basic constraint 'CA' must be set to 'true' (see X509-SVID: 4.1. Basic Constraints)";
+            faults.push((index, reason));
+        }
+        let usage = certificate.key_usage().ok().flatten();
+        if !usage.as_ref().is_some_and(|usage| usage.value.key_cert_sign()) {
+            let reason = "key usage extension 'keyCertSign' must be set (see X509-SVID: 4.3. Key Usage)";
+            faults.push((index, reason));
+        }
+        if usage.as_ref().is_some_and(|usage| usage.value.key_agreement()) {
+            let reason =
+                "key usage extension 'keyAgreement' must NOT be set (see X509-SVID: Appendix A. X.509 Field Reference)";
+            faults.push((index, reason));
+        }
+    }
+    Ok(faults)
+}
+
+/// The certificates of a PEM text, at least one; other blocks in it are passed over.
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<pem::Pem>, CaError> {
+    let blocks = pem::parse_many(pem).map_err(|error| CaError::Certificate(error.to_string()))?;
+    let certificates: Vec<_> = blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE").collect();
+    if certificates.is_empty() {
+        return Err(CaError::Certificate("there is no PEM block of type \"CERTIFICATE\"".to_owned()));
+    }
+    Ok(certificates)
+}
+
 /// True when the first certificates of two PEM texts are the same, however they are written.
 pub fn is_same_certificate(one: &str, other: &str) -> bool {
     match (pem::parse(one), pem::parse(other)) {

@@ -15,7 +15,7 @@ mod workload;
 pub use builtin::{BuiltinAuthority, RsaBits};
 pub use duration::parse_duration;
 pub use error::CaError;
-pub use inspect::{is_same_certificate, is_self_signed};
+pub use inspect::{authority_faults, is_same_certificate, is_self_signed};
 pub use signer::Signer;
 pub use tandem_runtime::config::KeyType;
 pub use workload::{DEFAULT_VALIDITY, WorkloadCertificate, ZONE_EGRESS_SERVICE, issue, issue_identity};

@@ -4,7 +4,7 @@ use rcgen::{Issuer, KeyPair};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::CaError;
+use super::{CaError, inspect};
 
 /// A certificate authority that is ready to sign.
 pub struct Signer {
@@ -28,11 +28,11 @@ impl Signer {
         let root_pem = String::from_utf8(cert_pem.to_vec()).map_err(|e| CaError::Certificate(e.to_string()))?;
         let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| CaError::Key(error.to_string()))?;
         let key = KeyPair::try_from(&key).map_err(|error| CaError::Key(error.to_string()))?;
-        let certificate = pem::parse(cert_pem).map_err(|error| CaError::Certificate(error.to_string()))?;
+        let certificate = inspect::certificates(cert_pem)?.swap_remove(0);
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate.contents())
             .map_err(|error| CaError::Certificate(error.to_string()))?;
         if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
-            return Err(CaError::Key("the key does not belong to the certificate".to_owned()));
+            return Err(CaError::OtherKey);
         }
         let issuer = Issuer::from_ca_cert_der(&certificate.contents().to_vec().into(), key)?;
         Ok(Self { issuer, root_pem })

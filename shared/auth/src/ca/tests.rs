@@ -13,6 +13,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 
 use super::*;
+use crate::pkcs1;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -213,6 +214,33 @@ fn provided_authorities_of_any_key_type_sign() {
     assert_eq!(signer.root_pem(), chain);
     let issued = issue(&signer, "m", &BTreeMap::new(), DAY, KeyType::Ecdsa).expect("issued");
     verify(&root, &issued.cert_pem).expect("trusted");
+}
+
+/// Keys as OpenSSL writes them: P-256 and P-384, each as SEC1 and PKCS#8.
+#[test]
+fn keys_of_provided_authorities_are_read_in_every_form() {
+    for (algorithm, oid) in [
+        (&rcgen::PKCS_ECDSA_P256_SHA256, x509_parser::oid_registry::OID_SIG_ECDSA_WITH_SHA256),
+        (&rcgen::PKCS_ECDSA_P384_SHA384, x509_parser::oid_registry::OID_SIG_ECDSA_WITH_SHA384),
+        (&rcgen::PKCS_RSA_SHA256, x509_parser::oid_registry::OID_PKCS1_SHA256WITHRSA),
+    ] {
+        let key = KeyPair::generate_for(algorithm).expect("key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.distinguished_name.push(rcgen::DnType::CommonName, "provided");
+        let root = params.self_signed(&key).expect("signed").pem();
+        let inner = pkcs1::from_pkcs8(key.serialized_der()).expect("PKCS#8");
+        let label = if *algorithm == rcgen::PKCS_RSA_SHA256 { "RSA PRIVATE KEY" } else { "EC PRIVATE KEY" };
+        // OpenSSL puts the name of the curve before such a key.
+        let traditional = format!("{}{}", pkcs1::encode("EC PARAMETERS", vec![6, 1, 0]), pkcs1::encode(label, inner));
+        for pem in [key.serialize_pem(), traditional] {
+            let signer = Signer::from_pem(root.as_bytes(), pem.as_bytes()).expect("usable");
+            let issued = issue(&signer, "m", &BTreeMap::new(), DAY, KeyType::Ecdsa).expect("issued");
+            verify(&root, &issued.cert_pem).expect("trusted");
+            parsed(&issued.cert_pem, |leaf| assert_eq!(leaf.signature_algorithm.algorithm, oid));
+        }
+    }
 }
 
 #[test]
