@@ -5,7 +5,7 @@ mod common;
 use std::time::Instant;
 
 use common::{backends, policy};
-use tandem_store::{Author, Write};
+use tandem_store::{Author, Store as _, Write};
 
 fn authors() -> [Author; 2] {
     [Author::ControlPlane, Author::User("user".to_owned())]
@@ -38,4 +38,35 @@ async fn puts_per_second() {
             assert_eq!(backend.store.revision(), PUTS / clients * clients);
         }
     }
+}
+
+/// How large the files of a store become while the same resources are written again and again, as insights are, and how much
+/// of that is left when it is opened again. `TANDEM_OVERWRITES` sets the number of commits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measure for people"]
+async fn size_under_overwrites() {
+    const RESOURCES: u64 = 2_000;
+    let commits = std::env::var("TANDEM_OVERWRITES").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000_u64);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let size = || -> u64 {
+        common::files(directory.path()).iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
+    };
+    let store = common::open(directory.path()).await.expect("an empty store");
+    for n in 0..commits {
+        // Some hundred insights of 2 KB at once.
+        let puts = (0..100).map(|index| {
+            let name = format!("p{:04}", (n * 100 + index) % RESOURCES);
+            let spec = serde_json::json!({ "value": n, "padding": "x".repeat(2_000) });
+            Write::Put(tandem_model::Resource::from_json(common::key("m", &name), spec))
+        });
+        store.commit_as(Author::ControlPlane, puts.collect()).await.expect("durable");
+        if n.is_multiple_of(commits / 20) {
+            println!("{n:>8} commits, {:>8} KB", size() / 1024);
+        }
+    }
+    println!("written {} MB for {} MB of resources", commits * 200_000 / 1_000_000, RESOURCES * 2_000 / 1_000_000);
+    drop(store);
+    println!("closed {} KB", size() / 1024);
+    drop(common::open(directory.path()).await.expect("intact"));
+    println!("opened and closed {} KB", size() / 1024);
 }
