@@ -79,8 +79,9 @@ impl Database {
         })?;
         let id = form.as_ref().and_then(|form| form.id).unwrap_or_else(Uuid::new_v4);
         let wanted = Form::of(id, keys.first().filter(|_| encryption.enabled));
-        if form.as_ref() != Some(&wanted) || folder.is_of_earlier_version() {
-            if let Some(form) = &form {
+        let is_otherwise = form.as_ref() != Some(&wanted);
+        if is_otherwise || folder.is_of_earlier_version() || is_wasteful(&folder, &mut opened).map_err(damaged)? {
+            if let Some(form) = form.as_ref().filter(|_| is_otherwise) {
                 let name = |form: &Form| form.key.clone().unwrap_or_else(|| "none".to_owned());
                 tracing::info!(store = %path.display(), key = name(&wanted), before = name(form), "the key of the store changes");
             }
@@ -221,6 +222,19 @@ impl Database {
         self.trees = trees;
         result
     }
+}
+
+/// Whether the files of a database take much more space than what is in them.
+fn is_wasteful(folder: &Folder, opened: &mut Option<(sled::Db, Form)>) -> Result<bool, String> {
+    let Some(database) = opened.take() else { return Ok(false) };
+    let size = folder.size().map_err(|error| error.to_string())?;
+    let (saves_space, database) = contained(database, |(db, _)| rewrite::saves_space(db, size));
+    *opened = database;
+    if saves_space? {
+        tracing::info!(bytes = size, "the files of the store take more than four times the space that is needed");
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 /// What an open database says of itself; `None` when nothing was ever stored in it.

@@ -56,6 +56,11 @@ impl Folder {
         self.current.map(|number| self.of(number))
     }
 
+    /// Bytes that the files of the database that counts take.
+    pub(super) fn size(&self) -> io::Result<u64> {
+        self.database().map_or(Ok(0), |database| size(&database))
+    }
+
     /// Whether the database is where earlier versions have it.
     pub(super) fn is_of_earlier_version(&self) -> bool {
         self.current == Some(0)
@@ -146,6 +151,17 @@ fn number(name: &str) -> Option<u64> {
 
 fn is_unfinished(name: &str) -> bool {
     name.strip_suffix(UNFINISHED).and_then(number).is_some()
+}
+
+fn size(path: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        // sled may remove one of its files meanwhile.
+        let Ok(metadata) = entry.metadata() else { continue };
+        bytes += if metadata.is_dir() { size(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
 }
 
 /// Waits until everything in a directory is on the disk.

@@ -56,7 +56,8 @@ enum Request {
 
 impl SledStore {
     /// Opens the store in `directory`; a directory that does not exist becomes an empty store. One that is encrypted with another
-    /// key than the first one, or not as `encryption` says, is written anew, which takes as long as it is large.
+    /// key than the first one, or not as `encryption` says, or that takes much more space than it needs, is written anew, which
+    /// takes as long as it is large.
     ///
     /// # Errors
     /// [`StoreError::Backend`] with the path and the remedy, when the directory cannot be used, another process uses

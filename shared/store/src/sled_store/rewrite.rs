@@ -13,8 +13,28 @@ use super::record::Summary;
 pub(super) const TREES: [&str; 4] = [META_TREE, RESOURCES_TREE, ENTRIES_TREE, KEYS_TREE];
 /// About so many bytes are written at once.
 const BATCH_BYTES: usize = 1 << 20;
+/// Files of a database that take less than this are never written anew to save space.
+const SMALL: u64 = 128 << 20;
+/// Files that take so many times as much as what is in them are.
+const WASTE: u64 = 4;
 /// How often a rewrite that takes long says how far it is.
 const PROGRESS: Duration = Duration::from_secs(5);
+
+/// Whether a database whose files take `size` bytes is worth being written anew: sled uses again what it has freed, but never
+/// gives it back.
+pub(super) fn saves_space(db: &sled::Db, size: u64) -> Result<bool, String> {
+    if size < SMALL {
+        return Ok(false);
+    }
+    let mut bytes = 0;
+    for name in TREES {
+        for entry in db.open_tree(name).map_err(text)?.iter() {
+            let (key, value) = entry.map_err(text)?;
+            bytes += (key.len() + value.len()) as u64;
+        }
+    }
+    Ok(size > bytes.saturating_mul(WASTE))
+}
 
 /// Fills the empty database `target` with what is in `source`, or with nothing, and waits for the disk.
 pub(super) fn fill(
@@ -91,5 +111,23 @@ impl Copy<'_> {
             return Ok(self.to.resized(self.from, size).to_le_bytes().to_vec());
         }
         self.to.seal_bytes(tree, key, &self.from.open_bytes(tree, key, value)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_files_with_little_in_them_are_worth_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let db = sled::open(directory.path()).expect("an empty database");
+        db.open_tree(RESOURCES_TREE).expect("a tree").insert("key", vec![0; 1 << 20]).expect("written");
+        let saves_space = |size| saves_space(&db, size).expect("readable");
+        assert!(!saves_space(SMALL - 1) && saves_space(SMALL));
+        for index in 0..(SMALL / WASTE >> 20) {
+            db.open_tree(ENTRIES_TREE).expect("a tree").insert(index.to_be_bytes(), vec![0; 1 << 20]).expect("written");
+        }
+        assert!(!saves_space(SMALL) && saves_space(SMALL * 2));
     }
 }
