@@ -31,6 +31,9 @@ impl LeftOut {
 
     /// Takes notice of what one proxy is not sent, in the place of what was said before.
     pub fn of_proxy(&self, proxy: &ResourceKey, warnings: &[Warning]) {
+        if warnings.is_empty() && !self.sources.lock().of_proxies.contains_key(proxy) {
+            return;
+        }
         let about = |warning: &Warning| Some((warning.resource.clone()?, warning.reason.clone()));
         let warnings: Vec<_> = warnings.iter().filter_map(about).collect();
         self.update(|sources| {
