@@ -62,11 +62,7 @@ impl Issuing {
     }
 
     /// Has something made, and notifies `done` when it is there.
-    pub fn begin<T: Send + 'static>(
-        &self,
-        done: &Arc<Notify>,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Issue<T> {
+    pub fn begin<T: Send + 'static>(&self, done: &Arc<Notify>, work: impl FnOnce() -> T + Send + 'static) -> Issue<T> {
         let (threads, metrics, done) = (self.threads.clone(), self.metrics.clone(), done.clone());
         let result = Arc::new(Mutex::new(None));
         let place = result.clone();

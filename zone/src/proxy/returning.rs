@@ -52,7 +52,8 @@ impl Returning {
     /// Drops what a connection had, unless a later one of the same proxy has left something.
     pub fn forget(&self, proxy: &ResourceKey, connection: u64) {
         let mut kept = self.left.lock();
-        let left = if kept.get(proxy).is_some_and(|(number, _)| *number == connection) { kept.remove(proxy) } else { None };
+        let left =
+            if kept.get(proxy).is_some_and(|(number, _)| *number == connection) { kept.remove(proxy) } else { None };
         // What goes with it is dropped without the lock.
         drop(kept);
         drop(left);

@@ -114,7 +114,8 @@ impl Zone {
 fn context(store: &SharedStore, under_way: usize, shutdown: &CancellationToken) -> Arc<ProxyContext> {
     let arrivals = ArrivalSettings { turns: 2, under_way, max_waiting: 1_000, max_wait: PATIENCE };
     let snapshot = Arc::new(ArcSwap::new(MeshIndex::new(ZoneSettings::new("east")).snapshot()));
-    let admission = Arc::new(Admission::new(store.clone(), AdmissionSettings::new(Mode::Zone { federated: false }, "east")));
+    let admission =
+        Arc::new(Admission::new(store.clone(), AdmissionSettings::new(Mode::Zone { federated: false }, "east")));
     Arc::new(ProxyContext {
         store: store.clone(),
         admission: admission.clone(),
@@ -144,7 +145,11 @@ fn context(store: &SharedStore, under_way: usize, shutdown: &CancellationToken) 
         issuing: Issuing::new(1, IssuingMetrics::default()),
         envoy_admin: EnvoyAdmin::new(store.clone()),
         refusals: Refusals::default(),
-        settings: ProxySettings { instance_id: "zone".to_owned(), deregistration_delay: Duration::from_secs(30), limits: StreamLimits::default() },
+        settings: ProxySettings {
+            instance_id: "zone".to_owned(),
+            deregistration_delay: Duration::from_secs(30),
+            limits: StreamLimits::default(),
+        },
         shutdown: shutdown.clone(),
     })
 }

@@ -32,9 +32,11 @@ const HANDOVER: Duration = Duration::from_millis(500);
 /// # Errors
 /// When there are too many others.
 pub(super) async fn admission(context: &ProxyContext) -> Result<Admitted, Status> {
-    context.arrivals.admission().await.map_err(|error| {
-        context.refusals.with(Door::Ads, Reason::Overloaded, Status::unavailable(error.to_string()))
-    })
+    context
+        .arrivals
+        .admission()
+        .await
+        .map_err(|error| context.refusals.with(Door::Ads, Reason::Overloaded, Status::unavailable(error.to_string())))
 }
 
 /// Who a proxy says it is.
@@ -189,11 +191,7 @@ fn brought_resource(metadata: &ProxyMetadata, key: &ResourceKey) -> Result<Optio
 }
 
 /// The resource of a proxy that brought none.
-async fn stored_resource(
-    store: &SharedStore,
-    key: &ResourceKey,
-    node_id: &str,
-) -> Result<Arc<Resource>, Status> {
+async fn stored_resource(store: &SharedStore, key: &ResourceKey, node_id: &str) -> Result<Arc<Resource>, Status> {
     let stored = store.get(key).await.map_err(|error| Status::unknown(error.to_string()))?;
     stored.ok_or_else(|| {
         Status::unknown(format!(

@@ -207,8 +207,7 @@ impl Certificates {
             (false, false) => Otherwise::Plain,
         };
         let context = holder.context;
-        let issuer =
-            Issuer { identities: &context.workload_identities, issuing: &context.issuing, done: holder.done };
+        let issuer = Issuer { identities: &context.workload_identities, issuing: &context.issuing, done: holder.done };
         match self.workload.refresh(issuer, snapshot, holder.proxy, otherwise).await {
             Err(error) if has_certificate || self.workload.issued().is_some() => {
                 self.problem(error.identity().cloned(), error.to_string());
