@@ -2,10 +2,15 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use common::{backends, policy};
-use tandem_store::{Author, Store as _, Write};
+use common::{Backend, backends, policy};
+use tandem_store::{Author, Encryption, KeySource, SledStore, Store as _, Write};
+
+fn plain() -> Encryption {
+    Encryption { enabled: false, keys: KeySource::Given(common::keys(&[1, 2])) }
+}
 
 fn authors() -> [Author; 2] {
     [Author::ControlPlane, Author::User("user".to_owned())]
@@ -17,7 +22,10 @@ async fn puts_per_second() {
     const PUTS: u64 = 5_000;
     // Updates of the control plane are in no history, those of users are.
     for (clients, author) in [1, 8, 128].into_iter().flat_map(|clients| authors().map(|author| (clients, author))) {
-        for backend in backends().await {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = SledStore::open(directory.path(), &plain()).await.expect("an empty store");
+        let plain = Backend { name: "plain", store: Arc::new(store), directory: Some(directory) };
+        for backend in backends().await.into_iter().chain([plain]) {
             let start = Instant::now();
             let tasks: Vec<_> = (0..clients)
                 .map(|client| {
@@ -69,4 +77,33 @@ async fn size_under_overwrites() {
     println!("closed {} KB", size() / 1024);
     drop(common::open(directory.path()).await.expect("intact"));
     println!("opened and closed {} KB", size() / 1024);
+}
+
+/// How long a store with many resources takes to open, as it is and when it has to be written anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measure for people"]
+async fn opening() {
+    const RESOURCES: u64 = 100_000;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let encrypted = |keys: &[u8]| Encryption::with(common::keys(keys));
+    let open = async |what: &str, encryption: &Encryption| {
+        let start = Instant::now();
+        let store = SledStore::open(directory.path(), encryption).await.expect("intact");
+        println!("{what:>20} {:>6} ms", start.elapsed().as_millis());
+        store
+    };
+    let store = open("empty", &encrypted(&[1])).await;
+    for n in 0..RESOURCES / 1000 {
+        let puts = (0..1000).map(|index| {
+            let spec = serde_json::json!({ "value": n, "padding": "x".repeat(500) });
+            Write::Put(tandem_model::Resource::from_json(common::key("m", &format!("p{n}-{index}")), spec))
+        });
+        store.commit_as(Author::User("user".to_owned()), puts.collect()).await.expect("durable");
+    }
+    drop(store);
+    drop(open("as it is", &encrypted(&[1])).await);
+    drop(open("another key", &encrypted(&[2, 1])).await);
+    drop(open("turned off", &plain()).await);
+    drop(open("plain, as it is", &plain()).await);
+    drop(open("turned on", &encrypted(&[1])).await);
 }

@@ -125,7 +125,7 @@ mod tests {
         db.open_tree(RESOURCES_TREE).expect("a tree").insert("key", vec![0; 1 << 20]).expect("written");
         let saves_space = |size| saves_space(&db, size).expect("readable");
         assert!(!saves_space(SMALL - 1) && saves_space(SMALL));
-        for index in 0..(SMALL / WASTE >> 20) {
+        for index in 0..((SMALL / WASTE) >> 20) {
             db.open_tree(ENTRIES_TREE).expect("a tree").insert(index.to_be_bytes(), vec![0; 1 << 20]).expect("written");
         }
         assert!(!saves_space(SMALL) && saves_space(SMALL * 2));
