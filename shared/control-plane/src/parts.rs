@@ -39,9 +39,7 @@ impl Parts {
             StoreType::Memory => Arc::new(MemoryStore::new()),
             StoreType::Sled => {
                 let path = &config.store.sled.path;
-                let store = SledStore::open(path, &encryption(&config.store.encryption)?)
-                    .await
-                    .with_context(|| format!("cannot open the store at {}", path.display()))?;
+                let store = SledStore::open(path, &encryption(&config.store.encryption)?).await?;
                 info!(path = %path.display(), revision = tandem_store::Store::revision(&store), "store opened");
                 Arc::new(store)
             }

@@ -67,7 +67,7 @@ impl Copy<'_> {
     fn all(&mut self, source: &sled::Db, target: &sled::Db) -> Result<(), String> {
         let resources = source.open_tree(RESOURCES_TREE).map_err(text)?;
         let summary = read_summary(self.from, &resources)?;
-        tracing::info!(resources = summary.resources, "writing the store anew; do not interrupt it without need");
+        tracing::info!(resources = summary.resources, "writing the store anew");
         let sealed = seal_summary(self.to, &summary)?;
         target.open_tree(RESOURCES_TREE).map_err(text)?.insert(SUMMARY_KEY, sealed).map_err(text)?;
         let mut told = Instant::now();
@@ -98,7 +98,7 @@ impl Copy<'_> {
         }
         tracing::info!(
             records = self.records,
-            milliseconds = self.started.elapsed().as_millis(),
+            seconds = self.started.elapsed().as_secs_f32(),
             "the store is written anew"
         );
         Ok(())
