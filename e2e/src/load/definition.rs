@@ -103,7 +103,7 @@ impl Definition {
         }
         let mut resource =
             json!({"type": "Dataplane", "mesh": self.mesh, "name": self.name(index), "networking": networking});
-        let of_its_own = self.labelled.then(|| (LABEL, index));
+        let of_its_own = self.labelled.then_some((LABEL, index));
         for (label, value) in of_its_own.into_iter().chain(self.group(index).map(|group| (GROUP, group))) {
             resource["labels"][label] = json!(value.to_string());
         }

@@ -23,7 +23,7 @@ const SYNC_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Name of the zone among the measured processes.
-const ZONE: &str = "zone";
+pub(super) const ZONE: &str = "zone";
 
 /// Where the load goes.
 pub(super) struct Target {

@@ -92,7 +92,7 @@ async fn proxies_come_back_to_a_zone_that_was_killed() -> Result<()> {
 async fn a_soak_watches_what_control_planes_hold_while_proxies_come_and_go() -> Result<()> {
     let (report, broken) = small(
         "--mesh soak --proxies 10 --soak 12s --soak-churn 400 --soak-changes 0.3 --certificates 10s \
-         --env KUMA_XDS_SERVER_DATAPLANE_DEREGISTRATION_DELAY=1s",
+         --env KUMA_XDS_DATAPLANE_DEREGISTRATION_DELAY=1s",
     )
     .await?;
     let soak = &report["soak"];

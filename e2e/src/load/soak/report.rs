@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::super::changes::ChangeFigures;
 use super::super::report::{Quantiles, quantiles, size};
+use super::super::target::ZONE;
 use super::samples::{Held, Sample};
 
 /// Memory may be so much more in the last third than in the first, in hundredths.
@@ -82,9 +83,9 @@ impl Bound {
             _ => format!("{value:.1}"),
         };
         let verdict = if self.is_broken() { "GREW" } else { "holds" };
-        let growth = (last / first.max(f64::MIN_POSITIVE) - 1.0) * 100.0;
+        let growth = if *first > 0.0 { format!("{:+.1} %", (last / first - 1.0) * 100.0) } else { "-".to_owned() };
         format!(
-            "{process:<8}{what:<10}{:>10} -> {:>10} ({growth:+.1} %)   bound {:>10}   {verdict}",
+            "{process:<8}{what:<10}{:>10} -> {:>10}   {growth:>8}   bound {:>10}   {verdict}",
             text(*first),
             text(*last),
             text(*limit)
@@ -112,8 +113,8 @@ pub(super) fn bounds(samples: &[Sample]) -> Vec<Bound> {
             bounds.push(Bound { process: name.clone(), what, first, last: mean(last), limit: limit(first) });
         };
         bound("memory", &|_, held| held.rss_bytes as f64, &|first| first * (1.0 + MEMORY_PERCENT / 100.0));
-        // Global is not connected to proxies, but their number varies too little to matter.
-        bound("files", &|sample, held| held.files.saturating_sub(sample.in_service) as f64, &|first| first + FILES);
+        let connections = |sample: &Sample| if name == ZONE { sample.in_service } else { 0 };
+        bound("files", &|sample, held| held.files.saturating_sub(connections(sample)) as f64, &|first| first + FILES);
         bound("threads", &|_, held| held.threads as f64, &|first| first + THREADS);
         if last.iter().all(|sample| sample.processes.get(name).is_some_and(|held| held.store_bytes.is_some())) {
             bound("store", &|_, held| held.store_bytes.unwrap_or_default() as f64, &|first| {
