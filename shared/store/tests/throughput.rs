@@ -49,12 +49,14 @@ async fn puts_per_second() {
 }
 
 /// How large the files of a store become while the same resources are written again and again, as insights are, and how much
-/// of that is left when it is opened again. `TANDEM_OVERWRITES` sets the number of commits.
+/// of that is left when it is opened again. `TANDEM_OVERWRITES` and
+/// `TANDEM_RESOURCES` set the numbers of commits and of resources.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measure for people"]
 async fn size_under_overwrites() {
-    const RESOURCES: u64 = 2_000;
-    let commits = std::env::var("TANDEM_OVERWRITES").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000_u64);
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let commits = number("TANDEM_OVERWRITES").unwrap_or(20_000);
+    let resources = number("TANDEM_RESOURCES").unwrap_or(2_000);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let size = || -> u64 {
         common::files(directory.path()).iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
@@ -63,7 +65,7 @@ async fn size_under_overwrites() {
     for n in 0..commits {
         // Some hundred insights of 2 KB at once.
         let puts = (0..100).map(|index| {
-            let name = format!("p{:04}", (n * 100 + index) % RESOURCES);
+            let name = format!("p{:04}", (n * 100 + index) % resources);
             let spec = serde_json::json!({ "value": n, "padding": "x".repeat(2_000) });
             Write::Put(tandem_model::Resource::from_json(common::key("m", &name), spec))
         });
@@ -72,7 +74,7 @@ async fn size_under_overwrites() {
             println!("{n:>8} commits, {:>8} KB", size() / 1024);
         }
     }
-    println!("written {} MB for {} MB of resources", commits * 200_000 / 1_000_000, RESOURCES * 2_000 / 1_000_000);
+    println!("written {} MB for {} MB of resources", commits * 200_000 / 1_000_000, resources * 2_000 / 1_000_000);
     drop(store);
     println!("closed {} KB", size() / 1024);
     drop(common::open(directory.path()).await.expect("intact"));
