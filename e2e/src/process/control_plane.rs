@@ -19,6 +19,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a control plane may take to leave when asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
+/// Names the port of the server that Prometheus asks.
+const MONITORING: &str = "KUMA_MONITORING_ASSIGNMENT_SERVER_PORT";
+
 /// Names the folder of the store.
 const STORE: &str = "KUMA_STORE_SLED_PATH";
 
@@ -119,7 +122,7 @@ impl ControlPlane {
             ("KUMA_API_SERVER_HTTPS_PORT", ports::free()?.to_string()),
             ("KUMA_DIAGNOSTICS_SERVER_PORT", diagnostics.to_string()),
             ("KUMA_INTER_CP_SERVER_PORT", ports::free()?.to_string()),
-            ("KUMA_MONITORING_ASSIGNMENT_SERVER_PORT", ports::free()?.to_string()),
+            (MONITORING, ports::free()?.to_string()),
             ("KUMA_GENERAL_WORK_DIR", work_dir.display().to_string()),
             (STORE, store.display().to_string()),
         ] {
@@ -256,6 +259,11 @@ impl ControlPlane {
     /// URL of the diagnostics server (health and metrics), without a trailing slash.
     pub fn diagnostics_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.diagnostics)
+    }
+
+    /// URL of the server of a zone that tells Prometheus of its proxies, without a trailing slash.
+    pub fn monitoring_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.options.env[MONITORING])
     }
 
     /// Address that zones are given to join this global control plane.

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use tandem_e2e::api::Api;
 use tandem_e2e::echo::EchoServer;
 use tandem_e2e::{api, wait};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::{PATIENCE, Stage, apps, zone_proxies};
 
@@ -73,6 +76,45 @@ async fn global_and_zone_ask_the_envoys_of_a_zone() -> Result<()> {
             let dump = api.get(&format!("{kind}/{name}/xds")).await?;
             assert!(clusters(&dump).contains(&"kuma:envoy:admin"), "{kind}: {:?}", clusters(&dump));
         }
+    }
+    stage.passed();
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_admin_port_tells_strangers_whether_the_proxy_is_ready_and_nothing_else() -> Result<()> {
+    let stage = Stage::with_zones(&["zone-1"]).await?;
+    stage.mesh(&api::mesh("default")).await?;
+    let server = EchoServer::start("web").await?;
+    let mut web = apps::sidecar("default", "web-1", "web", server.port(), &[])?;
+    web.resource["networking"]["address"] = json!("127.0.0.2");
+    let web = stage.zone(0).start_sidecar(web).await?;
+    // What kuma-dp does.
+    let listener = UnixListener::bind(web.folder().join("kuma-readiness-reporter.sock"))?;
+    let _kuma_dp = AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            if stream.read(&mut request).await.is_ok_and(|length| request[..length].starts_with(b"GET /ready ")) {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nREADY";
+                let _ = stream.write_all(answer).await;
+            }
+        }
+    }));
+    let port = web.admin_port();
+    let http = reqwest::Client::builder().danger_accept_invalid_certs(true).timeout(PATIENCE).build()?;
+    let get = async |url: String| {
+        let response = http.get(url).send().await?;
+        Ok::<_, anyhow::Error>((response.status(), response.text().await?))
+    };
+    let ready = || async {
+        let (status, text) = get(format!("http://127.0.0.2:{port}/ready")).await?;
+        Ok((status == StatusCode::OK).then_some(text))
+    };
+    assert_eq!(wait::until("readiness is told", PATIENCE, ready).await?, "READY");
+    for path in ["config_dump", "stats", "clusters", "quitquitquit"] {
+        assert_eq!(get(format!("http://127.0.0.2:{port}/{path}")).await?.0, StatusCode::NOT_FOUND, "{path}");
+        let without_certificate = get(format!("https://127.0.0.2:{port}/{path}")).await;
+        assert!(without_certificate.is_err(), "{path}: {without_certificate:?}");
     }
     stage.passed();
     Ok(())

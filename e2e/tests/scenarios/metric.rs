@@ -18,6 +18,7 @@ use reqwest::{Certificate, StatusCode};
 use serde_json::{Value, json};
 use tandem_e2e::echo::EchoServer;
 use tandem_e2e::proxy::Proxy;
+use tandem_e2e::world::Zone;
 use tandem_e2e::{api, ports, wait};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
@@ -83,6 +84,26 @@ async fn refused(http: &reqwest::Client, url: &str) -> Result<()> {
     wait::until(&format!("nothing is served at {url}"), PATIENCE, condition).await
 }
 
+/// Waits until a Prometheus server with this identifier is told to fetch the metrics of the proxy at a URL, or nowhere; returns the
+/// labels of the target.
+async fn assigned(zone: &Zone, client: &str, url: Option<&str>) -> Result<Value> {
+    let server = format!("{}/v3/discovery:monitoringassignments", zone.control_plane.monitoring_url());
+    let http = reqwest::Client::new();
+    let told = || async {
+        let request = http.post(&server).query(&[("fetch-timeout", "0s")]).header("content-type", "application/json");
+        let response = request.body(json!({"node": {"id": client}}).to_string()).send().await?;
+        let text = response.error_for_status()?.text().await?;
+        let told: Value = serde_json::from_str(&text)?;
+        let mut targets = told["resources"].as_array().into_iter().flatten().map(|one| &one["targets"][0]);
+        let target = targets.find(|target| target["name"] == "observed");
+        let member = |name: &str| target.and_then(|target| target[name].as_str()).unwrap_or_default();
+        let found = format!("{}://{}{}", member("scheme"), member("address"), member("metrics_path"));
+        let fits = if url.is_some() { url == Some(found.as_str()) } else { target.is_none() };
+        Ok(fits.then(|| target.map_or(Value::Null, |target| target["labels"].clone())))
+    };
+    wait::until(&format!("{client} is told {url:?}"), PATIENCE, told).await
+}
+
 /// A policy for one proxy: all proxies of a scenario are on one host, where each port is there once.
 fn policy(default: &Value) -> Value {
     let observed = json!({"kind": "MeshSubset", "tags": {"kuma.io/service": "observed"}});
@@ -136,6 +157,9 @@ async fn metrics_are_fetched_and_kuma_dp_is_told_what_to_gather() -> Result<()> 
     })
     .await?;
 
+    let labels = assigned(stage.zone(0), "prometheus", Some(&old)).await?;
+    assert_eq!(labels["kuma_io_services"], ",observed,");
+
     // The policy takes the place of what the mesh says.
     let mut conf = json!({
         "sidecar": {"includeUnused": false, "profiles": {"appendProfiles": [{"name": "All"}]}},
@@ -158,6 +182,9 @@ async fn metrics_are_fetched_and_kuma_dp_is_told_what_to_gather() -> Result<()> 
     let elsewhere = plain.get(url(new, "/elsewhere")).send().await?;
     assert_eq!(elsewhere.status(), StatusCode::NOT_FOUND);
     refused(&plain, &old).await?;
+    let labels = assigned(stage.zone(0), "prometheus", Some(&url(new, "/scrape"))).await?;
+    assert_eq!(labels, Value::Null, "the proxy adds them to its metrics");
+    assigned(stage.zone(0), "other", Some(&url(second, "/metrics"))).await?;
 
     // What kuma-dp is told, until it changes.
     let (first, hash) = settings(observed.folder(), None).await?;
@@ -185,6 +212,9 @@ async fn metrics_are_fetched_and_kuma_dp_is_told_what_to_gather() -> Result<()> 
     let metrics = scraped(&secured, &format!("https://localhost:{new}/scrape")).await?;
     assert!(metrics.contains("app_metric 1\n"), "{metrics}");
     refused(&plain, &url(new, "/scrape")).await?;
+    for client in ["prometheus", "other"] {
+        assigned(stage.zone(0), client, Some(&format!("https://127.0.0.1:{new}/scrape"))).await?;
+    }
 
     // Without the policy the mesh decides again.
     stage.global().delete(POLICY).await?;
@@ -194,6 +224,10 @@ async fn metrics_are_fetched_and_kuma_dp_is_told_what_to_gather() -> Result<()> 
     })
     .await?;
     assert_eq!(observed.stat_sum(|name| name.ends_with(".update_rejected")).await?, 0, "{}", observed.log_tail());
+    assigned(stage.zone(0), "prometheus", Some(&old)).await?;
+    mesh["metrics"] = json!({"backends": mesh["metrics"]["backends"]});
+    stage.global().put("/meshes/default", &mesh).await?;
+    assigned(stage.zone(0), "prometheus", None).await?;
     stage.passed();
     Ok(())
 }

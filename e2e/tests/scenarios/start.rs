@@ -40,6 +40,7 @@ impl Attempt {
             "KUMA_DIAGNOSTICS_SERVER_PORT",
             "KUMA_DP_SERVER_PORT",
             "KUMA_MULTIZONE_GLOBAL_KDS_GRPC_PORT",
+            "KUMA_MONITORING_ASSIGNMENT_SERVER_PORT",
         ] {
             attempt = attempt.set(key, ports::free()?.to_string());
         }
@@ -109,7 +110,13 @@ async fn ports_in_use_are_named() -> Result<()> {
     }
     let taken = TcpListener::bind("0.0.0.0:0")?;
     let port = taken.local_addr()?.port().to_string();
-    Attempt::zone("zone-1").await?.set("KUMA_DP_SERVER_PORT", &port).fails_with(&[&port, "dpServer.port"]).await
+    for (key, name) in [
+        ("KUMA_DP_SERVER_PORT", "dpServer.port"),
+        ("KUMA_MONITORING_ASSIGNMENT_SERVER_PORT", "monitoringAssignmentServer.port"),
+    ] {
+        Attempt::zone("zone-1").await?.set(key, &port).fails_with(&[&port, name]).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

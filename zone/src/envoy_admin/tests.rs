@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
-use tandem_api::{EnvoyAdmin as _, EnvoyAdminError};
+use tandem_api::EnvoyAdminError;
 use tandem_auth::envoy_admin;
 use tandem_kds::admin::{AdminExecutor as _, AdminRequest};
 use tandem_model::rest::{Unknown, from_json};
