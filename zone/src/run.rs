@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::map_response;
-use envoy_types::pb::envoy::service::health::v3::health_discovery_service_server::HealthDiscoveryServiceServer;
 use tandem_api::Proxies;
 use tandem_control_plane::{
     Parts, Tasks, kds_settings, keep_insights, policies, serve_api, serve_diagnostics, tls_config,
@@ -175,10 +174,7 @@ async fn serve_proxies(
     let (refusals, unknown) = (context.refusals.clone(), context.refusals.clone());
     let mut discovery = tonic::service::Routes::new(AdsService::new(context.clone()));
     if config.dp_server.hds.enabled {
-        let health = HealthService::new(context, hds_settings(config));
-        discovery = discovery.add_service(
-            HealthDiscoveryServiceServer::new(health).max_decoding_message_size(config.dp_server.limits.max_node_size),
-        );
+        discovery = discovery.add_service(HealthService::new(context, hds_settings(config)));
     }
     let router: Router = bootstrap::router(bootstrap)
         .merge(discovery.into_axum_router())

@@ -282,7 +282,8 @@ impl Server {
             return self.requests(stream, peer, None, ticket, eviction).await;
         };
         let accepted = tokio::select! {
-            accepted = tls.accept(stream, || ticket.spoke()) => accepted,
+            // Boxed, so that its size does not stay part of the connection's.
+            accepted = Box::pin(tls.accept(stream, || ticket.spoke())) => accepted,
             () = eviction.wait() => return self.refuse(peer, Refusal::TooManyConnections),
             () = self.shutdown.cancelled() => return,
         };

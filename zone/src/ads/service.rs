@@ -8,17 +8,19 @@ use futures::future::{self, Ready};
 use http::Request;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 
 use super::delta::Delta;
 use super::sotw::StateOfTheWorld;
 use super::stream::{self, AdsContext};
 use super::variant::Variant;
-use crate::grpc::{self, Messages};
+use crate::grpc;
 
 const SOTW: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+
+/// Largest request, in bytes: a node with its resource, and the versions of everything that a large proxy has.
+const LARGEST_REQUEST: usize = 4 << 20;
 
 /// The gRPC service `envoy.service.discovery.v3.AggregatedDiscoveryService`.
 #[derive(Clone)]
@@ -57,10 +59,5 @@ impl tower::Service<Request<Body>> for AdsService {
 }
 
 fn serve<V: Variant>(context: Arc<AdsContext>, request: Request<Body>) -> http::Response<Body> {
-    let (head, body) = request.into_parts();
-    if let Some(status) = grpc::refused_encoding(&head.headers) {
-        return status.into_http();
-    }
-    let metadata = MetadataMap::from_headers(head.headers);
-    grpc::respond(stream::open::<V>(context, &metadata, Messages::new(body)))
+    grpc::serve(request, LARGEST_REQUEST, |metadata, requests| Ok(stream::open::<V>(context, metadata, requests)))
 }

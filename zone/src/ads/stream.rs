@@ -141,7 +141,7 @@ impl<V: Variant> AdsStream<V> {
                 Event::Ended => return Ok(None),
                 Event::Changed => {
                     if let Some(session) = &mut self.session
-                        && let Some(old) = session.refresh().await
+                        && let Some(old) = Box::pin(session.refresh()).await
                         && let Some(new) = session.resources()
                     {
                         self.transition.begin(&old, new);
@@ -252,9 +252,11 @@ impl<V: Variant> AdsStream<V> {
                 return Err(self.context.refusals.with(Door::Ads, Reason::MessageTooLarge, status));
             }
             None => {
-                let credential = self.credential.clone()?;
+                // Nobody asks for it again.
+                let credential = std::mem::replace(&mut self.credential, Ok(String::new()))?;
                 let node = request::node(node).map_err(|status| self.malformed(status))?;
-                self.session = Some(Session::open(self.context.clone(), node, credential).await?);
+                // Boxed: what happens once must not make the stream larger for as long as it is open.
+                self.session = Some(Box::pin(Session::open(self.context.clone(), node, credential)).await?);
             }
         }
         let Some(session) = &mut self.session else { return Ok(()) };

@@ -5,14 +5,12 @@ use std::marker::PhantomData;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use prost::Message;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::PREFIX;
-
-/// Largest message that is read, in bytes.
-const LARGEST: usize = 4 << 20;
 
 /// Most bytes set aside for a message before they have arrived.
 const AHEAD: usize = 64 << 10;
@@ -22,27 +20,35 @@ const AHEAD: usize = 64 << 10;
 /// Between messages it keeps no memory, whatever their size was.
 #[derive(Debug)]
 pub struct Messages<T> {
-    body: Body,
+    /// Never locked: a mutex is what makes it shareable between threads, which those who hold a stream across an await need.
+    body: Mutex<Body>,
+    /// Largest message, in bytes.
+    limit: usize,
     /// What has arrived and was not handed out; without capacity when that is nothing.
     arrived: BytesMut,
     message: PhantomData<fn() -> T>,
 }
 
-/// The refusal of a request whose messages are compressed in a way that is not read here, which is any.
-pub fn refused_encoding(headers: &HeaderMap) -> Option<Status> {
-    let encoding = headers.get("grpc-encoding").filter(|encoding| *encoding != "identity")?;
+/// Refuses a request whose messages are compressed: no way of it is read here.
+///
+/// # Errors
+/// When they are.
+pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
+    let Some(encoding) = headers.get("grpc-encoding").filter(|encoding| *encoding != "identity") else { return Ok(()) };
     let encoding = String::from_utf8_lossy(encoding.as_bytes());
-    Some(Status::unimplemented(format!(
+    Err(Status::unimplemented(format!(
         "messages compressed with {encoding:?} are not read here; send them as they are"
     )))
 }
 
-impl<T: Message + Default> Messages<T> {
-    /// The messages in this body.
-    pub fn new(body: Body) -> Self {
-        Self { body, arrived: BytesMut::new(), message: PhantomData }
+impl<T> Messages<T> {
+    /// The messages in this body, each of at most `limit` bytes.
+    pub(super) fn new(body: Body, limit: usize) -> Self {
+        Self { body: Mutex::new(body), limit, arrived: BytesMut::new(), message: PhantomData }
     }
+}
 
+impl<T: Message + Default> Messages<T> {
     /// The next message; `None` when the client has ended the stream. A future that is dropped has lost nothing.
     ///
     /// # Errors
@@ -54,7 +60,7 @@ impl<T: Message + Default> Messages<T> {
                 let undecodable = |error| Status::invalid_argument(format!("undecodable message: {error}"));
                 return message.map(Some).map_err(undecodable);
             }
-            let frame = match self.body.frame().await {
+            let frame = match self.body.get_mut().frame().await {
                 Some(Ok(frame)) => frame,
                 Some(Err(status)) if status.code() == Code::Cancelled => return Ok(None),
                 Some(Err(status)) => return Err(status),
@@ -78,8 +84,9 @@ impl<T: Message + Default> Messages<T> {
         }
         // At least 32 bits wide everywhere that this runs; a length that were not would be too large as well.
         let length = usize::try_from(prefix.get_u32()).unwrap_or(usize::MAX);
-        if length > LARGEST {
-            let text = format!("a message of {length} bytes is larger than the limit of {LARGEST} bytes");
+        let limit = self.limit;
+        if length > limit {
+            let text = format!("a message of {length} bytes is larger than the limit of {limit} bytes");
             return Err(Status::out_of_range(text));
         }
         let whole = PREFIX + length;
@@ -107,9 +114,11 @@ mod tests {
     use super::super::framed;
     use super::*;
 
+    const LIMIT: usize = 1 << 20;
+
     fn messages(chunks: impl IntoIterator<Item = Bytes, IntoIter: Send + 'static>) -> Messages<String> {
         let frames = chunks.into_iter().map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)));
-        Messages::new(Body::new(StreamBody::new(futures::stream::iter(frames))))
+        Messages::new(Body::new(StreamBody::new(futures::stream::iter(frames))), LIMIT)
     }
 
     fn text(length: usize) -> String {
@@ -145,13 +154,13 @@ mod tests {
         compressed[0] = 1;
         let mut strange = compressed.clone();
         strange[0] = 7;
-        let too_large = [&[0][..], &u32::try_from(LARGEST + 1).unwrap().to_be_bytes()].concat();
+        let too_large = [&[0][..], &u32::try_from(LIMIT + 1).unwrap().to_be_bytes()].concat();
         let cut_short = framed(&text(10))[..8].to_vec();
         let garbage = vec![0, 0, 0, 0, 2, 0xff, 0xff];
         let cases = [
             (compressed, Code::InvalidArgument, "compressed"),
             (strange, Code::InvalidArgument, "7 is no flag"),
-            (too_large, Code::OutOfRange, "limit of 4194304 bytes"),
+            (too_large, Code::OutOfRange, "limit of 1048576 bytes"),
             (cut_short, Code::InvalidArgument, "ends within"),
             (garbage, Code::InvalidArgument, "undecodable"),
         ];
@@ -164,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn little_is_set_aside_for_what_is_only_announced() {
-        let announced = [&[0][..], &u32::try_from(LARGEST).unwrap().to_be_bytes()].concat();
+        let announced = [&[0][..], &u32::try_from(LIMIT).unwrap().to_be_bytes()].concat();
         let mut read = messages([Bytes::from(announced)]);
         read.message().await.expect_err("it does not come");
         assert!(read.arrived.capacity() <= 2 * AHEAD, "{}", read.arrived.capacity());
@@ -173,10 +182,10 @@ mod tests {
     #[test]
     fn compression_is_refused_before_anything_is_read() {
         let mut headers = HeaderMap::new();
-        assert!(refused_encoding(&headers).is_none());
+        check_encoding(&headers).expect("nothing is compressed");
         headers.insert("grpc-encoding", "identity".parse().unwrap());
-        assert!(refused_encoding(&headers).is_none());
+        check_encoding(&headers).expect("nothing is compressed");
         headers.insert("grpc-encoding", "gzip".parse().unwrap());
-        assert_eq!(refused_encoding(&headers).expect("refused").code(), Code::Unimplemented);
+        assert_eq!(check_encoding(&headers).expect_err("refused").code(), Code::Unimplemented);
     }
 }

@@ -9,8 +9,35 @@
 mod messages;
 mod responses;
 
-pub use messages::{Messages, refused_encoding};
-pub use responses::{framed, respond};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use http::{Request, Response};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
+
+pub use messages::Messages;
+pub use responses::framed;
 
 /// Bytes before each message: whether it is compressed, and its length.
 pub const PREFIX: usize = 5;
+
+/// What is sent on a stream: messages, each with its prefix, and the status that ends it early.
+pub type Responses = BoxStream<'static, Result<Bytes, Status>>;
+
+/// Answers a request with the stream that `open` makes of its metadata and its messages, none of which may be larger than `limit` bytes.
+pub fn serve<T>(
+    request: Request<Body>,
+    limit: usize,
+    open: impl FnOnce(&MetadataMap, Messages<T>) -> Result<Responses, Status>,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let opened = messages::check_encoding(&head.headers).and_then(|()| {
+        let metadata = MetadataMap::from_headers(head.headers);
+        open(&metadata, Messages::new(body, limit))
+    });
+    match opened {
+        Ok(messages) => responses::respond(messages),
+        Err(status) => status.into_http(),
+    }
+}

@@ -4,15 +4,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::Stream;
-use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
 use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::PREFIX;
+use super::{PREFIX, Responses};
 
 /// Encodes a message with what comes before it in a stream.
 pub fn framed(message: &impl Message) -> Bytes {
@@ -26,19 +24,19 @@ pub fn framed(message: &impl Message) -> Bytes {
 
 /// A response with these messages, each with its prefix, and the status that ends them. Messages are asked for one at a time, when the
 /// connection has room, and each is sent from the memory it is in.
-pub fn respond(messages: BoxStream<'static, Result<Bytes, Status>>) -> http::Response<Body> {
-    let mut response = http::Response::new(Body::new(Responses { messages: Some(messages) }));
+pub(super) fn respond(messages: Responses) -> http::Response<Body> {
+    let mut response = http::Response::new(Body::new(ResponseBody { messages: Some(messages) }));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 
 /// The body of a response.
-struct Responses {
+struct ResponseBody {
     /// `None` after the last one.
-    messages: Option<BoxStream<'static, Result<Bytes, Status>>>,
+    messages: Option<Responses>,
 }
 
-impl http_body::Body for Responses {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Status;
 

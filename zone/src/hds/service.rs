@@ -1,16 +1,17 @@
 //! The gRPC service through which proxies learn what to probe and report what they found.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::health::v3::health_check_request_or_endpoint_health_response::RequestType;
-use envoy_types::pb::envoy::service::health::v3::health_discovery_service_server::HealthDiscoveryService;
 use envoy_types::pb::envoy::service::health::v3::{
     EndpointHealthResponse, HealthCheckRequestOrEndpointHealthResponse, HealthCheckSpecifier,
 };
 use futures::StreamExt as _;
-use futures::stream::BoxStream;
+use futures::future::{self, Ready};
 use prost::Message as _;
 use tandem_model::{Kind, Resource, ResourceKey, Spec};
 use tandem_proto::mesh::v1alpha1 as pb;
@@ -19,13 +20,17 @@ use tandem_xds::ProxyMetadata;
 use tandem_xds::metadata::ReportedVersions;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
+use tonic::server::NamedService;
 use tracing::warn;
 
 use super::report::Report;
 use super::specifier::{HdsSettings, admin_cluster, specifier};
 use crate::ads::credential;
 use crate::allowance::Allowance;
+use crate::grpc::{self, Messages, Responses};
 use crate::proxy::arrivals::first_request_missing;
 use crate::proxy::authentication::AuthenticationError;
 use crate::proxy::context::ProxyContext;
@@ -48,7 +53,10 @@ const PER_SECOND: u32 = 10;
 /// How often a write is tried again when somebody else wrote the Dataplane in between.
 const ATTEMPTS: usize = 5;
 
+const STREAM: &str = "/envoy.service.health.v3.HealthDiscoveryService/StreamHealthCheck";
+
 /// The gRPC service `envoy.service.health.v3.HealthDiscoveryService`.
+#[derive(Clone)]
 pub struct HealthService {
     context: Arc<ProxyContext>,
     settings: Arc<HdsSettings>,
@@ -62,21 +70,46 @@ impl HealthService {
     }
 }
 
-#[tonic::async_trait]
-impl HealthDiscoveryService for HealthService {
-    type StreamHealthCheckStream = BoxStream<'static, Result<HealthCheckSpecifier, Status>>;
+impl NamedService for HealthService {
+    const NAME: &'static str = "envoy.service.health.v3.HealthDiscoveryService";
+}
 
-    async fn stream_health_check(
+impl tower::Service<http::Request<Body>> for HealthService {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        future::ready(Ok(match request.uri().path() {
+            STREAM => {
+                let limit = self.context.settings.limits.node;
+                grpc::serve(request, limit, |metadata, messages| self.open(metadata, messages))
+            }
+            path => {
+                Status::unimplemented(format!("unknown method {path}; health checks are discovered by stream only"))
+                    .into_http()
+            }
+        }))
+    }
+}
+
+impl HealthService {
+    fn open(
         &self,
-        request: Request<Streaming<HealthCheckRequestOrEndpointHealthResponse>>,
-    ) -> Result<Response<Self::StreamHealthCheckStream>, Status> {
-        let credential = credential(request.metadata(), &self.context.refusals, Door::Hds)?;
+        metadata: &MetadataMap,
+        messages: Messages<HealthCheckRequestOrEndpointHealthResponse>,
+    ) -> Result<Responses, Status> {
+        let credential = credential(metadata, &self.context.refusals, Door::Hds)?;
         let stream = HealthStream {
             context: self.context.clone(),
             settings: self.settings.clone(),
             waiting: self.waiting.clone(),
             credential,
-            messages: request.into_inner(),
+            messages,
             opened: Instant::now(),
             allowance: Allowance::new(BURST, PER_SECOND),
             proxy: None,
@@ -84,16 +117,9 @@ impl HealthDiscoveryService for HealthService {
         };
         let responses = futures::stream::unfold(stream, |mut stream| async move {
             let item = stream.next().await?;
-            Some((item, stream))
+            Some((item.map(|specifier| grpc::framed(&specifier)), stream))
         });
-        Ok(Response::new(responses.boxed()))
-    }
-
-    async fn fetch_health_check(
-        &self,
-        _: Request<HealthCheckRequestOrEndpointHealthResponse>,
-    ) -> Result<Response<HealthCheckSpecifier>, Status> {
-        Err(Status::unimplemented("health checks are discovered by stream only"))
+        Ok(responses.boxed())
     }
 }
 
@@ -102,7 +128,7 @@ struct HealthStream {
     settings: Arc<HdsSettings>,
     waiting: Arc<Semaphore>,
     credential: String,
-    messages: Streaming<HealthCheckRequestOrEndpointHealthResponse>,
+    messages: Messages<HealthCheckRequestOrEndpointHealthResponse>,
     opened: Instant,
     allowance: Allowance,
     proxy: Option<Proxy>,
@@ -181,7 +207,13 @@ impl HealthStream {
                     proxy.watch.changed().await;
                     Ok(Event::Changed)
                 }
-                None => Err(first_request_missing(*opened, context.settings.limits.first_request, &context.refusals, Door::Hds).await),
+                None => Err(first_request_missing(
+                    *opened,
+                    context.settings.limits.first_request,
+                    &context.refusals,
+                    Door::Hds,
+                )
+                .await),
             }
         };
         tokio::select! {

@@ -51,11 +51,13 @@ impl Handshakes {
     }
 
     /// Makes a connection one over TLS. `greeted` is called when the client has said something.
+    ///
+    /// The connection is boxed because it is moved into several futures, each of which would be as large for as long as it lasts.
     pub(super) async fn accept<C: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: C,
         greeted: impl FnOnce(),
-    ) -> Result<TlsStream<Ahead<C>>, Failure> {
+    ) -> Result<Box<TlsStream<Ahead<C>>>, Failure> {
         let mut stream = Ahead { stream, ahead: BytesMut::new() };
         let greeting = timeout_at(Instant::now() + self.limit, stream.greeting()).await;
         greeting.map_err(|_| Failure::Timeout)??;
@@ -75,7 +77,7 @@ impl Handshakes {
             Poll::Ready(done) => done,
             Poll::Pending => timeout_at(end, handshake).await.map_err(|_| Failure::Timeout)?,
         };
-        done.map_err(Failure::Failed)
+        done.map(Box::new).map_err(Failure::Failed)
     }
 }
 
