@@ -59,7 +59,7 @@ pub enum Spec {
 }
 
 /// A stored or to-be-stored resource. Immutable once in a store; shared as `Arc<Resource>`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Resource {
     /// Identity.
     pub key: ResourceKey,
@@ -78,6 +78,20 @@ pub struct Resource {
     pub spec: Spec,
     /// Status; `None` for kinds without status.
     pub status: Option<serde_json::Value>,
+}
+
+/// Leaves out what only administrators may see.
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, labels, version, created, modified, owner, spec, status } = self;
+        let mut shown = f.debug_struct("Resource");
+        shown.field("key", key).field("labels", labels).field("version", version);
+        shown.field("created", created).field("modified", modified).field("owner", owner);
+        if key.kind.descriptor().admin_only {
+            return shown.finish_non_exhaustive();
+        }
+        shown.field("spec", spec).field("status", status).finish()
+    }
 }
 
 /// Why the specification of a resource could not be decoded.
@@ -197,6 +211,21 @@ impl Resource {
             Spec::Json(value) => serde_path_to_error::deserialize(value)
                 .map_err(|source| DecodeError::Json { key: self.key.clone(), source }),
             Spec::Proto(_) => Err(DecodeError::Encoding { key: self.key.clone(), expected: "JSON" }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let spec = || Spec::Proto(Bytes::from_static(b"hush-hush"));
+        for (kind, shown) in [(Kind::Secret, false), (Kind::GlobalSecret, false), (Kind::Mesh, true)] {
+            let text = format!("{:?}", Resource::new(ResourceKey::new(kind, "", "named"), spec()));
+            assert!(text.contains("named"), "{text}");
+            assert_eq!(text.contains("hush-hush"), shown, "{text}");
         }
     }
 }
