@@ -42,6 +42,10 @@ use pending::{Eviction, Pending, Ticket};
 
 /// Silence after which a peer is probed; it is given up after as long again.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long a peer may leave what it was sent without an acknowledgement, or take nothing more, until its connection is closed: as long as one
+/// that is silent. Without this the kernel sends again for a quarter of an hour.
+#[cfg(target_os = "linux")]
+const UNTAKEN: Duration = Duration::from_secs(30);
 /// Most bytes an HTTP/2 stream may have waiting to be sent, as every long-lived stream may have them.
 const SEND_BUFFER: usize = 16 * 1024;
 /// Most bytes of the header of an HTTP/2 request, names and values. The longest part is a token, of which 64 KB are looked at.
@@ -198,8 +202,10 @@ pub fn accepted(listener: TcpListener) -> impl Stream<Item = (TcpStream, SocketA
                     // costs an idle process nothing. A failure only costs speed.
                     let keepalive =
                         TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3).with_retries(3);
-                    let _ =
-                        stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
+                    let socket = SockRef::from(&stream);
+                    let _ = stream.set_nodelay(true).and_then(|()| socket.set_tcp_keepalive(&keepalive));
+                    #[cfg(target_os = "linux")]
+                    let _ = socket.set_tcp_user_timeout(Some(UNTAKEN));
                     return Some(((stream, peer), listener));
                 }
                 Err(error) => {
@@ -319,7 +325,7 @@ impl Server {
         let activity = Activity::new(ticket);
         let (router, began, limit) = (self.router.clone(), activity.clone(), self.limits.body);
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            let open = began.begin(!is_stream(&request));
+            let open = began.begin(!is_stream(request.headers()));
             request.extensions_mut().insert(ConnectInfo(peer));
             if let Some(certificates) = &certificates {
                 request.extensions_mut().insert(certificates.clone());
@@ -389,16 +395,16 @@ impl Server {
 
 /// A request whose body has to arrive in time, unless it is a stream.
 fn timed(request: hyper::Request<Incoming>, limit: Duration) -> hyper::Request<Body> {
-    let stream = is_stream(&request);
+    let stream = is_stream(request.headers());
     request.map(|body| match body {
         body if stream || body.is_end_stream() => Body::new(body),
         body => Body::new(Timed::new(body, limit)),
     })
 }
 
-/// True for a call of gRPC, which may go on for any time.
-pub fn is_stream<B>(request: &hyper::Request<B>) -> bool {
-    let content = request.headers().get(http::header::CONTENT_TYPE);
+/// True for the headers of a call of gRPC, which may go on for any time.
+pub fn is_stream(headers: &http::HeaderMap) -> bool {
+    let content = headers.get(http::header::CONTENT_TYPE);
     content.is_some_and(|content| content.as_bytes().starts_with(b"application/grpc"))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use base64::Engine as _;
@@ -15,6 +15,7 @@ use serde_json::json;
 use tandem_model::name::{validate_mesh_name, validate_name};
 use tandem_model::{Kind, Path, Resource, ResourceKey, Violations};
 use tandem_proto::mesh::v1alpha1 as pb;
+use tandem_runtime::http::is_stream;
 use tandem_store::SharedStore;
 use tandem_xds::ProxyType;
 use tracing::{debug, error};
@@ -23,6 +24,7 @@ use super::envoy::{BootstrapInput, proxy_type_name};
 use super::limits::{BootstrapLimits, NotRead, ReadBody};
 use super::request::BootstrapRequest;
 use super::server_certificate::{ServerCertificate, check_is_ca};
+use crate::dp_server;
 use crate::proxy::resource;
 use crate::refusals::{Door, Reason, Refusals};
 
@@ -200,13 +202,13 @@ pub fn router(context: BootstrapContext) -> Router {
     Router::new().route("/bootstrap", any(bootstrap)).with_state(context)
 }
 
-async fn bootstrap(
-    State(context): State<BootstrapContext>,
-    headers: HeaderMap,
-    uri: http::Uri,
-    body: Body,
-) -> Response {
-    respond(&context, &headers, &uri, body).await.unwrap_or_else(|error| {
+async fn bootstrap(State(context): State<BootstrapContext>, request: Request) -> Response {
+    // What says that it is a call of gRPC is one to a method that does not exist.
+    if is_stream(request.headers()) {
+        return dp_server::unknown_path(&request, &context.refusals);
+    }
+    let (head, body) = request.into_parts();
+    respond(&context, &head.headers, &head.uri, body).await.unwrap_or_else(|error| {
         context.refusals.count(Door::Bootstrap, Reason::from(&error));
         error.into_response()
     })

@@ -95,9 +95,7 @@ async fn reports_are_taken_from_the_proxy_itself_and_no_larger_than_they_are() {
         let mut call = open(&stage, &own).await;
         call.send(&hello(Some(node(MESH, "good", None))));
         call.message::<HealthCheckSpecifier>().await.expect("what to probe");
-        for _ in 0..3_000 {
-            call.send(&report(&[]));
-        }
+        call.send_times(&report(&[]), 3_000);
         call.refusal().await
     };
     let (code, text) = stage.attempt("hds/too_many_requests", 1, attempt).await;

@@ -92,7 +92,6 @@ impl Peer {
 
     /// Waits until the server closes the connection.
     pub async fn closed(self) {
-        drop(self.sender);
         let closed = timeout(PATIENCE, self.connection).await.expect("the connection is closed");
         // An error is as good as an end.
         let _ = closed.expect("no panic");
@@ -115,11 +114,18 @@ pub struct Call {
 impl Call {
     /// Sends a message.
     pub fn send(&self, message: &impl Message) {
+        self.send_times(message, 1);
+    }
+
+    /// Sends a message several times in one go.
+    pub fn send_times(&self, message: &impl Message, times: usize) {
         let encoded = message.encode_to_vec();
-        let mut framed = BytesMut::with_capacity(encoded.len() + 5);
-        framed.put_u8(0);
-        framed.put_u32(u32::try_from(encoded.len()).expect("not that long"));
-        framed.put_slice(&encoded);
+        let mut framed = BytesMut::with_capacity((encoded.len() + 5) * times);
+        for _ in 0..times {
+            framed.put_u8(0);
+            framed.put_u32(u32::try_from(encoded.len()).expect("not that long"));
+            framed.put_slice(&encoded);
+        }
         self.send_raw(framed.freeze());
     }
 

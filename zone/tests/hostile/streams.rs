@@ -80,13 +80,12 @@ async fn a_stream_that_asks_for_too_much_ends() {
     // More requests than a proxy has to make, each of them fine.
     let attempt = async {
         let call = stage.connect(&dataplane("web"), &token).await;
-        for _ in 0..30_000 {
-            call.send(&DiscoveryRequest {
-                type_url: CLUSTER.to_owned(),
-                response_nonce: "none of yours".to_owned(),
-                ..DiscoveryRequest::default()
-            });
-        }
+        let request = DiscoveryRequest {
+            type_url: CLUSTER.to_owned(),
+            response_nonce: "none of yours".to_owned(),
+            ..DiscoveryRequest::default()
+        };
+        call.send_times(&request, 30_000);
         call.refusal().await
     };
     let (code, text) = stage.attempt("ads/too_many_requests", 1, attempt).await;

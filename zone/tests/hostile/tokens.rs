@@ -190,11 +190,10 @@ async fn tokens_of_others_are_refused() {
 async fn credentials_are_one_text_in_both_variants() {
     let stage = Stage::new().await;
     let token = stage.dataplane_token(MESH, NAME).await;
-    let attempt = refusal(&stage, &[&token, &token]);
-    let (_, text) = stage.attempt("ads/token_malformed", 1, attempt).await;
+    let twice = [token.as_str(), token.as_str()];
+    let (_, text) = stage.attempt("ads/token_malformed", 1, refusal(&stage, &twice)).await;
     assert_eq!(text, "request must have exactly 1 \"authorization\" header, got 2");
-    let attempt = refusal(&stage, &["t\u{f6}ken"]);
-    let (code, _) = stage.attempt("ads/token_malformed", 1, attempt).await;
+    let (code, _) = stage.attempt("ads/token_malformed", 1, refusal(&stage, &["t\u{f6}ken"])).await;
     assert_eq!(code, Code::Unauthenticated);
     let attempt = async {
         let call = Peer::connect(stage.port).await.open(DELTA, &["garbage"]).await;
