@@ -124,7 +124,7 @@ fn rules_beyond_types_name_the_key() {
         (
             Role::Zone,
             "dpServer: {authn: {dpProxy: {type: zoneToken}}}",
-            ["dpServer.authn.dpProxy.type", "dpToken, none"],
+            ["dpServer.authn.dpProxy.type", "is not one of dpToken, serviceAccountToken, none"],
         ),
         (Role::Zone, "ipam: {knownInternalCIDRs: [x]}", ["ipam.knownInternalCIDRs", "invalid CIDR address: x"]),
         (
@@ -256,7 +256,9 @@ fn the_key_of_the_store_is_never_shown() {
     assert!(!given.config.store.encryption.generated_key_file);
     assert_eq!(given.config.store.encryption.key_file, Path::new(""));
     let shown: String = given.shown().map(|shown| format!("{} {}\n", shown.key.path, shown.value)).collect();
-    for text in [shown, given.json().to_string(), given.wire_json().to_string(), format!("{:?}", given.config)] {
+    for text in
+        [shown, given.effective_json().to_string(), given.wire_json().to_string(), format!("{:?}", given.config)]
+    {
         assert!(!text.contains("hush-hush"), "{text}");
     }
     let both = refusal(Role::Zone, "store: {encryption: {key: hush-hush, keyFile: /f}}", &[]);

@@ -77,6 +77,16 @@ const OWN: &[&str] = &[
     "multizone.zone.kds.auth.clientKeyFile",
     "policies.denyOverridesAllow",
     "dpServer.certificates.keyType",
+    "bootstrapServer.maxRequestSize",
+    "bootstrapServer.maxMemory",
+    "dpServer.arrivals.maxWaiting",
+    "dpServer.arrivals.maxWait",
+    "dpServer.limits.maxPendingConnections",
+    "dpServer.limits.firstRequestTimeout",
+    "dpServer.limits.idleTimeout",
+    "dpServer.limits.maxStreams",
+    "dpServer.limits.maxNodeSize",
+    "dpServer.limits.maxSubscriptionSize",
 ];
 
 /// A table of keys; see the module for the columns.
