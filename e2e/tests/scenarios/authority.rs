@@ -158,7 +158,8 @@ async fn mutual_tls_is_introduced_and_changes_its_mode_without_a_failed_request(
 
 #[tokio::test]
 async fn an_authority_with_an_intermediate_signs_and_certificates_are_renewed_in_time() -> Result<()> {
-    let stage = Stage::with_zones(&["zone-1"]).await?;
+    let mut stage = Stage::empty().await?;
+    stage.world.add_zone_with("zone-1", &[("KUMA_DP_SERVER_CERTIFICATES_KEY_TYPE", "rsa")]).await?;
     let root = authority("root", "m")?;
     let intermediate_key = KeyPair::generate()?;
     let intermediate = authority_params("intermediate", "m")?.signed_by(&intermediate_key, &root)?;
@@ -178,6 +179,10 @@ async fn an_authority_with_an_intermediate_signs_and_certificates_are_renewed_in
     let pair = Pair::settle(&stage).await?;
     let requests = Requests::start(pair.outbound).await?;
     known(&stage, "provided", &["provided"]).await?;
+    assert!(
+        has_rsa_key(&pair.server).await? && has_rsa_key(&pair.client).await?,
+        "keys are of the type in the settings"
+    );
 
     // Each certificate serves four fifths of its life.
     let renewed = || async {
@@ -231,6 +236,19 @@ async fn rejected(pair: &Pair) -> Result<u64> {
     Ok(pair.client.stat_sum(is_refusal).await? + pair.server.stat_sum(is_refusal).await?)
 }
 
+/// Whether the certificate that a proxy has is one for an RSA key. Those who sign it here have keys of another kind.
+async fn has_rsa_key(proxy: &Proxy) -> Result<bool> {
+    const RSA_ENCRYPTION: [u8; 11] = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+    let dump = proxy.config_dump().await?;
+    let parts = dump["configs"].as_array().into_iter().flatten();
+    let mut secrets = parts.filter_map(|part| part["dynamic_active_secrets"].as_array()).flatten();
+    let chain =
+        secrets.find_map(|secret| secret["secret"]["tls_certificate"]["certificate_chain"]["inline_bytes"].as_str());
+    let pem = String::from_utf8(decoded(chain.context("the proxy has no certificate")?)?)?;
+    let leaf: String = pem.lines().skip(1).take_while(|line| !line.starts_with('-')).collect();
+    Ok(decoded(&leaf)?.windows(RSA_ENCRYPTION.len()).any(|window| window == RSA_ENCRYPTION))
+}
+
 /// Number of ways into the first inbound of a proxy.
 async fn chains(proxy: &Proxy) -> Result<usize> {
     let dump = proxy.config_dump().await?;
@@ -258,4 +276,9 @@ fn authority_params(name: &str, mesh: &str) -> Result<CertificateParams> {
 fn base64(bytes: &[u8]) -> String {
     use ::base64::Engine as _;
     ::base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn decoded(text: &str) -> Result<Vec<u8>> {
+    use ::base64::Engine as _;
+    Ok(::base64::engine::general_purpose::STANDARD.decode(text)?)
 }

@@ -257,11 +257,14 @@ fn merge(subscriptions: &mut Vec<pb::DiscoverySubscription>, subscription: pb::D
     match subscriptions.iter_mut().find(|stored| stored.id == subscription.id) {
         Some(stored) => *stored = subscription,
         None => {
-            let now = to_proto(clock::now());
-            for earlier in subscriptions.iter_mut().filter(|earlier| earlier.disconnect_time.is_none()) {
+            // What another instance began later stays behind it: that is where the proxy is now.
+            let began = |of: &pb::DiscoverySubscription| of.connect_time.map(|time| (time.seconds, time.nanos));
+            let later = subscriptions.iter().position(|stored| began(stored) > began(&subscription));
+            let (now, at) = (to_proto(clock::now()), later.unwrap_or(subscriptions.len()));
+            for earlier in subscriptions[..at].iter_mut().filter(|earlier| earlier.disconnect_time.is_none()) {
                 earlier.disconnect_time = Some(now);
             }
-            subscriptions.push(subscription);
+            subscriptions.insert(at, subscription);
         }
     }
     let surplus = subscriptions.len().saturating_sub(limit);
@@ -363,6 +366,18 @@ mod tests {
         assert_eq!(stored.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["b", "c"]);
         assert!(stored[0].disconnect_time.is_some());
         assert!(stored[1].disconnect_time.is_none());
+    }
+
+    #[test]
+    fn a_stream_that_began_later_stays_the_last() {
+        let at = |id: &str, seconds| pb::DiscoverySubscription {
+            connect_time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+            ..subscription(id)
+        };
+        let mut stored = vec![at("a", 1), at("elsewhere", 3)];
+        merge(&mut stored, at("b", 2), 3);
+        assert_eq!(stored.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["a", "b", "elsewhere"]);
+        assert!(stored[0].disconnect_time.is_some() && stored[2].disconnect_time.is_none());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind as ValueKind};
 use futures::FutureExt as _;
 use serde_json::json;
+use tandem_instances::{InstanceSettings, Instances};
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1 as pb;
 use tandem_store::{MemoryStore, SharedStore, Write};
@@ -26,7 +27,6 @@ use super::removal::subscriptions;
 use super::session::Session;
 use super::{abandoned, expired};
 use crate::testing;
-use tandem_instances::{InstanceSettings, Instances};
 
 const DELAY: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -34,7 +34,7 @@ const AGE: Duration = Duration::from_secs(3600);
 /// What writers of insights take to gather, and a moment.
 const SOON: Duration = Duration::from_millis(200);
 /// As long as another instance takes for one that stopped without a word.
-const LEASE: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_secs(200);
 
 /// A small generator of random numbers, so that a seed is all there is to a run.
 struct Random(u64);
@@ -63,7 +63,8 @@ impl Process {
         let id = format!("cp-{number}");
         let context = testing::proxy_context(store.clone(), &id, DELAY, shutdown.clone());
         let mut tasks = JoinSet::new();
-        let settings = InstanceSettings::new(id);
+        let (heartbeat, lease) = (Duration::from_secs(60), Duration::from_secs(180));
+        let settings = InstanceSettings { heartbeat, lease, ..InstanceSettings::new(id) };
         let joined = Instances::join(store.clone(), settings, shutdown.clone()).await.expect("a memory store works");
         let (instances, member) = joined;
         tasks.spawn(member);
@@ -96,8 +97,10 @@ struct Proxy {
     session: Option<(usize, Session)>,
     /// Since when it is gone.
     left: Option<Instant>,
-    /// It left, or tried to come, while this process was there, which is still there: number of the process.
-    noticed_by: Option<u64>,
+    /// The processes that have seen it leave, or try to come; `None` when one ended while the proxy was connected to it.
+    noticed_by: Option<Vec<u64>>,
+    /// When connections of it ended, so that what follows is due.
+    ends: Vec<Instant>,
 }
 
 struct World {
@@ -182,21 +185,18 @@ impl World {
     /// A proxy connects, or comes to another place.
     async fn connect(&mut self, name: &str, place: usize) {
         let proxy = self.proxies.get_mut(name).expect("one of these");
-        if let Some((earlier, _)) = &proxy.session {
-            if *earlier == place {
-                return;
-            }
-            proxy.session = None;
-        } else if proxy.left.is_some_and(|left| left.elapsed() + SOON >= DELAY && left.elapsed() <= DELAY)
-            && self.processes.len() > 1
-        {
-            // The other instance may just be about to look whether the proxy came here, which is recorded only soon.
+        let is_due = |end: &Instant| (DELAY.saturating_sub(SOON)..=DELAY).contains(&end.elapsed());
+        // An instance may be just about to look whether the proxy is at the other one, which is recorded only soon.
+        if proxy.session.as_ref().is_some_and(|(earlier, _)| *earlier == place) || proxy.ends.iter().any(is_due) {
             return;
         }
+        let mut ends = std::mem::take(&mut proxy.ends);
+        ends.extend(proxy.session.take().map(|_| Instant::now()));
+        ends.retain(|end| end.elapsed() <= DELAY);
         let context = self.processes[place].1.context.clone();
-        let session = Session::open(context, node(name), String::new()).await;
+        let session = Session::open(context, node(name), String::new()).await.expect("a proxy is served at once");
         let proxy = self.proxies.get_mut(name).expect("one of these");
-        *proxy = Proxy { session: Some((place, session.expect("a proxy is served at once"))), ..Proxy::default() };
+        *proxy = Proxy { session: Some((place, session)), ends, ..Proxy::default() };
     }
 
     /// A proxy hangs up while it is being let in.
@@ -213,17 +213,21 @@ impl World {
                 break;
             }
         }
-        // Where it was known before, the process that knew it still has it to remove.
-        let is_new = proxy.left.is_none() || proxy.noticed_by == Some(*number);
-        proxy.noticed_by = proxy.noticed_by.filter(|_| !is_new).or(is_new.then_some(*number));
+        if proxy.left.is_none() {
+            proxy.noticed_by = Some(Vec::new());
+        }
+        proxy.noticed_by.iter_mut().for_each(|numbers| numbers.push(*number));
         proxy.left = Some(Instant::now());
+        proxy.ends.push(Instant::now());
     }
 
     fn leave(&mut self, name: &str) {
         let proxy = self.proxies.get_mut(name).expect("one of these");
         if let Some((place, session)) = proxy.session.take() {
             drop(session);
-            *proxy = Proxy { noticed_by: Some(self.processes[place].0), left: Some(Instant::now()), session: None };
+            proxy.noticed_by = Some(vec![self.processes[place].0]);
+            proxy.left = Some(Instant::now());
+            proxy.ends.push(Instant::now());
         }
     }
 
@@ -242,19 +246,12 @@ impl World {
         let (_, process) = self.processes.remove(place);
         if in_order {
             process.shutdown.cancel();
-        } else {
-            // Nothing of what follows is heard.
-            let Process { context, shutdown, mut tasks } = process;
-            tasks.shutdown().await;
-            shutdown.cancel();
             self.forget(place);
-            drop(context);
-            let begun = self.process().await;
-            self.processes.insert(place, begun);
-            return;
+            process.stop().await;
+        } else {
+            process.kill().await;
+            self.forget(place);
         }
-        self.forget(place);
-        process.stop().await;
         let begun = self.process().await;
         self.processes.insert(place, begun);
     }
@@ -280,7 +277,8 @@ impl World {
                 continue;
             }
             let Some(gone) = proxy.left.map(|left| left.elapsed()) else { continue };
-            let noticed = proxy.noticed_by.is_some_and(|number| self.is_running(number));
+            let seen = proxy.noticed_by.as_ref();
+            let noticed = seen.is_some_and(|numbers| numbers.iter().all(|number| self.is_running(*number)));
             let settled = gone.min(self.upheaval.elapsed());
             let slow = IDLE_TIMEOUT + LEASE + SOON;
             assert!(
@@ -315,14 +313,15 @@ fn no_live_dataplane_is_deleted_and_no_stale_one_stays() {
             let seed = seed.parse().expect("LIFECYCLE_SEED is a number");
             seed..seed + 1
         }
-        Err(_) => 0..200,
+        Err(_) => 0..40,
     };
     for seed in seeds {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        // A thread for each, which has a clock of its own.
+        let outcome = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
             runtime.expect("a runtime").block_on(run(seed));
-        }));
-        if let Err(panic) = outcome {
+        });
+        if let Err(panic) = outcome.join() {
             eprintln!("LIFECYCLE_SEED={seed} shows it again");
             std::panic::resume_unwind(panic);
         }

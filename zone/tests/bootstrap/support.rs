@@ -114,13 +114,11 @@ impl Question {
 
     /// Asks.
     pub async fn ask(self) -> Answer {
-        let limits = BootstrapLimitSettings { request: 1024 * 1024, memory: 1024 * 1024, turns: 1 };
         let context = BootstrapContext {
             store: store(self.stored).await,
             settings: Arc::new(self.settings),
             certificate: Arc::new(self.certificate),
             limits: Arc::new(BootstrapLimits::new(LIMITS)),
-            limits: Arc::new(BootstrapLimits::new(limits)),
             refusals: Refusals::default(),
         };
         let mut request = Request::builder().method(self.method).uri("/bootstrap").header(header::HOST, self.host);
