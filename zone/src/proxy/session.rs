@@ -164,9 +164,11 @@ impl Session {
             return;
         }
         let made = issuer.server_tls(&self.metadata, resource).await;
-        self.admin = made.map(|tls| (addresses, tls));
+        let earlier = std::mem::replace(&mut self.admin, made.map(|tls| (addresses, tls)));
         // What was made with other certificates is not current; it serves as what to begin with.
-        if let Some(kept) = &mut self.kept {
+        if let Some(kept) = &mut self.kept
+            && (earlier.is_some() || self.admin.is_some())
+        {
             kept.snapshot = Weak::new();
         }
     }
