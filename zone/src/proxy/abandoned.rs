@@ -48,7 +48,13 @@ pub async fn close(
             match record(&store, &instances, &proxy).await {
                 Ok(true) => info!(proxy = %proxy.key, "proxy did not come back after the restart"),
                 // Written by somebody else meanwhile: the proxy is back, or gone.
-                Ok(false) | Err(StoreError::Conflict(_) | StoreError::NotFound(_) | StoreError::OwnerNotFound { .. }) => {}
+                Ok(false) => {}
+                Err(
+                    StoreError::Conflict(_)
+                    | StoreError::NotFound(_)
+                    | StoreError::AlreadyExists(_)
+                    | StoreError::OwnerNotFound { .. },
+                ) => {}
                 Err(error) => warn!(proxy = %proxy.key, %error, "cannot record that a proxy did not come back"),
             }
         }

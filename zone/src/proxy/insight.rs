@@ -24,6 +24,9 @@ use crate::clock;
 /// Pause that gathers openings and closings into one write.
 const GATHER: Duration = Duration::from_millis(50);
 
+/// How often an insight is tried to be written that others write, too.
+const ATTEMPTS: usize = 5;
+
 /// Settings of the writer.
 #[derive(Debug, Clone)]
 pub struct InsightSettings {
@@ -169,47 +172,77 @@ impl Insights {
 
     /// Writes every changed entry, in one transaction if possible.
     pub async fn flush(&self, store: &SharedStore) {
-        let mut writes = Vec::new();
+        let (mut proxies, mut writes) = (Vec::new(), Vec::new());
         let changed: Vec<ResourceKey> =
             self.entries.lock().iter().filter(|(_, entry)| entry.dirty).map(|(key, _)| key.clone()).collect();
         for proxy in changed {
             match self.compose(store, &proxy).await {
-                Ok(Some(resource)) => writes.push(Write::Put(resource)),
+                Ok(Some(write)) => {
+                    proxies.push(proxy);
+                    writes.push(write);
+                }
                 Ok(None) => {}
                 Err(error) => warn!(%proxy, %error, "cannot read the insight of a proxy"),
             }
         }
-        if writes.is_empty() || store.commit(writes.clone()).await.is_ok() {
+        if writes.is_empty() {
             return;
         }
-        // One of the proxies was deleted in between: write the others alone.
-        for write in writes {
+        if store.commit(writes).await.is_ok() {
+            proxies.iter().for_each(|proxy| self.written(proxy));
+            return;
+        }
+        // Somebody else wrote one of them, or deleted a proxy: one after the other, from what is there now.
+        for proxy in proxies {
+            if let Err(error) = self.write(store, &proxy).await {
+                warn!(%proxy, %error, "cannot write the insight of a proxy");
+            }
+            self.written(&proxy);
+        }
+    }
+
+    async fn write(&self, store: &SharedStore, proxy: &ResourceKey) -> Result<(), StoreError> {
+        let mut attempts = ATTEMPTS;
+        loop {
+            attempts -= 1;
+            let Some(write) = self.compose(store, proxy).await? else { return Ok(()) };
             match store.commit(vec![write]).await {
-                Ok(_) | Err(StoreError::OwnerNotFound { .. }) => {}
-                Err(error) => warn!(%error, "cannot write the insight of a proxy"),
+                Ok(_) | Err(StoreError::OwnerNotFound { .. }) => return Ok(()),
+                Err(StoreError::Conflict(_) | StoreError::NotFound(_) | StoreError::AlreadyExists(_)) if attempts > 0 => {}
+                Err(error) => return Err(error),
             }
         }
     }
 
-    /// The insight of a proxy with the current subscription merged in, or `None` if the proxy does not exist (any more).
-    async fn compose(&self, store: &SharedStore, proxy: &ResourceKey) -> Result<Option<Resource>, StoreError> {
+    /// What was to be written of a proxy is, unless there is more already.
+    fn written(&self, proxy: &ResourceKey) {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(proxy).filter(|entry| !entry.dirty) else { return };
+        (entry.metadata, entry.certificate) = (None, None);
+        if entry.closed {
+            entries.remove(proxy);
+        }
+    }
+
+    /// Writes the insight of a proxy with the current subscription merged into what is stored, if that is there still; `None` if the
+    /// proxy does not exist (any more).
+    async fn compose(&self, store: &SharedStore, proxy: &ResourceKey) -> Result<Option<Write>, StoreError> {
         let key = insight_key(proxy);
         let stored = store.get(&key).await?;
         let exists = store.get(proxy).await?.is_some();
         let mut entries = self.entries.lock();
         let Some(entry) = entries.get_mut(proxy) else { return Ok(None) };
         entry.dirty = false;
-        let subscription = entry.subscription.clone();
-        let metadata = if exists { entry.metadata.take() } else { None };
-        let certificate = if exists { entry.certificate.take() } else { None };
-        let problems = entry.problems.clone();
-        if entry.closed {
-            entries.remove(proxy);
-        }
-        drop(entries);
         if !exists {
+            if entry.closed {
+                entries.remove(proxy);
+            }
             return Ok(None);
         }
+        let subscription = entry.subscription.clone();
+        let (metadata, certificate) = (entry.metadata.clone(), entry.certificate.clone());
+        let problems = entry.problems.clone();
+        drop(entries);
         let limit = self.settings.subscription_limit;
         let resource = match key.kind {
             Kind::DataplaneInsight => {
@@ -239,7 +272,11 @@ impl Insights {
                 Resource::from_proto(key, &insight)
             }
         };
-        Ok(Some(resource.with_owner(proxy.clone())))
+        let resource = resource.with_owner(proxy.clone());
+        Ok(Some(match stored {
+            Some(stored) => Write::Update { resource, expected: Some(stored.version) },
+            None => Write::Create(resource),
+        }))
     }
 }
 

@@ -111,6 +111,17 @@ struct World {
     /// When a process last began or ended.
     upheaval: Instant,
     proxies: BTreeMap<String, Proxy>,
+    /// What happened, shown when something went wrong.
+    journal: Vec<String>,
+    begin: Instant,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.journal[self.journal.len().saturating_sub(30)..].join("\n"));
+        }
+    }
 }
 
 fn key(name: &str) -> ResourceKey {
@@ -135,8 +146,9 @@ impl World {
         store.commit(vec![Write::Create(mesh)]).await.expect("an empty store takes it");
         let proxies = ["a", "b", "c"].map(|name| (name.to_owned(), Proxy::default())).into();
         let random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let (processes, begin) = (Vec::new(), Instant::now());
         let mut world =
-            Self { store, random, processes: Vec::new(), started: 0, upheaval: Instant::now(), proxies };
+            Self { store, random, processes, started: 0, upheaval: begin, proxies, journal: Vec::new(), begin };
         for _ in 0..2 {
             let process = world.process().await;
             world.processes.push(process);
@@ -150,6 +162,10 @@ impl World {
         (self.started, Process::start(&self.store, self.started).await)
     }
 
+    fn note(&mut self, what: String) {
+        self.journal.push(format!("{:>12.3} {what}", self.begin.elapsed().as_secs_f64()));
+    }
+
     fn is_running(&self, number: u64) -> bool {
         self.processes.iter().any(|(running, _)| *running == number)
     }
@@ -158,7 +174,9 @@ impl World {
         let names: Vec<String> = self.proxies.keys().cloned().collect();
         let name = &names[self.random.pick(names.len())];
         let place = self.random.pick(self.processes.len());
-        match self.random.below(20) {
+        let what = self.random.below(20);
+        self.note(format!("{name} at {place}: {what}"));
+        match what {
             0..7 => self.connect(name, place).await,
             7..10 => self.hang_up(name, place),
             10..14 => self.leave(name),
@@ -193,6 +211,8 @@ impl World {
         let mut ends = std::mem::take(&mut proxy.ends);
         ends.extend(proxy.session.take().map(|_| Instant::now()));
         ends.retain(|end| end.elapsed() <= DELAY);
+        // To come from elsewhere takes time, be it ever so little.
+        sleep(Duration::from_millis(1)).await;
         let context = self.processes[place].1.context.clone();
         let session = Session::open(context, node(name), String::new()).await.expect("a proxy is served at once");
         let proxy = self.proxies.get_mut(name).expect("one of these");
@@ -301,7 +321,7 @@ async fn run(seed: u64) {
     let long = IDLE_TIMEOUT + LEASE + AGE + DELAY + SOON;
     sleep(long).await;
     world.check(long).await;
-    for (_, process) in world.processes {
+    while let Some((_, process)) = world.processes.pop() {
         process.kill().await;
     }
 }
