@@ -206,7 +206,7 @@ where
         .header(header::HOST, host)
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;
-    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    let response = sender.send_request(request).await.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
     let status = response.status();
     if status != StatusCode::OK {
         return Err(format!("unexpected status code [{}]", status.as_u16()));
@@ -217,7 +217,7 @@ where
                 "the answer has more than {max_bytes} bytes; for answers to global raise multizone.zone.kds.maxMsgSize"
             )
         } else {
-            error.to_string()
+            format!("{:#}", anyhow::Error::from_boxed(error))
         }
     })?;
     Ok(body.to_bytes())
