@@ -128,7 +128,7 @@ mod tests {
     #[tokio::test]
     async fn messages_are_put_together_however_they_arrive() {
         let sent = [text(0), text(70_000), text(1), text(300_000), text(9)];
-        let bytes: Vec<u8> = sent.iter().flat_map(|message| framed(message)).collect();
+        let bytes: Vec<u8> = sent.iter().flat_map(framed).collect();
         for size in [1, 3, 5, 6, 16_384, 70_010, bytes.len()] {
             let chunks: Vec<_> = bytes.chunks(size).map(Bytes::copy_from_slice).collect();
             let mut read = messages(chunks);

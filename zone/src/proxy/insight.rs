@@ -446,7 +446,7 @@ mod tests {
         let sent_and_open = |insights: &Insights| {
             let entries = insights.entries.lock();
             let entry = &entries[&proxy(0)];
-            let status = entry.subscription.status.clone().unwrap_or_default();
+            let status = entry.subscription.status.unwrap_or_default();
             (status.total.unwrap_or_default().responses_sent, !entry.closed)
         };
         assert_eq!(sent_and_open(&insights), (0, true));
