@@ -13,8 +13,11 @@ use serde_json::json;
 use support::{ALONE, Answer, Api, FEDERATED, Setup};
 use tandem_admission::{Admission, AdmissionSettings};
 use tandem_api::{ApiSettings, Authentication};
+use tandem_auth::keys::{Realm, generate_pem};
 use tandem_auth::token::{DataplaneClaims, UserClaims};
-use tandem_model::Mode;
+use tandem_model::{Mode, Resource, ResourceKey};
+use tandem_proto::system::v1alpha1::Secret;
+use tandem_store::Write;
 
 const ANONYMOUS: &str = r#"user "mesh-system:anonymous/mesh-system:unauthenticated""#;
 
@@ -91,7 +94,54 @@ async fn user_tokens() {
     assert_eq!(with_token(&api, "/meshes", &expired).await.status, 401);
 }
 
-/// Base64 with padding, as secrets are shown.
+/// Puts a GlobalSecret into the store.
+async fn put_secret(api: &Api, key: ResourceKey, data: &[u8]) {
+    let secret = Secret { data: Some(data.to_vec()) };
+    api.store.commit(vec![Write::Put(Resource::from_proto(key, &secret))]).await.expect("stored");
+}
+
+#[tokio::test]
+async fn user_tokens_are_taken_back_one_by_one_or_with_their_key() {
+    let api = started(ALONE).await;
+    let issue = || async { api.post("/tokens/user", &json!({ "name": "ann", "validFor": "1h" })).await.text };
+    let (first, second) = (issue().await, issue().await);
+    let claims = first.split('.').nth(1).expect("claims").replace('-', "+").replace('_', "/");
+    let claims: serde_json::Value = serde_json::from_slice(&decode(&claims)).expect("JSON");
+    let list = Realm::User.revocations().remove(0);
+    put_secret(&api, list, claims["jti"].as_str().expect("an id").as_bytes()).await;
+    let refused = with_token(&api, "/who-am-i", &first).await.problem();
+    assert_eq!(refused, (401, "Invalid authentication data".to_owned(), "Unauthenticated".to_owned()));
+    assert_eq!(with_token(&api, "/who-am-i", &second).await.status, 200);
+
+    put_secret(&api, Realm::User.key(2), generate_pem().expect("a key").as_bytes()).await;
+    let third = issue().await;
+    for token in [&second, &third] {
+        assert_eq!(with_token(&api, "/who-am-i", token).await.status, 200, "both keys are there");
+    }
+    let delete = Write::Delete { key: Realm::User.key(1), expected: None };
+    api.store.commit(vec![delete]).await.expect("deleted");
+    assert_eq!(with_token(&api, "/who-am-i", &second).await.status, 401, "its key is gone");
+    assert_eq!(with_token(&api, "/who-am-i", &third).await.status, 200);
+}
+
+#[tokio::test]
+async fn tokens_that_are_issued_elsewhere_are_not_issued_here() {
+    let mut setup = Setup::new(ALONE);
+    for settings in [&mut setup.tokens.dataplane, &mut setup.tokens.zone, &mut setup.tokens.user] {
+        settings.issue = false;
+    }
+    let api = started_with(setup).await;
+    for (path, body) in [
+        ("dataplane", json!({ "mesh": "default" })),
+        ("zone", json!({ "zone": "z", "scope": ["ingress"] })),
+        ("user", json!({ "name": "ann", "validFor": "1h" })),
+    ] {
+        let (status, _, detail) = api.post(&format!("/tokens/{path}"), &body).await.problem();
+        assert_eq!((status, detail.as_str()), (400, "issuing tokens using the control plane is disabled."), "{path}");
+    }
+}
+
+/// Base64 as secrets are shown, or without padding.
 fn decode(text: &str) -> Vec<u8> {
     let value = |c: u8| match c {
         b'A'..=b'Z' => c - b'A',

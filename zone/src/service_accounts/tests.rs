@@ -68,8 +68,8 @@ impl Cluster {
 
 fn status(code: StatusCode, message: &str) -> Response {
     let body = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": "",
-        "code": code.as_u16(),
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+        "reason": code.canonical_reason().unwrap_or_default().replace(' ', ""), "code": code.as_u16(),
     });
     (code, Json(body)).into_response()
 }
