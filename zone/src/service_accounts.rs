@@ -93,12 +93,11 @@ impl From<&ServiceAccountError> for Reason {
 pub enum NoCluster {
     /// Nothing says where the cluster is.
     #[error(
-        "no configuration of a Kubernetes cluster was found: run in a pod with a service account, or let KUBECONFIG name a file: \
-         {0}"
+        "no configuration of a Kubernetes cluster was found; run in a pod with a service account, or let KUBECONFIG name a file"
     )]
     NoConfiguration(#[from] kube::config::InferConfigError),
     /// What says it cannot be used.
-    #[error("the configuration of the Kubernetes cluster cannot be used: {0}")]
+    #[error("the configuration of the Kubernetes cluster cannot be used")]
     Unusable(#[from] kube::Error),
 }
 
