@@ -39,7 +39,11 @@ pub fn admin_cluster(unified_naming: bool) -> &'static str {
 
 /// The checks of a Dataplane: Envoy itself, and every inbound with a probe. Inbounds of one workload port that are probed alike are
 /// one check.
-pub fn specifier(dataplane: &pb::Dataplane, metadata: &ProxyMetadata, settings: &HdsSettings) -> hds::HealthCheckSpecifier {
+pub fn specifier(
+    dataplane: &pb::Dataplane,
+    metadata: &ProxyMetadata,
+    settings: &HdsSettings,
+) -> hds::HealthCheckSpecifier {
     let http = HealthChecker::HttpHealthCheck(HttpHealthCheck { path: "/ready".to_owned(), ..Default::default() });
     let envoy = admin_cluster(metadata.features.unified_naming);
     let mut checks = vec![cluster_check(envoy, "127.0.0.1", metadata.admin_port, health_check(http, None, settings))];
@@ -155,7 +159,9 @@ mod tests {
     fn target(check: &hds::ClusterHealthCheck) -> (String, u32) {
         let address = check.locality_endpoints[0].endpoints[0].address.clone().and_then(|address| address.address);
         let Some(core::address::Address::SocketAddress(socket)) = address else { panic!("a socket") };
-        let Some(core::socket_address::PortSpecifier::PortValue(port)) = socket.port_specifier else { panic!("a port") };
+        let Some(core::socket_address::PortSpecifier::PortValue(port)) = socket.port_specifier else {
+            panic!("a port")
+        };
         (socket.address, port)
     }
 
@@ -235,9 +241,7 @@ mod tests {
 
     #[test]
     fn inbounds_of_one_workload_port_are_probed_once_unless_their_probes_differ() {
-        let inbound = |port: u16, timeout: &str| {
-            json!({"port": port, "servicePort": 8080, "serviceProbe": {"timeout": timeout, "interval": "1s"}})
-        };
+        let inbound = |port: u16, timeout: &str| json!({"port": port, "servicePort": 8080, "serviceProbe": {"timeout": timeout, "interval": "1s"}});
         let checks = |inbounds: &[Value]| probes(&dataplane(inbounds, json!({})), &ProxyMetadata::default()).len() - 1;
         assert_eq!(checks(&[inbound(80, "1s"), inbound(81, "1s")]), 1);
         assert_eq!(checks(&[inbound(80, "1s"), inbound(81, "2s")]), 2);

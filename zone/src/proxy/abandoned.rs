@@ -13,7 +13,7 @@ use tandem_instances::Instances;
 use tandem_model::label::{ORIGIN, ORIGIN_GLOBAL};
 use tandem_model::{Kind, Resource, ResourceKey};
 use tandem_proto::mesh::v1alpha1 as pb;
-use tandem_store::{Author, SharedStore, StoreError, Write};
+use tandem_store::{Author, Revision, SharedStore, StoreError, Write};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -29,6 +29,7 @@ pub async fn close(
     patience: Duration,
     shutdown: CancellationToken,
 ) {
+    let began = store.revision();
     if shutdown.run_until_cancelled(tokio::time::sleep(patience)).await.is_none() {
         return;
     }
@@ -45,7 +46,7 @@ pub async fn close(
             if proxy.label(ORIGIN) == Some(ORIGIN_GLOBAL) || registry.is_connected(&proxy.key) {
                 continue;
             }
-            match record(&store, &instances, &proxy).await {
+            match record(&store, &instances, began, &proxy).await {
                 Ok(true) => info!(proxy = %proxy.key, "proxy did not come back after the restart"),
                 // Written by somebody else meanwhile: the proxy is back, or gone.
                 Ok(false) => {}
@@ -61,15 +62,21 @@ pub async fn close(
     }
 }
 
-/// Records that a proxy is disconnected. False when there is nothing to record.
-async fn record(store: &SharedStore, instances: &Instances, proxy: &Resource) -> Result<bool, StoreError> {
+/// Records that a proxy is disconnected. False when there is nothing to record: what was registered after this process `began` is removed
+/// by those who registered it.
+async fn record(
+    store: &SharedStore,
+    instances: &Instances,
+    began: Revision,
+    proxy: &Resource,
+) -> Result<bool, StoreError> {
     let now = clock::now();
     let write = match store.get(&insight_key(&proxy.key)).await? {
         Some(insight) => {
             let Some(closed) = closed(&insight, now, instances) else { return Ok(false) };
             Write::Update { resource: closed, expected: Some(insight.version) }
         }
-        None if was_brought(store, &proxy.key).await? => {
+        None if was_brought(store, &proxy.key, began).await? => {
             let subscription = pb::DiscoverySubscription {
                 id: uuid::Uuid::new_v4().to_string(),
                 control_plane_instance_id: instances.own_id().to_owned(),
@@ -84,9 +91,9 @@ async fn record(store: &SharedStore, instances: &Instances, proxy: &Resource) ->
     store.commit(vec![write]).await.map(|_| true)
 }
 
-/// True when a resource is there because a proxy brought it, and not because somebody made it over HTTP. Where its history is too far
-/// back to be known, it stays.
-async fn was_brought(store: &SharedStore, proxy: &ResourceKey) -> Result<bool, StoreError> {
+/// True when a resource was there at a revision because a proxy brought it, and not because somebody made it over HTTP. Where its history
+/// is too far back to be known, it stays.
+async fn was_brought(store: &SharedStore, proxy: &ResourceKey, at: Revision) -> Result<bool, StoreError> {
     let author = Author::Proxy(proxy.name.clone()).to_string();
     let history = store.history(proxy).await?;
     let since_creation = history.iter().rev().scan(false, |created, entry| {
@@ -94,7 +101,7 @@ async fn was_brought(store: &SharedStore, proxy: &ResourceKey) -> Result<bool, S
         *created |= entry.before.is_none();
         is_of_present_one.then_some(entry)
     });
-    Ok(since_creation.into_iter().any(|entry| entry.author == author))
+    Ok(since_creation.into_iter().any(|entry| entry.author == author && entry.revision <= at))
 }
 
 /// An insight that holds one subscription.

@@ -44,10 +44,8 @@ pub async fn remove(
         if !gone(&subscriptions) {
             return Ok(Removal::Kept);
         }
-        let delete = |resource: &Resource| Write::Delete {
-            key: resource.key.clone(),
-            expected: Some(resource.version),
-        };
+        let delete =
+            |resource: &Resource| Write::Delete { key: resource.key.clone(), expected: Some(resource.version) };
         let writes = insight.as_deref().into_iter().chain([&*resource]).map(delete).collect();
         match store.commit(writes).await {
             Ok(_) => return Ok(Removal::Done),

@@ -38,7 +38,7 @@ async fn a_proxy_that_is_not_known_is_told_nothing_so_that_it_tries_again() {
 
 #[tokio::test]
 async fn what_is_no_question_is_refused() {
-    for body in ["", "{", "[]", "\"text\"", r#"{"mesh": 1}"#, r#"{"dnsPort": -1}"#] {
+    for body in ["", "{", "\"text\"", r#"{"mesh": 1}"#, r#"{"dnsPort": -1}"#] {
         let question = Question { body: body.to_owned(), ..question(json!({})) };
         is_empty(&question.ask().await, StatusCode::BAD_REQUEST);
     }

@@ -36,7 +36,8 @@ async fn applications_of_the_dataplane_are_added_to_those_of_the_mesh() {
         {"name": "dp-disabled", "port": 999, "path": "/stats/default"},
     ]);
     let mut own = dataplane("metrics", "dp", &sidecar(0));
-    let aggregate = json!([{"name": "dp-disabled", "enabled": false}, {"name": "app", "port": 12, "path": "/dp/override"}]);
+    let aggregate =
+        json!([{"name": "dp-disabled", "enabled": false}, {"name": "app", "port": 12, "path": "/dp/override"}]);
     own["metrics"] = json!({"type": "prometheus", "conf": {"aggregate": aggregate}});
     let expected = [
         json!({"name": "app", "address": "8.8.8.8", "port": 12, "path": "/dp/override"}),
