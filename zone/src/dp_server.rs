@@ -1,17 +1,13 @@
 //! The port for proxies, which everybody can reach: what connections and requests may cost, and what is answered where nothing is.
 
-use std::net::SocketAddr;
 use std::num::NonZero;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use futures::{Stream, StreamExt as _};
 use http::StatusCode;
-use socket2::SockRef;
 use tandem_runtime::config::Config;
 use tandem_runtime::http::{self as server, Limits, Observer};
-use tokio::net::{TcpListener, TcpStream};
 use tonic::Status;
 
 use crate::bootstrap::BootstrapLimitSettings;
@@ -28,9 +24,6 @@ const BOOTSTRAP_ANSWER: Duration = Duration::from_secs(60);
 
 /// Bytes that may arrive on a stream of a proxy before they are read; an Envoy begins with some 100 KB.
 const STREAM_WINDOW: u32 = 128 * 1024;
-
-/// How long a peer may take to receive what it was sent.
-const UNHEARD: Duration = Duration::from_secs(60);
 
 /// One request for a bootstrap configuration at a time for two cores: those who are served already come first.
 pub fn bootstrap_limits(config: &Config) -> BootstrapLimitSettings {
@@ -64,15 +57,6 @@ pub fn limits(config: &Config, refusals: Refusals) -> Limits {
         observer,
         ..Limits::default()
     }
-}
-
-/// The connections that come in. Where what was sent is not taken for long, the kernel ends the connection: it sends no probes while it
-/// repeats what was lost, which it would do for a quarter of an hour.
-pub fn connections(listener: TcpListener) -> impl Stream<Item = (TcpStream, SocketAddr)> + Send {
-    server::accepted(listener).inspect(|(stream, _)| {
-        // A failure only costs time until the end is noticed.
-        let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNHEARD));
-    })
 }
 
 /// What is answered where there is nothing, as Kuma does.

@@ -186,7 +186,7 @@ async fn serve_proxies(
     tasks.spawn("dataplane server", async move {
         // Who a proxy may be depends on the meshes.
         let _ = first.await;
-        http::serve_connections(dp_server::connections(listener), Some(tls), router, limits, shutdown).await;
+        http::serve(listener, Some(tls), router, limits, shutdown).await;
         Ok(())
     });
     Ok(())

@@ -78,7 +78,7 @@ pub enum Refusal {
     Idle,
     /// What came over it breaks HTTP, or is more than a client that means well sends.
     Protocol,
-    /// The header of a request did not arrive in time.
+    /// The header of the first request did not arrive in time.
     HeaderTimeout,
     /// An answer was not taken in time.
     AnswerTimeout,
@@ -348,7 +348,10 @@ impl Server {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(%peer, %error, "connection ended");
-                        if let Some(refusal) = reason(&*error) {
+                        // Between requests, hyper waits for the header of the next one; a client that wants no other did nothing wrong.
+                        let reason = reason(&*error)
+                            .filter(|reason| *reason != Refusal::HeaderTimeout || activity.seen() == 0);
+                        if let Some(refusal) = reason {
                             self.refuse(peer, refusal);
                         }
                     }

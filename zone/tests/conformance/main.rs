@@ -36,7 +36,7 @@ use report::Report;
 const ZONE: &str = "kuma-3";
 
 /// Kinds of resources whose effect on Envoy is not made here.
-const WITHOUT_EFFECT: [&str; 2] = ["MeshGateway", "MeshMetric"];
+const WITHOUT_EFFECT: [&str; 1] = ["MeshGateway"];
 
 /// Where clients are listed that may use an inbound. What differs there on purpose can be set back.
 const PRINCIPALS: &str = ".principals";
