@@ -18,6 +18,7 @@ use tracing::warn;
 use crate::hostnames::Hostnames;
 use crate::left_out::LeftOut;
 use crate::proxy::registry::Registry;
+use crate::proxy::waking::Waking;
 
 /// A new mesh comes before its secrets, so that what it lacks is a matter for the log only if it still does after this time.
 const ARRIVAL: Duration = Duration::from_secs(5);
@@ -52,6 +53,7 @@ pub async fn follow(
     let Audience { current, registry, left_out, published } = audience;
     let mut problems = index.snapshot().problems_revision();
     let mut of_meshes = OfMeshes::default();
+    let mut waking = Waking::default();
     loop {
         let touched = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -62,6 +64,10 @@ pub async fn follow(
             (name, address) = hostnames.next() => index.resolve(&name, Some(address)),
             () = of_meshes.due() => {
                 of_meshes.tell(&index.snapshot());
+                continue;
+            }
+            () = waking.turn() => {
+                waking.wake();
                 continue;
             }
         };
@@ -79,7 +85,7 @@ pub async fn follow(
             left_out.of_all(reasons.collect());
         }
         current.store(snapshot);
-        registry.wake(&touched);
+        waking.add(registry.wake(&touched));
         published.send_modify(|count| *count += 1);
         if let Some(on_first) = on_first.take() {
             on_first();
@@ -157,8 +163,7 @@ mod tests {
         let waiting = registry.connect(&ResourceKey::new(Kind::Dataplane, "m", "d")).expect("the only stream");
         let (hostnames, shutdown) = (Hostnames::new(Duration::from_secs(10)), CancellationToken::new());
         let (left_out, published) = (LeftOut::default(), watch::Sender::default());
-        let audience =
-            Audience { current: &current, registry: &registry, left_out: &left_out, published: &published };
+        let audience = Audience { current: &current, registry: &registry, left_out: &left_out, published: &published };
         let follow = follow(index, hostnames, &store, audience, || {}, &shutdown);
         let joined = async {
             while current.load().dataplane("m", "d").is_none() {

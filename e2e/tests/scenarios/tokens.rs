@@ -51,7 +51,8 @@ async fn keys_rotate_and_tokens_are_taken_back_under_running_proxies() -> Result
 
     // The next key is there beside the first one, and signs from now on.
     let key = global.get("/meshes/spare/secrets/dataplane-token-signing-key-spare-1").await?;
-    put_secret(global, &format!("dataplane-token-signing-key-{MESH}-2"), key["data"].as_str().context("a key")?).await?;
+    put_secret(global, &format!("dataplane-token-signing-key-{MESH}-2"), key["data"].as_str().context("a key")?)
+        .await?;
     let signed = || async {
         let token = zone.dataplane_token(MESH, "echo-1").await?;
         Ok((part(&token, 0)?["kid"] == "2").then_some(token))

@@ -53,7 +53,9 @@ fn next_sotw(state: &mut StateOfTheWorld, resources: &ResourceSet) -> Option<Dis
 }
 
 fn next_delta(state: &mut Delta, resources: &ResourceSet) -> Option<DeltaDiscoveryResponse> {
-    state.next(resources, "cp").map(|push| DeltaDiscoveryResponse::decode(message(push.body)).expect("a response decodes"))
+    state
+        .next(resources, "cp")
+        .map(|push| DeltaDiscoveryResponse::decode(message(push.body)).expect("a response decodes"))
 }
 
 fn names(response: &DeltaDiscoveryResponse) -> Vec<&str> {

@@ -21,4 +21,5 @@ pub mod session;
 mod supposition;
 #[cfg(test)]
 mod tests;
+pub mod waking;
 mod workload;

@@ -121,31 +121,33 @@ impl Registry {
         }
     }
 
-    /// Wakes the streams of the proxies that a change concerns; a stream that is busy finds the wake-up when it is done, and
-    /// several wake-ups are one.
-    pub fn wake(&self, touched: &Touched) {
+    /// Wakes those whom a change of their own resource concerns, and returns the streams that are to be woken because of others. A
+    /// stream that is busy finds the wake-up when it is done, and several wake-ups are one.
+    #[must_use]
+    pub fn wake(&self, touched: &Touched) -> Vec<Arc<Notify>> {
         let state = self.state.read();
         if touched.everything {
-            let connected = state.connected.values().map(|entry| &entry.dirty);
-            connected.chain(state.watchers.values().flatten()).for_each(|dirty| dirty.notify_one());
-            return;
+            state.watchers.values().flatten().for_each(|watcher| watcher.notify_one());
+            return state.connected.values().map(|entry| entry.dirty.clone()).collect();
         }
         let watchers = touched.proxies.iter().filter_map(|key| state.watchers.get(key)).flatten();
         watchers.for_each(|watcher| watcher.notify_one());
+        let proxies = touched.proxies.iter().filter_map(|key| state.connected.get(key));
+        proxies.for_each(|entry| entry.dirty.notify_one());
+        let mut others = Vec::new();
         let concerns_group = |key: &ResourceKey| match key.kind {
             Kind::Dataplane => touched.meshes.contains(&key.mesh),
             _ => touched.zone_proxies,
         };
         if !touched.meshes.is_empty() || touched.zone_proxies {
             let group = state.connected.iter().filter(|(key, _)| concerns_group(key));
-            group.for_each(|(_, entry)| entry.dirty.notify_one());
+            others.extend(group.map(|(_, entry)| entry.dirty.clone()));
         }
-        let proxies = touched.proxies.iter().filter_map(|key| state.connected.get(key));
-        proxies.for_each(|entry| entry.dirty.notify_one());
         let users = touched.services.iter().filter_map(|service| state.users.get(service)).flatten();
         let groups: HashSet<&usize> = users.collect();
         let members = groups.into_iter().filter_map(|id| state.groups.get(id)).flat_map(|group| group.members.values());
-        members.for_each(|dirty| dirty.notify_one());
+        others.extend(members.cloned());
+        others
     }
 
     /// Watches the resource of a proxy, whether it is connected or not.
@@ -295,6 +297,10 @@ mod tests {
         ResourceKey::new(Kind::Dataplane, "default", name)
     }
 
+    fn wake(registry: &Registry, touched: &Touched) {
+        registry.wake(touched).iter().for_each(|stream| stream.notify_one());
+    }
+
     fn woken(connection: &Connection) -> bool {
         connection.dirty().notified().now_or_never().is_some()
     }
@@ -331,11 +337,11 @@ mod tests {
         let service = ("default".to_owned(), "backend".to_owned());
         user.use_services(&Arc::new(BTreeSet::from([service.clone()])));
         let touched = Touched { services: BTreeSet::from([service]), ..Touched::default() };
-        registry.wake(&touched);
+        wake(&registry, &touched);
         assert!(woken(&user));
         assert!(!woken(&other));
         user.use_services(&Arc::default());
-        registry.wake(&touched);
+        wake(&registry, &touched);
         assert!(!woken(&user));
     }
 
@@ -348,7 +354,7 @@ mod tests {
         first.use_services(&services);
         second.use_services(&services);
         drop(first);
-        registry.wake(&Touched { services: BTreeSet::from([service]), ..Touched::default() });
+        wake(&registry, &Touched { services: BTreeSet::from([service]), ..Touched::default() });
         assert!(woken(&second));
         drop(second);
         let state = registry.state.read();

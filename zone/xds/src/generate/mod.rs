@@ -52,10 +52,10 @@ use crate::index::{Snapshot, TrustBundle};
 use crate::input::{GenerateError, Generated, ProxyInput};
 use crate::modifications::{EditedCache, ModifiedCache, PatchesCache, TemplateCache};
 
-pub(crate) use names::host_port;
 pub use identities::{identity_requests, mesh_identity, workload_request};
-pub use transparent::is_redirected;
+pub(crate) use names::host_port;
 use secrets::{add_secrets, credentials};
+pub use transparent::is_redirected;
 
 /// What was computed for some proxies and serves others too. One per control plane; threads may use it at the same time.
 ///
