@@ -226,9 +226,10 @@ async fn proxies_that_are_not_what_they_say_are_refused() -> Result<()> {
     let node = ads::node(&ProxySpec { name: String::new(), ..good.clone() });
     let refusal = Ads::open_as(&zone.dp_server, node, good.token.as_deref()).await?.refusal().await;
     assert_ne!(refusal.code(), Code::Ok, "{refusal:?}");
-    let mut node = ads::node(&with(zone.dataplane_token("default", "dp-2").await?)?);
+    let unknown = with(zone.dataplane_token("default", "dp-2").await?)?;
+    let mut node = ads::node(&unknown);
     node.metadata = None;
-    let refusal = Ads::open_as(&zone.dp_server, node, good.token.as_deref()).await?.refusal().await;
+    let refusal = Ads::open_as(&zone.dp_server, node, unknown.token.as_deref()).await?.refusal().await;
     let unknown =
         "resource \"default.dp-2\" not found; create a Dataplane in Kuma CP first or pass it as an argument to kuma-dp";
     assert!(refusal.message().ends_with(unknown), "{refusal:?}");

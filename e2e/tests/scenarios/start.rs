@@ -189,7 +189,8 @@ async fn a_store_that_cannot_be_opened_is_named() -> Result<()> {
     let up = || async { Ok(reqwest::get(&ready).await?.status().is_success().then_some(())) };
     tandem_e2e::wait::until("the zone is ready", PATIENCE, up).await?;
     child.kill().await?;
-    let file = store.join("db");
+    let databases = std::fs::read_dir(&store)?.map(|entry| Ok(entry?.path().join("db"))).collect::<Result<Vec<_>>>()?;
+    let file = databases.into_iter().find(|file| file.is_file()).context("the store has a database")?;
     let length = std::fs::metadata(&file)?.len();
     let damaged: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
     std::fs::write(&file, &damaged)?;
